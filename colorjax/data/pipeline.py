@@ -1,0 +1,176 @@
+"""Batches for training and evaluation, read by grain in threads of this process.
+
+A batch is decided by (seed, step) alone: there is one global order, and every process takes a
+contiguous part of each global batch, so that the parts joined are the global batch. The number of
+processes and a restart change nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import grain
+import numpy as np
+from jaxtyping import Int32
+
+from colorjax.data import captions, records, transforms
+from colorjax.errors import UserError
+
+Tokenize = Callable[[Sequence[str]], Int32[np.ndarray, "b length"]]
+Batch = dict[str, Any]
+Level = Literal["complete", "partial", "scarce", "none"]
+
+_PREFETCHED_BATCHES = 8
+
+
+def _check_share(batch_size: int, process_index: int, process_count: int) -> None:
+    if batch_size < 1 or batch_size % process_count:
+        raise UserError(
+            f"batch_size is {batch_size}; it is the size over all processes and must be a positive "
+            f"multiple of their number, {process_count}"
+        )
+    if not 0 <= process_index < process_count:
+        raise UserError(
+            f"process_index is {process_index}; it must be in 0..{process_count - 1} for "
+            f"process_count={process_count}"
+        )
+
+
+def _iterate(dataset: grain.MapDataset, num_threads: int) -> grain.DatasetIterator:
+    options = grain.ReadOptions(
+        num_threads=num_threads, prefetch_buffer_size=max(_PREFETCHED_BATCHES, num_threads)
+    )
+    return iter(dataset.to_iter_dataset(options))
+
+
+def train_batches(
+    directory: str | Path,
+    split: str,
+    *,
+    size: int,
+    batch_size: int,
+    seed: int,
+    tokenize: Tokenize,
+    crop: transforms.TrainCrop | None = "random_resized",
+    scarce_share: float = 0.3,
+    drop_share: float = 0.1,
+    level: Level | None = None,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 2,
+) -> grain.DatasetIterator:
+    """Endless batches, reshuffled every epoch; an epoch's last batch runs into the next epoch.
+
+    Args:
+        directory, split: what `prepare` wrote.
+        size: height and width of the pictures given out.
+        batch_size: pictures of a step over all processes.
+        seed: in 0..2**32-1; with the step it decides order, crops, flips and captions.
+        tokenize: texts -> ids, called by several threads; it should remember the texts it has seen.
+        crop: None if the pictures have the model's size, then they are only flipped.
+        scarce_share, drop_share: see `captions.sample`.
+        level: one level for all captions instead of sampling them.
+        start_step: the first step given out, as if the ones before had been consumed.
+        process_index, process_count: which part of each global batch is given out.
+        num_threads: threads that read, decode and crop; no worker processes are started.
+
+    Returns:
+        An iterator of `{"image": uint8 [local_b, size, size, 3], "input_ids": int32 [local_b,
+        length]}`; its `close()` stops the threads.
+
+    Raises:
+        UserError: no such data, or an option out of its range.
+    """
+    _check_share(batch_size, process_index, process_count)
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}; it must be in 0..{2**32 - 1}")
+    if start_step < 0:
+        raise UserError(f"start_step is {start_step}; it must be 0 or more")
+    if level is not None:
+        captions.fixed({}, level)
+
+    def caption(record: records.Record, rng: np.random.Generator) -> str:
+        if level is None:
+            return captions.sample(record.captions, rng, scarce_share, drop_share)
+        return captions.fixed(record.captions, level)
+
+    source = records.open_split(directory, split)
+    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    local_size = batch_size // process_count
+
+    def batch(step: int) -> Batch:
+        first = step * batch_size + process_index * local_size
+        positions = range(first, first + local_size)
+        images, texts = [], []
+        # One read for the batch: single reads of small records cost more than decoding them.
+        packed = source.__getitems__([order[position] for position in positions])
+        for position, data in zip(positions, packed, strict=True):
+            # The position is epoch * length + place in the epoch, the same for any process count.
+            rng = np.random.default_rng((seed, position))
+            record = records.Record.unpack(data)
+            image = transforms.decode(record.image)
+            images.append(transforms.for_training(image, rng, size, crop))
+            texts.append(caption(record, rng))
+        return {"image": np.stack(images), "input_ids": tokenize(texts)}
+
+    steps = grain.MapDataset.range(len(order) // batch_size)
+    iterator = _iterate(steps.map(batch), num_threads)
+    grain.experimental.set_next_index(iterator, start_step)
+    return iterator
+
+
+def eval_batches(
+    directory: str | Path,
+    split: str,
+    *,
+    size: int,
+    batch_size: int,
+    level: Level,
+    tokenize: Tokenize,
+    limit: int | None = None,
+    crop: transforms.EvalCrop | None = "resize",
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 2,
+) -> grain.DatasetIterator:
+    """The split once, in order, without randomness; every process gets equally many batches.
+
+    Arguments are those of `train_batches`, but: `limit` takes the first pictures only, `level`
+    chooses the caption (`captions.fixed`).
+
+    Returns:
+        An iterator of `{"image", "input_ids", "weights": float32 [local_b], "captions": list[str],
+        "keys": list[str]}`. The last batch is filled up with black pictures, empty captions and
+        empty keys, of weight 0; real pictures have weight 1.
+
+    Raises:
+        UserError: no such data, or an option out of its range.
+    """
+    _check_share(batch_size, process_index, process_count)
+    captions.fixed({}, level)
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is {limit}; it must be at least 1, or None for the whole split")
+    source = records.open_split(directory, split)
+    total = len(source) if limit is None else min(limit, len(source))
+    local_size = batch_size // process_count
+
+    def batch(step: int) -> Batch:
+        first = step * batch_size + process_index * local_size
+        indices = range(first, min(first + local_size, total))
+        packed = source.__getitems__(list(indices)) if indices else []
+        found = [records.Record.unpack(data) for data in packed]
+        image = np.zeros((local_size, size, size, 3), np.uint8)
+        for place, record in enumerate(found):
+            image[place] = transforms.for_evaluation(transforms.decode(record.image), size, crop)
+        padding = [""] * (local_size - len(found))
+        texts = [captions.fixed(record.captions, level) for record in found] + padding
+        return {
+            "image": image,
+            "input_ids": tokenize(texts),
+            "weights": (np.arange(local_size) < len(found)).astype(np.float32),
+            "captions": texts,
+            "keys": [record.key for record in found] + padding,
+        }
+
+    return _iterate(grain.MapDataset.range(-(-total // batch_size)).map(batch), num_threads)

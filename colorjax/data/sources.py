@@ -1,0 +1,129 @@
+"""Readers of public data sets: iterators over (key, uint8 RGB image, class name)."""
+
+import pickle
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from colorjax.errors import UserError
+
+Example = tuple[str, UInt8[np.ndarray, "h w 3"], str | None]
+
+CIFAR10_CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+_CIFAR10_MEMBERS = {
+    "train": tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
+    "test": ("cifar-10-batches-py/test_batch",),
+}
+# What pickles of NumPy arrays name, by old and new module paths. Nothing here runs foreign code.
+_ALLOWED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that `prepare` can read.
+
+    Attributes:
+        title: one line for the manifest: name and authors.
+        splits: names of its splits, training first.
+        read: (path the user gave, split) -> examples in the set's own order.
+    """
+
+    title: str
+    splits: tuple[str, ...]
+    read: Callable[[Path, str], Iterator[Example]]
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Loads containers, numbers, strings and NumPy arrays; any other class is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def read_cifar10(path: Path, split: str) -> Iterator[Example]:
+    """CIFAR-10 (Krizhevsky, 2009) in its own order, keys `<split>-<five digits>`.
+
+    `path` is the official `cifar-10-python.tar.gz`, or a folder with `train.npz` and `test.npz`
+    holding `images` uint8 [n,32,32,3] and `labels` [n].
+
+    Raises:
+        UserError: `path` is neither, or its content is not CIFAR-10.
+    """
+    if path.is_dir():
+        batches = iter([_read_npz(path / f"{split}.npz")])
+    elif path.is_file():
+        batches = _read_archive(path, _CIFAR10_MEMBERS[split])
+    else:
+        raise UserError(
+            f"--input={str(path)!r} does not exist; give cifar-10-python.tar.gz, or a folder with "
+            "train.npz and test.npz"
+        )
+    index = 0
+    for images, labels in batches:
+        _check_cifar10(images, labels, path)
+        for image, label in zip(images, labels, strict=True):
+            yield f"{split}-{index:05d}", image, CIFAR10_CLASSES[int(label)]
+            index += 1
+
+
+def _check_cifar10(images: np.ndarray, labels: np.ndarray, path: Path) -> None:
+    fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == (32, 32, 3)
+    if not fits or labels.shape != images.shape[:1] or not np.isin(labels, range(10)).all():
+        raise UserError(
+            f"{str(path)!r} is not CIFAR-10: its images are {images.dtype} {images.shape} and its "
+            f"labels {labels.shape}, expected uint8 [n,32,32,3] and [n] in 0..9; download it again"
+        )
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["images"], arrays["labels"]
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{str(path)!r} cannot be read ({error}); it must be an .npz file with the arrays "
+            "'images' and 'labels'"
+        ) from None
+
+
+def _read_archive(path: Path, names: tuple[str, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    try:
+        with tarfile.open(path) as archive:
+            for name in names:
+                file = archive.extractfile(name)
+                if file is None:
+                    raise KeyError(f"{name} is not a file")
+                yield _read_pickle(file)
+    except (tarfile.TarError, OSError, EOFError, KeyError) as error:
+        raise UserError(
+            f"{str(path)!r} is not a whole cifar-10-python.tar.gz ({error}); download it again"
+        ) from None
+    except (pickle.UnpicklingError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{str(path)!r} holds something else than CIFAR-10's arrays ({error}); download the "
+            "official cifar-10-python.tar.gz"
+        ) from None
+
+
+def _read_pickle(file: IO[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    # Python 2 wrote the official files: without encoding="bytes" their arrays do not load.
+    batch = _ArrayUnpickler(file, encoding="bytes").load()
+    planes = np.asarray(batch[b"data"]).reshape(-1, 3, 32, 32)
+    return planes.transpose(0, 2, 3, 1), np.asarray(batch[b"labels"])
+
+
+SOURCES = {
+    "cifar10": Source("CIFAR-10, Krizhevsky 2009", ("train", "test"), read_cifar10),
+}

@@ -1,0 +1,128 @@
+"""Pictures: decoding, and the crops of L-CAD's release as pure functions of (image, rng)."""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+import PIL.Image
+from jaxtyping import UInt8
+
+from colorjax.errors import UserError
+
+Image = UInt8[np.ndarray, "h w 3"]
+TrainCrop = Literal["random_resized"]
+EvalCrop = Literal["resize", "center"]
+
+# Batches are already read by several threads; OpenCV's own would compete with them.
+cv2.setNumThreads(1)
+
+
+def decode(data: bytes) -> Image:
+    """RGB pixels of a PNG or JPEG file, gray and transparent ones included.
+
+    Raises:
+        UserError: the bytes are not a picture OpenCV reads.
+    """
+    pixels = np.frombuffer(data, np.uint8)
+    image = cv2.imdecode(pixels, cv2.IMREAD_COLOR_RGB) if pixels.size else None
+    if image is None:
+        raise UserError(
+            f"{len(data)} bytes could not be decoded as a picture; give a whole PNG or JPEG file"
+        )
+    return image.astype(np.uint8, copy=False)
+
+
+def encode_png(image: Image) -> bytes:
+    """The PNG file of RGB pixels, lossless."""
+    return cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()
+
+
+def random_resized_crop(
+    image: Image,
+    rng: np.random.Generator,
+    size: int,
+    scale: tuple[float, float] = (0.8, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Image:
+    """A random rectangle stretched to `size` x `size`, bicubic, as torchvision draws it.
+
+    Its share of the area is uniform in `scale`, the logarithm of its width over height uniform in
+    `ratio`. After ten rectangles that do not fit, the centre crop with the nearest allowed ratio.
+    """
+    h, w = image.shape[:2]
+    for _ in range(10):
+        area = h * w * rng.uniform(*scale)
+        aspect = np.exp(rng.uniform(*np.log(ratio)))
+        crop_w, crop_h = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if 0 < crop_w <= w and 0 < crop_h <= h:
+            top, left = rng.integers(h - crop_h + 1), rng.integers(w - crop_w + 1)
+            break
+    else:
+        crop_w = min(w, round(h * ratio[1]))
+        crop_h = min(h, round(w / ratio[0]))
+        top, left = (h - crop_h) // 2, (w - crop_w) // 2
+    crop = image[top : top + crop_h, left : left + crop_w]
+    return _resized(crop, size, PIL.Image.Resampling.BICUBIC)
+
+
+def random_flip(image: Image, rng: np.random.Generator) -> Image:
+    """The image or, with probability one half, its mirror image."""
+    return image[:, ::-1] if rng.random() < 0.5 else image
+
+
+def resize(image: Image, size: int) -> Image:
+    """The whole image at `size` x `size`, bilinear: the aspect ratio is not kept."""
+    return _resized(image, size, PIL.Image.Resampling.BILINEAR)
+
+
+def center_crop(image: Image, size: int) -> Image:
+    """The central square of the shorter side, at `size` x `size`."""
+    h, w = image.shape[:2]
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    return resize(image[top : top + side, left : left + side], size)
+
+
+def _resized(image: Image, size: int, filter: PIL.Image.Resampling) -> Image:
+    if image.shape[:2] == (size, size):
+        return image
+    # Pillow, as the release: its filters average what they shrink, OpenCV's skip pixels.
+    pixels = PIL.Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(pixels.resize((size, size), filter))
+
+
+def _checked(image: Image, size: int) -> Image:
+    if image.shape[:2] != (size, size):
+        raise UserError(
+            f"a picture is {image.shape[1]}x{image.shape[0]} but the model's size is {size}x{size}"
+            "; choose a crop, which resizes"
+        )
+    return image
+
+
+def for_training(
+    image: Image, rng: np.random.Generator, size: int, crop: TrainCrop | None
+) -> Image:
+    """Random crop (None: the image has the model's size already), then random flip.
+
+    Raises:
+        UserError: `crop` is unknown, or None and the image is not `size` x `size`.
+    """
+    if crop is None:
+        return random_flip(_checked(image, size), rng)
+    if crop != "random_resized":
+        raise UserError(f"training crop {crop!r} is unknown; choose 'random_resized' or None")
+    return random_flip(random_resized_crop(image, rng, size), rng)
+
+
+def for_evaluation(image: Image, size: int, crop: EvalCrop | None) -> Image:
+    """The image at the model's size, without randomness.
+
+    Raises:
+        UserError: `crop` is unknown, or None and the image is not `size` x `size`.
+    """
+    if crop is None:
+        return _checked(image, size)
+    if crop not in ("resize", "center"):
+        raise UserError(f"evaluation crop {crop!r} is unknown; choose 'resize', 'center' or None")
+    return resize(image, size) if crop == "resize" else center_crop(image, size)

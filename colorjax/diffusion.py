@@ -1,0 +1,51 @@
+"""The forward process of Stable Diffusion: schedule and noising (Ho et al. 2020, Eq. 4)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from colorjax.types import Latents, Moments, PRNGKey, Timesteps
+
+
+class Schedule(NamedTuple):
+    """A variance-preserving noise schedule; index t is the timestep."""
+
+    alphas_cumprod: np.ndarray  # float32 [num_timesteps], the paper's alpha-bar
+
+    @property
+    def num_timesteps(self) -> int:
+        return len(self.alphas_cumprod)
+
+
+def scaled_linear(
+    num_timesteps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012
+) -> Schedule:
+    """Stable Diffusion's schedule: the square roots of beta are linear. Made in double precision."""
+    betas = np.linspace(beta_start**0.5, beta_end**0.5, num_timesteps, dtype=np.float64) ** 2
+    return Schedule(np.cumprod(1.0 - betas).astype(np.float32))
+
+
+def add_noise(z_0: Latents, eps: Latents, timesteps: Timesteps, schedule: Schedule) -> Latents:
+    """z_t = sqrt(alpha-bar_t) z_0 + sqrt(1 - alpha-bar_t) eps."""
+    alpha = jnp.asarray(schedule.alphas_cumprod)[timesteps][:, None, None, None]
+    return jnp.sqrt(alpha) * z_0 + jnp.sqrt(1.0 - alpha) * eps
+
+
+def sample_timesteps(key: PRNGKey, count: int, schedule: Schedule) -> Timesteps:
+    """Uniform over all timesteps."""
+    return jax.random.randint(key, (count,), 0, schedule.num_timesteps)
+
+
+def split_moments(moments: Moments) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
+    """Mean and log variance; the latter clamped to [-30, 20] as in Stable Diffusion."""
+    mean, log_variance = jnp.split(moments, 2, axis=-1)
+    return mean, jnp.clip(log_variance, -30.0, 20.0)
+
+
+def sample_posterior(moments: Moments, noise: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """An unscaled latent of the VAE's posterior from standard normal noise."""
+    mean, log_variance = split_moments(moments)
+    return mean + jnp.exp(0.5 * log_variance) * noise

@@ -1,0 +1,83 @@
+"""Training losses, of arrays only."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from colorjax.diffusion import split_moments
+from colorjax.types import Image, Moments
+
+ARTIFACT_WINDOW = 7
+
+
+def _local_variance(values: Float[Array, "b h w 1"], unbiased: bool) -> Float[Array, "b h w 1"]:
+    """Variance over the window around each pixel, edges mirrored."""
+    reach = ARTIFACT_WINDOW // 2
+    padded = jnp.pad(values, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")
+    window = (1, ARTIFACT_WINDOW, ARTIFACT_WINDOW, 1)
+    count = ARTIFACT_WINDOW**2
+
+    def mean(of: Array) -> Array:
+        total = jax.lax.reduce_window(of, 0.0, jax.lax.add, window, (1, 1, 1, 1), "VALID")
+        return total / count
+
+    # Two passes over shifted values would need the window's own mean; subtracting the picture's
+    # mean first keeps E[v^2] - E[v]^2 from cancelling in float32.
+    centred = padded - jax.lax.stop_gradient(padded.mean((1, 2, 3), keepdims=True))
+    variance = jnp.maximum(mean(centred**2) - mean(centred) ** 2, 0.0)
+    return variance * (count / (count - 1) if unbiased else 1.0)
+
+
+def artifact_weights(
+    target: Image, reconstruction: Image, variant: Literal["paper", "released"] = "paper"
+) -> Float[Array, "b h w 1"]:
+    """Where a reconstruction shows artifacts: local variance of its absolute error.
+
+    "paper" is L-CAD Eq. 3, the biased variance over 7x7 windows; that the error is summed over
+    the channels first is read off the released code. "released" multiplies the unbiased local
+    variance by the fifth root of the whole picture's (over channels and pixels). The gradient
+    flows through the weights in both.
+    """
+    error = jnp.abs(target - reconstruction).sum(axis=-1, keepdims=True)
+    if variant == "paper":
+        return _local_variance(error, unbiased=False)
+    variance = jnp.var(error, axis=(1, 2, 3), ddof=1, keepdims=True)
+    return variance**0.2 * _local_variance(error, unbiased=True)
+
+
+def artifact_l1(
+    target: Image, reconstruction: Image, variant: Literal["paper", "released"] = "paper"
+) -> Float[Array, ""]:
+    """Mean of |M (target - reconstruction)| with the artifact weights M (L-CAD Eq. 2)."""
+    weights = artifact_weights(target, reconstruction, variant)
+    return jnp.abs(weights * reconstruction - weights * target).mean()
+
+
+def chroma_mse(target: Image, reconstruction: Image) -> Float[Array, ""]:
+    """Mean squared error of the difference from each pixel's own mean over the channels."""
+
+    def chroma(image: Image) -> Image:
+        return image - image.mean(axis=-1, keepdims=True)
+
+    return ((chroma(target) - chroma(reconstruction)) ** 2).mean()
+
+
+def kl_to_standard_normal(moments: Moments) -> Float[Array, "b"]:
+    """KL of each picture's posterior to N(0, 1), summed over its latent."""
+    mean, log_variance = split_moments(moments)
+    terms = mean**2 + jnp.exp(log_variance) - 1.0 - log_variance
+    return 0.5 * terms.sum(axis=(1, 2, 3))
+
+
+def contrastive(logits: Float[Array, "b b"], same: Float[Array, "b b"]) -> Float[Array, ""]:
+    """CLIP's symmetric cross-entropy; `same` marks pairs with equal captions, which share the mass.
+
+    Short captions repeat within a batch; without sharing, a repeated caption would be pushed away
+    from its own picture.
+    """
+    targets = same / same.sum(axis=1, keepdims=True)
+    images = -(targets * jax.nn.log_softmax(logits, axis=1)).sum(axis=1).mean()
+    texts = -(targets.T * jax.nn.log_softmax(logits.T, axis=1)).sum(axis=1).mean()
+    return 0.5 * (images + texts)

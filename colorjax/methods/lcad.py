@@ -1,0 +1,158 @@
+"""L-CAD (Chang et al., NeurIPS 2023): the networks put together, and colorization with them.
+
+Everything is a pure function of a `model` (sizes, schedule) and `params` (a dict of parts).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from colorjax import diffusion, guidance, release, samplers
+from colorjax.models.clip import CLIPTextModel
+from colorjax.models.unet import UNet
+from colorjax.models.vae import AutoencoderKL, LuminanceEncoder
+from colorjax.types import (
+    Context,
+    Features,
+    Image,
+    Latents,
+    Luminance,
+    Moments,
+    Params,
+    Timesteps,
+    TokenIds,
+)
+
+PARTS = ("text_encoder", "vae", "luminance_encoder", "unet")
+
+
+class LCAD(NamedTuple):
+    text_encoder: CLIPTextModel
+    vae: AutoencoderKL
+    luminance_encoder: LuminanceEncoder
+    unet: UNet
+    schedule: diffusion.Schedule
+    scaling_factor: float  # latents are divided by their standard deviation: SD's 0.18215
+
+
+class Options(NamedTuple):
+    """Static: a change compiles another program."""
+
+    num_steps: int = 50
+    spacing: samplers.Spacing = "released"
+
+
+class Inputs(NamedTuple):
+    """Traced: a change costs nothing."""
+
+    luminance: Luminance
+    input_ids: TokenIds
+    uncond_input_ids: TokenIds  # of the empty, or a negative, prompt
+    guidance_scale: Float[Array, ""] | float
+    keys: Key[Array, "b"] | None = None  # the noise of each picture
+    initial_latents: Latents | None = None  # given noise instead
+
+
+def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> LCAD:
+    """The modules of a release's `config.json` or of a training configuration's `model`."""
+
+    def sizes(part: str) -> dict[str, Any]:
+        return {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in config[part].items()}
+
+    vae = AutoencoderKL(**sizes("vae"), dtype=dtype)
+    encoder = LuminanceEncoder(
+        vae.block_out_channels, vae.layers_per_block, vae.norm_num_groups, dtype=dtype
+    )
+    return LCAD(
+        CLIPTextModel(**sizes("text_encoder"), dtype=dtype),
+        vae,
+        encoder,
+        UNet(**sizes("unet"), dtype=dtype),
+        diffusion.scaled_linear(**config["schedule"]),
+        config["scaling_factor"],
+    )
+
+
+def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[LCAD, Params]:
+    """A release directory's model and float parameters of the given type.
+
+    Raises:
+        UserError: a missing, damaged or incomplete release.
+    """
+    path = release.locate(str(directory))
+    model = build(release.read_config(path), dtype)
+    return model, {part: release.read_part(path, part, dtype) for part in PARTS}
+
+
+def encode_text(model: LCAD, params: Params, input_ids: TokenIds) -> Context:
+    return model.text_encoder.apply({"params": params["text_encoder"]}, input_ids)
+
+
+def encode_image(model: LCAD, params: Params, image: Image) -> Moments:
+    return model.vae.apply({"params": params["vae"]}, image, method="encode")
+
+
+def encode_luminance(model: LCAD, params: Params, luminance: Luminance) -> Features:
+    return model.luminance_encoder.apply({"params": params["luminance_encoder"]}, luminance)
+
+
+def decode(
+    model: LCAD, params: Params, latents: Latents, luminance_features: Features | None
+) -> Image:
+    """Scaled latents to the unclamped image."""
+    unscaled = latents / model.scaling_factor
+    return model.vae.apply({"params": params["vae"]}, unscaled, luminance_features, method="decode")
+
+
+def predict_eps(
+    model: LCAD,
+    params: Params,
+    latents: Latents,
+    timesteps: Timesteps,
+    context: Context,
+    luminance_features: Features | None,
+) -> Latents:
+    """The UNet's noise estimate; of the features it reads the last, and none without CEC."""
+    feature = luminance_features[-1] if luminance_features else None
+    return model.unet.apply({"params": params["unet"]}, latents, timesteps, context, feature)
+
+
+def _doubled(features: Features) -> Features:
+    return tuple(jnp.concatenate([feature] * 2) for feature in features)
+
+
+def initial_noise(model: LCAD, inputs: Inputs) -> Latents:
+    """Standard normal noise of each picture's own key, whatever its place in the batch."""
+    if inputs.initial_latents is not None:
+        return inputs.initial_latents
+    height, width = (size // model.vae.factor for size in inputs.luminance.shape[1:3])
+    shape = (height, width, model.vae.latent_channels)
+    return jax.vmap(lambda key: jax.random.normal(key, shape))(inputs.keys)
+
+
+def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> Image:
+    """DDIM with classifier-free guidance, then the luminance-guided decoder.
+
+    The luminance stays in the unconditional branch, as released. Returns the raw decoded image,
+    unclamped; `colorjax.color.with_lightness` puts the photograph's lightness back.
+    """
+    features = encode_luminance(model, params, inputs.luminance)
+    tokens = jnp.concatenate([inputs.uncond_input_ids, inputs.input_ids])
+    context = encode_text(model, params, tokens)
+    twice = _doubled(features[-1:])
+
+    def denoise(latents: Latents, timesteps: Timesteps) -> Latents:
+        return predict_eps(model, params, latents, timesteps, context, twice)
+
+    latents = samplers.ddim(
+        guidance.classifier_free(denoise, inputs.guidance_scale),
+        initial_noise(model, inputs),
+        model.schedule,
+        options.num_steps,
+        options.spacing,
+    )
+    return decode(model, params, latents, features)

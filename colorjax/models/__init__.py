@@ -1,0 +1,1 @@
+"""Linen modules: no config files, no mesh, no input or output."""

@@ -1,0 +1,124 @@
+"""Attention and transformer blocks of the Stable Diffusion UNet and VAE."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from colorjax.models.layers import Maps, dense, group_norm
+
+Tokens = Float[Array, "b q c"]
+
+
+def split_heads(tokens: Float[Array, "b n c"], heads: int) -> Float[Array, "b n heads c/heads"]:
+    return tokens.reshape(*tokens.shape[:2], heads, -1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention; `context` None means self-attention. Logits scale by width^-1/2."""
+
+    heads: int
+    use_bias: bool = False
+    dtype: Any = jnp.float32
+
+    def attend(self, tokens: Tokens, context: Float[Array, "b n d"] | None = None) -> Tokens:
+        channels = tokens.shape[-1]
+        context = tokens if context is None else context
+
+        def project(name: str, of: Array) -> Array:
+            layer = dense(channels, self.dtype, name, self.use_bias)
+            return split_heads(layer(of), self.heads)
+
+        query, key, value = project("to_q", tokens), project("to_k", context), project("to_v", context)
+        mixed = jax.nn.dot_product_attention(query, key, value)
+        return dense(channels, self.dtype, "to_out_0")(mixed.reshape(tokens.shape))
+
+    @nn.compact
+    def __call__(self, tokens: Tokens, context: Float[Array, "b n d"] | None = None) -> Tokens:
+        return self.attend(tokens, context)
+
+
+class PixelAttention(Attention):
+    """The VAE's single-head self-attention over the pixels of a map: normed, residual, biased."""
+
+    heads: int = 1
+    use_bias: bool = True
+    groups: int = 32
+
+    @nn.compact
+    def __call__(self, maps: Maps) -> Maps:  # type: ignore[override]
+        batch, height, width, channels = maps.shape
+        h = group_norm(self.groups, 1e-6, self.dtype, "group_norm")(maps)
+        return maps + self.attend(h.reshape(batch, height * width, channels)).reshape(maps.shape)
+
+
+class GatedLinear(nn.Module):
+    """GEGLU: the first half of the projection times the exact (erf) GELU of the second."""
+
+    channels: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Tokens) -> Float[Array, "b q d"]:
+        projected = dense(2 * self.channels, self.dtype, "proj")(tokens)
+        value, gate = jnp.split(projected, 2, axis=-1)
+        return value * nn.gelu(gate, approximate=False)
+
+
+class FeedForward(nn.Module):
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Tokens) -> Tokens:
+        channels = tokens.shape[-1]
+        hidden = GatedLinear(4 * channels, self.dtype, name="net_0")(tokens)
+        return dense(channels, self.dtype, "net_2")(hidden)
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention to the text, feed-forward; each pre-normed and residual."""
+
+    heads: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Tokens, context: Float[Array, "b n d"]) -> Tokens:
+        def norm(name: str) -> nn.LayerNorm:
+            return nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name=name)
+
+        attend = Attention(self.heads, dtype=self.dtype, name="attn1")
+        tokens = tokens + attend(norm("norm1")(tokens))
+        attend = Attention(self.heads, dtype=self.dtype, name="attn2")
+        tokens = tokens + attend(norm("norm2")(tokens), context)
+        return tokens + FeedForward(self.dtype, name="ff")(norm("norm3")(tokens))
+
+
+class SpatialTransformer(nn.Module):
+    """Transformer blocks over the pixels of a map (row by row), residual.
+
+    `linear_projection`: SD 2 projects tokens with linear layers, SD 1 maps with 1x1 convolutions.
+    """
+
+    heads: int
+    depth: int = 1
+    groups: int = 32
+    linear_projection: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps: Maps, context: Float[Array, "b n d"]) -> Maps:
+        batch, height, width, channels = maps.shape
+
+        def projection(name: str) -> nn.Module:
+            if self.linear_projection:
+                return dense(channels, self.dtype, name)
+            return nn.Conv(channels, (1, 1), dtype=self.dtype, name=name)
+
+        h = projection("proj_in")(group_norm(self.groups, 1e-6, self.dtype, "norm")(maps))
+        h = h.reshape(batch, height * width, channels)
+        for i in range(self.depth):
+            name = f"transformer_blocks_{i}"
+            h = TransformerBlock(self.heads, self.dtype, name=name)(h, context)
+        return maps + projection("proj_out")(h.reshape(maps.shape))

@@ -1,0 +1,121 @@
+"""Convolutional blocks shared by the VAE, the luminance encoder and the UNet.
+
+Parameter names are those of diffusers with dots before numbers replaced by underscores:
+`resnets.1.conv1.weight` is `resnets_1/conv1/kernel` here.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+Maps = Float[Array, "b h w c"]
+
+
+def conv3x3(channels: int, dtype: Any, name: str, strides: int = 1, padding: Any = 1) -> nn.Conv:
+    return nn.Conv(channels, (3, 3), strides=strides, padding=padding, dtype=dtype, name=name)
+
+
+def _dot_rows(rows: Array, kernel: Array, dimensions: Any, **options: Any) -> Array:
+    flat = rows.reshape(-1, rows.shape[-1])
+    product = jax.lax.dot_general(flat, kernel, (((1,), (0,)), ((), ())), **options)
+    return product.reshape(*rows.shape[:-1], -1)
+
+
+def dense(features: int, dtype: Any, name: str, use_bias: bool = True) -> nn.Dense:
+    """A linear layer of the last axis.
+
+    All other axes are one to the product: the weight gradient over two axes is five times slower
+    on CPUs, and the same elsewhere.
+    """
+    return nn.Dense(features, use_bias=use_bias, dtype=dtype, dot_general=_dot_rows, name=name)
+
+
+def group_norm(groups: int, epsilon: float, dtype: Any, name: str) -> nn.GroupNorm:
+    """Group norm with float32 statistics; `epsilon` is explicit since SD uses two of them."""
+    return nn.GroupNorm(groups, epsilon=epsilon, dtype=dtype, name=name)
+
+
+def zero_conv(channels: int, kernel_size: int, dtype: Any, name: str, use_bias: bool) -> nn.Conv:
+    """A convolution that starts as zero, so that what it feeds starts unchanged."""
+    return nn.Conv(
+        channels,
+        (kernel_size, kernel_size),
+        padding=kernel_size // 2,
+        use_bias=use_bias,
+        kernel_init=nn.initializers.zeros,
+        dtype=dtype,
+        name=name,
+    )
+
+
+class ResnetBlock(nn.Module):
+    """norm, SiLU, conv, (+ time), norm, SiLU, conv, + shortcut.
+
+    With `cec` the first convolution is channel-extended (L-CAD section 3.2): a second, bias-free
+    kernel reads the luminance feature and its output is added. This equals one convolution over
+    concatenated channels, and is zero at initialisation.
+    """
+
+    channels: int
+    groups: int = 32
+    epsilon: float = 1e-6
+    cec: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        maps: Maps,
+        time_embedding: Float[Array, "b d"] | None = None,
+        luminance_feature: Float[Array, "b h w f"] | None = None,
+    ) -> Maps:
+        h = nn.silu(group_norm(self.groups, self.epsilon, self.dtype, "norm1")(maps))
+        h = conv3x3(self.channels, self.dtype, "conv1")(h)
+        if self.cec:
+            h += zero_conv(self.channels, 3, self.dtype, "cec_conv1", False)(luminance_feature)
+        if time_embedding is not None:
+            time = dense(self.channels, self.dtype, "time_emb_proj")
+            h += time(nn.silu(time_embedding))[:, None, None, :]
+        h = nn.silu(group_norm(self.groups, self.epsilon, self.dtype, "norm2")(h))
+        h = conv3x3(self.channels, self.dtype, "conv2")(h)
+        if maps.shape[-1] != self.channels:
+            maps = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="conv_shortcut")(maps)
+        return maps + h
+
+
+class Downsample(nn.Module):
+    """3x3 convolution with stride 2. The VAE pads right and bottom only, the UNet all sides."""
+
+    channels: int
+    padding: int | Sequence[tuple[int, int]]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps: Maps) -> Float[Array, "b h2 w2 c"]:
+        return conv3x3(self.channels, self.dtype, "conv", strides=2, padding=self.padding)(maps)
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour doubling, then a 3x3 convolution."""
+
+    channels: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps: Maps) -> Float[Array, "b h2 w2 c"]:
+        doubled = jnp.repeat(jnp.repeat(maps, 2, axis=1), 2, axis=2)
+        return conv3x3(self.channels, self.dtype, "conv")(doubled)
+
+
+def area_resize(maps: Maps, height: int, width: int) -> Float[Array, "b h2 w2 c"]:
+    """Averages whole cells: the map must be an integer multiple of the target size."""
+    factors = (maps.shape[1] // height, maps.shape[2] // width)
+    if factors == (1, 1):
+        return maps
+    return jax.lax.reduce_window(
+        maps, jnp.zeros((), maps.dtype), jax.lax.add, (1, *factors, 1), (1, *factors, 1), "VALID"
+    ) / (factors[0] * factors[1])

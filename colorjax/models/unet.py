@@ -1,0 +1,176 @@
+"""The Stable Diffusion UNet with L-CAD's channel-extended convolutions (CEC)."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from colorjax.models.attention import SpatialTransformer
+from colorjax.models.layers import (
+    Downsample,
+    Maps,
+    ResnetBlock,
+    Upsample,
+    area_resize,
+    conv3x3,
+    dense,
+    group_norm,
+    zero_conv,
+)
+from colorjax.types import Context, Latents, Timesteps
+
+CEC_CHOICES = ("none", "conv_in", "down_blocks")
+
+
+def timestep_features(timesteps: Timesteps, channels: int) -> Float[Array, "b c"]:
+    """Cosines then sines of t * 10000^(-i / (channels/2)), in float32."""
+    half = channels // 2
+    frequencies = jnp.exp(-jnp.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / half)
+    angles = timesteps.astype(jnp.float32)[:, None] * frequencies
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+class TimestepEmbedding(nn.Module):
+    channels: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Float[Array, "b c"]) -> Float[Array, "b d"]:
+        hidden = nn.silu(dense(self.channels, self.dtype, "linear_1")(features))
+        return dense(self.channels, self.dtype, "linear_2")(hidden)
+
+
+class Level(nn.Module):
+    """What the blocks of one resolution share: their sizes and how to make them."""
+
+    channels: int
+    num_layers: int
+    heads: int
+    attention: bool
+    depth: int
+    groups: int
+    linear_projection: bool
+    resample: bool
+    cec: bool = False
+    dtype: Any = jnp.float32
+
+    def resnet(self, i: int) -> ResnetBlock:
+        name = f"resnets_{i}"
+        return ResnetBlock(self.channels, self.groups, 1e-5, self.cec, self.dtype, name=name)
+
+    def attend(self, i: int, maps: Maps, context: Context) -> Maps:
+        if not self.attention:
+            return maps
+        transformer = SpatialTransformer(
+            self.heads,
+            self.depth,
+            self.groups,
+            self.linear_projection,
+            self.dtype,
+            name=f"attentions_{i}",
+        )
+        return transformer(maps, context)
+
+
+class DownLevel(Level):
+    @nn.compact
+    def __call__(
+        self, maps: Maps, time: Array, context: Context, luminance_feature: Array | None
+    ) -> tuple[Array, list[Array]]:
+        """The map for the next level, and the skips."""
+        skips = []
+        if self.cec:
+            luminance_feature = area_resize(luminance_feature, *maps.shape[1:3])
+        for i in range(self.num_layers):
+            maps = self.resnet(i)(maps, time, luminance_feature)
+            maps = self.attend(i, maps, context)
+            skips.append(maps)
+        if self.resample:
+            maps = Downsample(self.channels, 1, self.dtype, name="downsamplers_0")(maps)
+            skips.append(maps)
+        return maps, skips
+
+
+class MidLevel(Level):
+    @nn.compact
+    def __call__(self, maps: Maps, time: Array, context: Context) -> Maps:
+        maps = self.resnet(0)(maps, time)
+        return self.resnet(1)(self.attend(0, maps, context), time)
+
+
+class UpLevel(Level):
+    @nn.compact
+    def __call__(self, maps: Maps, time: Array, context: Context, skips: list[Array]) -> Array:
+        """Consumes one skip per residual block from the end of `skips`."""
+        for i in range(self.num_layers + 1):
+            maps = jnp.concatenate([maps, skips.pop()], axis=-1)
+            maps = self.attend(i, self.resnet(i)(maps, time), context)
+        if self.resample:
+            maps = Upsample(self.channels, self.dtype, name="upsamplers_0")(maps)
+        return maps
+
+
+class UNet(nn.Module):
+    """eps(z_t, t, text, luminance).
+
+    `cec` says which convolutions read the luminance encoder's last feature through extended
+    channels: "none" is plain Stable Diffusion, "conv_in" the released L-CAD weights,
+    "down_blocks" the paper ("each downsampling module"; that this means `conv_in` and `conv1` of
+    every residual block on the way down, with the feature averaged to the map's size, is our
+    reading). At initialisation all three compute the same function.
+    """
+
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers_per_block: int = 2
+    attention_levels: tuple[bool, ...] = (True, True, True, False)
+    num_attention_heads: tuple[int, ...] = (8, 8, 8, 8)
+    transformer_depth: int = 1
+    out_channels: int = 4
+    norm_num_groups: int = 32
+    linear_projection: bool = False
+    cec: str = "down_blocks"
+    dtype: Any = jnp.float32
+
+    def _level(self, i: int, **more: Any) -> dict[str, Any]:
+        return dict(
+            channels=self.block_out_channels[i],
+            num_layers=self.layers_per_block,
+            heads=self.num_attention_heads[i],
+            attention=self.attention_levels[i],
+            depth=self.transformer_depth,
+            groups=self.norm_num_groups,
+            linear_projection=self.linear_projection,
+            dtype=self.dtype,
+        ) | more
+
+    @nn.compact
+    def __call__(
+        self,
+        latents: Latents,
+        timesteps: Timesteps,
+        context: Context,
+        luminance_feature: Float[Array, "b h w f"] | None = None,
+    ) -> Float[Array, "b h w o"]:
+        widths, last = self.block_out_channels, len(self.block_out_channels) - 1
+        context = context.astype(self.dtype)
+        time = TimestepEmbedding(4 * widths[0], self.dtype, name="time_embedding")(
+            timestep_features(timesteps, widths[0]).astype(self.dtype)
+        )
+        maps = conv3x3(widths[0], self.dtype, "conv_in")(latents.astype(self.dtype))
+        if self.cec != "none":
+            luminance_feature = luminance_feature.astype(self.dtype)  # type: ignore[union-attr]
+            maps += zero_conv(widths[0], 3, self.dtype, "cec_conv_in", False)(luminance_feature)
+        skips = [maps]
+        for i in range(len(widths)):
+            sizes = self._level(i, resample=i < last, cec=self.cec == "down_blocks")
+            level = DownLevel(**sizes, name=f"down_blocks_{i}")
+            maps, more = level(maps, time, context, luminance_feature)
+            skips += more
+        sizes = self._level(last, attention=True, resample=False)
+        maps = MidLevel(**sizes, name="mid_block")(maps, time, context)
+        for i in range(len(widths)):
+            level = UpLevel(**self._level(last - i, resample=i < last), name=f"up_blocks_{i}")
+            maps = level(maps, time, context, skips)
+        maps = nn.silu(group_norm(self.norm_num_groups, 1e-5, self.dtype, "conv_norm_out")(maps))
+        return conv3x3(self.out_channels, self.dtype, "conv_out")(maps).astype(jnp.float32)

@@ -1,0 +1,72 @@
+"""L-CAD's pixel space: the luminance encoder learns to guide the frozen decoder (section 3.1)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from colorjax import diffusion, losses
+from colorjax.methods import lcad
+from colorjax.stages.stage import Stage, image_and_luminance, plain, start_from
+from colorjax.types import Image, Params
+
+NEEDS: tuple[str, ...] = ("vae",)
+STARTS_FROM: dict[str, tuple[str, ...]] = {"luminance_encoder": ("luminance_encoder",)}
+
+
+def reconstruct(
+    model: lcad.LCAD,
+    params: Params,
+    image: Image,
+    luminance: Float[Array, "b h w 1"],
+    posterior_noise: Float[Array, "b h2 w2 c"],
+) -> Image:
+    """The image through the encoder, a posterior sample and the guided decoder."""
+    moments = lcad.encode_image(model, params, image)
+    latents = diffusion.sample_posterior(moments, posterior_noise) * model.scaling_factor
+    return lcad.decode(model, params, latents, lcad.encode_luminance(model, params, luminance))
+
+
+def from_vae_encoder(model: lcad.LCAD, vae: Params, fresh: Params) -> Params:
+    """The VAE encoder's trunk with zero side convolutions: our reading of L-CAD's init file."""
+    encoder = {k: v for k, v in vae["encoder"].items() if k not in ("conv_norm_out", "conv_out")}
+    return start_from(fresh, encoder, may_lack="zero_convs_")
+
+
+def build(
+    config: ConfigDict, options: ConfigDict, parts: Params, start: Params, total_steps: int
+) -> Stage:
+    model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype))
+    size = config.model.image_size
+
+    def init(key):
+        if "luminance_encoder" in start:
+            return start["luminance_encoder"]
+        fresh = model.luminance_encoder.init(key, jnp.zeros((1, size, size, 1)))["params"]
+        return from_vae_encoder(model, parts["vae"], fresh)
+
+    def loss(params, frozen, batch, key):
+        image, luminance = image_and_luminance(batch["image"])
+        trees = frozen | {"luminance_encoder": params}
+        side = size // model.vae.factor
+        noise = jax.random.normal(key, (len(image), side, side, model.vae.latent_channels))
+        decoded = reconstruct(model, trees, image, luminance, noise)
+        value = losses.artifact_l1(image, decoded, options.artifact_weights)
+        return value, {"l1": jnp.abs(decoded - image).mean()}
+
+    def predict(params, frozen, batch, key):
+        image, luminance = image_and_luminance(batch["image"])
+        trees = frozen | {"luminance_encoder": params}
+        mean, _ = diffusion.split_moments(lcad.encode_image(model, trees, image))
+        latents = mean * model.scaling_factor
+        features = lcad.encode_luminance(model, trees, luminance)
+        return {
+            "plain": lcad.decode(model, trees, latents, None),
+            "guided": lcad.decode(model, trees, latents, features),
+        }
+
+    def finish(params, frozen, batch):
+        return {"luminance_encoder": params}, {}
+
+    frozen = {"vae": parts["vae"]}
+    return plain(init, loss, frozen, options, total_steps, predict=predict, finish=finish)

@@ -1,0 +1,151 @@
+"""Presets that the configurations share: Stable Diffusion 1.5's sizes and the small model's."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def parse(argument: str | None, **defaults: Any) -> dict[str, Any]:
+    """The part after the colon, `tiny,stage=latent,cec=none`: a bare word is a switch.
+
+    Raises:
+        ValueError: a word that is no variant.
+    """
+    values = dict(defaults)
+    for item in filter(None, (argument or "").split(",")):
+        key, equals, value = item.partition("=")
+        if key not in defaults:
+            raise ValueError(f"variant {key!r} is unknown; there are {', '.join(defaults)}")
+        values[key] = value if equals else True
+    return values
+
+
+def sd15() -> ConfigDict:
+    """Stable Diffusion 1.5: 860 M UNet, 84 M VAE, CLIP ViT-L/14's text tower."""
+    model = ConfigDict()
+    model.image_size = 256
+    model.text_encoder = ConfigDict(
+        dict(
+            vocab_size=49408,
+            hidden_size=768,
+            intermediate_size=3072,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            max_position_embeddings=77,
+            hidden_act="quick_gelu",
+        )
+    )
+    model.image_encoder = ConfigDict(
+        dict(
+            image_size=224,
+            patch_size=14,
+            hidden_size=1024,
+            intermediate_size=4096,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            hidden_act="quick_gelu",
+        )
+    )
+    model.projection_dim = 768
+    model.vae = ConfigDict(
+        dict(
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            latent_channels=4,
+            norm_num_groups=32,
+        )
+    )
+    model.unet = ConfigDict(
+        dict(
+            block_out_channels=(320, 640, 1280, 1280),
+            layers_per_block=2,
+            attention_levels=(True, True, True, False),
+            num_attention_heads=(8, 8, 8, 8),
+            transformer_depth=1,
+            out_channels=4,
+            norm_num_groups=32,
+            linear_projection=False,
+            cec="down_blocks",
+        )
+    )
+    model.schedule = ConfigDict(dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012))
+    model.scaling_factor = 0.18215
+    model.colorize = ConfigDict(dict(num_steps=50, guidance_scale=5.0, spacing="released"))
+    return model
+
+
+def tiny() -> ConfigDict:
+    """The bundled model's sizes: the same classes for 32-pixel pictures."""
+    model = sd15()
+    model.image_size = 32
+    model.text_encoder.update(
+        vocab_size=1024,
+        hidden_size=96,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=24,
+    )
+    model.image_encoder.update(
+        image_size=32,
+        patch_size=4,
+        hidden_size=96,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+    )
+    model.projection_dim = 96
+    model.vae.update(block_out_channels=(16, 32, 64), layers_per_block=1, norm_num_groups=8)
+    model.unet.update(
+        block_out_channels=(64, 128),
+        layers_per_block=1,
+        attention_levels=(False, True),
+        num_attention_heads=(4, 4),
+        norm_num_groups=8,
+    )
+    model.scaling_factor = 1.0  # measured when the VAE has been trained
+    model.colorize.update(num_steps=20, guidance_scale=1.5, spacing="even")
+    return model
+
+
+def stage(**changes: Any) -> ConfigDict:
+    """How a stage is trained; `epochs` counts unless `total_steps` is set."""
+    options = ConfigDict(
+        dict(
+            batch_size=32,
+            epochs=1.0,
+            total_steps=0,
+            learning_rate=1e-4,
+            schedule="constant",
+            warmup_steps=0,
+            b1=0.9,
+            b2=0.999,
+            weight_decay=0.0,
+            clip_norm=0.0,
+            ema_decay=0.0,
+            trainable=(".*",),
+            scarce_share=0.0,
+            drop_share=0.0,
+        )
+    )
+    options.update(changes)
+    return options
+
+
+def run() -> ConfigDict:
+    """What every configuration says about a run."""
+    config = ConfigDict()
+    config.seed = 0
+    config.init_from = ""  # release directory, or 'bundled', that training starts from
+    config.tokenizer = ""  # vocab.json and merges.txt, where init_from brings none
+    config.data = ConfigDict(
+        dict(directory="", train_split="train", eval_split="test", crop="random_resized")
+    )
+    config.mesh = ConfigDict(dict(data=-1, fsdp=1))
+    config.sharding_rules = (("params/.*", "fsdp"), ("(opt_state|ema)/.*", "fsdp"), (".*", "replicate"))
+    config.dtype = "float32"
+    config.log_every = 50
+    config.sample_every = 1000
+    config.checkpoint_every = 1000
+    config.keep_checkpoints = 2
+    return config

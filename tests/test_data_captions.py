@@ -1,0 +1,142 @@
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from colorjax.data import captions, records, sources, transforms
+from colorjax.errors import UserError
+
+COLOURS = captions.NEUTRAL_COLOURS + captions.CHROMATIC_COLOURS
+DATA = Path(__file__).parent / "data" / "cifar10"
+# sRGB that people call so.
+ANCHORS = {
+    "red": (190, 30, 35),
+    "pink": (245, 170, 185),
+    "orange": (240, 140, 30),
+    "brown": (110, 70, 40),
+    "beige": (215, 200, 175),
+    "yellow": (235, 215, 60),
+    "green": (45, 130, 50),
+    "teal": (50, 150, 150),
+    "blue": (50, 100, 190),
+    "purple": (125, 60, 150),
+    "black": (20, 20, 22),
+    "gray": (128, 128, 126),
+    "white": (245, 246, 245),
+}
+
+
+def _framed(inner, outer):
+    image = np.empty((32, 32, 3), np.uint8)
+    image[:] = outer
+    image[8:24, 8:24] = inner
+    return image
+
+
+def test_anchors_cover_the_words():
+    assert set(ANCHORS) == set(COLOURS)
+
+
+@pytest.mark.parametrize("word", sorted(ANCHORS))
+def test_everyday_colours_get_everyday_names(word):
+    other = "blue" if word != "blue" else "red"
+    assert captions.region_colours(_framed(ANCHORS[word], ANCHORS[other])) == (word, other)
+    assert captions.region_colours(_framed(ANCHORS[other], ANCHORS[word])) == (other, word)
+
+
+@pytest.mark.parametrize("word", captions.CHROMATIC_COLOURS)
+def test_prototypes_bear_their_name(word):
+    lab = captions.prototype(word)
+    assert lab.shape == (3,)
+    assert captions.name_colour(lab) == word
+
+
+def test_prototypes_are_for_chromatic_words_only():
+    with pytest.raises(UserError, match="'gray'.*red, pink"):
+        captions.prototype("gray")
+
+
+def test_a_region_is_named_by_its_mean():
+    assert captions.name_colour(np.array([[50.0, 40.0, 0.0], [50.0, -40.0, 0.0]])) == "gray"
+    assert captions.name_colour(np.array([[[20.0, 5.0, 60.0]], [[60.0, 5.0, 60.0]]])) == "brown"
+    assert captions.name_colour(np.array([[[50.0, 5.0, 60.0]], [[60.0, 5.0, 60.0]]])) == "yellow"
+
+
+def test_every_hue_has_a_name():
+    angles = np.radians(np.arange(0, 360, 0.5))
+    names = [captions.name_colour(np.array([60, 30 * np.cos(x), 30 * np.sin(x)])) for x in angles]
+    changes = [b for a, b in zip(names, names[1:]) if a != b]
+    assert changes == ["orange", "yellow", "green", "teal", "blue", "purple", "pink"]
+
+
+def test_sentences_are_english():
+    for class_name in sources.CIFAR10_CLASSES:
+        for word in COLOURS:
+            levels = captions.phrase(word, word, class_name)
+            for text in levels["complete"] + levels["partial"]:
+                assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", text), text
+                assert text == text.lower().strip()
+            assert all(text.count(word) == 2 for text in levels["complete"])
+            assert all(text.count(word) <= 1 for text in levels["partial"])
+
+
+def test_the_plainest_sentence_comes_first():
+    levels = captions.describe(_framed(ANCHORS["red"], ANCHORS["gray"]), "truck")
+    assert levels["complete"][0] == "a red truck on a gray background"
+    assert levels["partial"][0] == "a red truck"
+    assert "a truck" in levels["partial"]
+    cars = captions.phrase("orange", "blue", "automobile")
+    assert {"an orange car", "an orange automobile", "an automobile"} <= set(cars["partial"])
+
+
+def test_scarce_sentences_name_nothing():
+    nouns = {"plane", "car", "boat", *sources.CIFAR10_CLASSES}
+    words = set(" ".join(captions.SCARCE).split())
+    assert captions.SCARCE[0] == "a colorful image"
+    assert len(captions.SCARCE) == len(set(captions.SCARCE)) >= 6
+    assert not words & (nouns | set(COLOURS))
+
+
+def test_sampling_keeps_the_shares():
+    levels = {"complete": ["c1", "c2"], "partial": ["p"]}
+    rng = np.random.default_rng(0)
+    n = 20_000
+    counts = Counter(captions.sample(levels, rng) for _ in range(n))
+    scarce = [counts[text] / n for text in captions.SCARCE]
+    # 0.9 * 0.3 scarce, the other 0.63 halved; 0.015 is above four standard deviations.
+    assert counts[""] / n == pytest.approx(0.1, abs=0.015)
+    assert sum(scarce) == pytest.approx(0.27, abs=0.015) and min(scarce) > 0.02
+    assert counts["p"] / n == pytest.approx(0.315, abs=0.015)
+    assert counts["c1"] / n == pytest.approx(0.1575, abs=0.015)
+    assert counts["c2"] / n == pytest.approx(0.1575, abs=0.015)
+
+
+def test_an_empty_level_gives_way_to_the_other():
+    rng = np.random.default_rng(0)
+    draws = {captions.sample({"partial": ["p"]}, rng, 0, 0) for _ in range(50)}
+    assert draws == {"p"}
+    assert {captions.sample({}, rng, 0, 0) for _ in range(200)} == set(captions.SCARCE)
+    assert captions.fixed({"complete": [], "partial": ["p"]}, "complete") == "p"
+
+
+def test_fixed_levels():
+    levels = {"complete": ["c1", "c2"], "partial": ["p1", "p2"]}
+    texts = [captions.fixed(levels, level) for level in captions.LEVELS]
+    assert texts == ["c1", "p1", "a colorful image", ""]
+    with pytest.raises(UserError, match="'rich'.*complete, partial, scarce, none"):
+        captions.fixed(levels, "rich")
+
+
+def test_stored_captions_are_those_of_the_stored_pictures():
+    source = records.open_split(DATA, "test")
+    words: Counter[str] = Counter()
+    for data in (source[i] for i in range(len(source))):
+        record = records.Record.unpack(data)
+        image = transforms.decode(record.image)
+        assert record.label in sources.CIFAR10_CLASSES
+        assert captions.describe(image, str(record.label)) == record.captions
+        words.update(captions.region_colours(image))
+    assert set(words) == set(COLOURS)
+    assert max(words.values()) < 0.45 * 2 * len(source)

@@ -1,0 +1,71 @@
+import hashlib
+import json
+
+import pytest
+
+from colorjax.data import records
+from colorjax.errors import UserError
+
+
+def _records(count):
+    captions = {"complete": [], "partial": ["a dög"]}
+    return [records.Record(f"k{i}", bytes([i, 0, 255]), None, captions) for i in range(count)]
+
+
+def test_a_record_survives_packing():
+    record = records.Record("é-1", b"\x00\xff", "dog", {"complete": ["a"], "partial": ["b", "c"]})
+    assert records.Record.unpack(record.pack()) == record
+    assert _records(1)[0].label is None
+    assert records.Record.unpack(_records(1)[0].pack()) == _records(1)[0]
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x01", b"\x81\xa1a\x01"])
+def test_foreign_bytes_are_the_users_error(data):
+    with pytest.raises(UserError, match="prepare"):
+        records.Record.unpack(data)
+
+
+def test_shards_hold_all_records_in_order(tmp_path):
+    shards = records.write_split(tmp_path, "train", iter(_records(5)), shard_size=2)
+    names = [f"train-0000{i}-of-00003.array_record" for i in range(3)]
+    assert [shard.file for shard in shards] == names
+    assert [shard.records for shard in shards] == [2, 2, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for shard in shards:
+        assert shard.sha256 == hashlib.sha256((tmp_path / shard.file).read_bytes()).hexdigest()
+    source = records.open_split(tmp_path, "train")
+    assert [records.Record.unpack(source[i]) for i in range(len(source))] == _records(5)
+
+
+def test_missing_data_names_the_command_and_the_splits(tmp_path):
+    with pytest.raises(UserError, match="python -m colorjax.prepare --source=cifar10"):
+        records.open_split(tmp_path / "nowhere", "train")
+    records.write_split(tmp_path, "train", _records(3), shard_size=1)
+    records.write_split(tmp_path, "val", _records(1))
+    with pytest.raises(UserError, match=r"'test' \(splits there: train, val\)"):
+        records.open_split(tmp_path, "test")
+    (tmp_path / "train-00001-of-00003.array_record").unlink()
+    with pytest.raises(UserError, match=r"'train' \(splits there: val\)"):
+        records.open_split(tmp_path, "train")
+
+
+def test_a_split_needs_records(tmp_path):
+    with pytest.raises(UserError, match="no pictures"):
+        records.write_split(tmp_path, "train", [])
+    with pytest.raises(UserError, match="shard_size"):
+        records.write_split(tmp_path, "train", _records(1), shard_size=0)
+
+
+def test_manifest_tells_counts_and_refuses_other_versions(tmp_path):
+    with pytest.raises(UserError, match="manifest.json"):
+        records.read_manifest(tmp_path)
+    shards = records.write_split(tmp_path, "train", _records(3), shard_size=2)
+    records.write_manifest(tmp_path, "somewhere", {"train": shards})
+    manifest = records.read_manifest(tmp_path)
+    assert manifest["source"] == "somewhere"
+    assert manifest["splits"]["train"]["records"] == 3
+    assert [shard["records"] for shard in manifest["splits"]["train"]["shards"]] == [2, 1]
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(manifest | {"format_version": 99}))
+    with pytest.raises(UserError, match="format version 99"):
+        records.read_manifest(tmp_path)

@@ -1,0 +1,64 @@
+"""Golden values: scikit-image's SSIM and PSNR, and algebra."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from colorjax import metrics
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:24, 0:31] / 24.0
+    smooth = np.stack([x / 2 + y / 3, np.sin(5 * x) ** 2, 1 - y], axis=-1)
+    target = np.clip(np.stack([smooth, smooth**2, smooth * 0 + 0.9]), 0, 1)
+    noise = rng.normal(size=target.shape) * np.array([0.02, 0.3, 0.1])[:, None, None, None]
+    return np.clip(target + noise, 0, 1).astype(np.float32), target.astype(np.float32)
+
+
+def test_ssim_is_that_of_scikit_image(pair):
+    image, target = pair
+    expected = [
+        structural_similarity(a.astype(np.float64), b, channel_axis=-1, data_range=1.0)
+        for a, b in zip(image, target.astype(np.float64))
+    ]
+    got = metrics.ssim(jnp.asarray(image), jnp.asarray(target))
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert max(expected) - min(expected) > 0.1
+
+
+def test_ssim_of_equal_images_is_one_and_small_ones_raise(pair):
+    image = jnp.asarray(pair[0])
+    np.testing.assert_allclose(metrics.ssim(image, image), 1.0, atol=1e-6)
+    with pytest.raises(ValueError, match="at least 7 x 7"):
+        metrics.ssim(image[:, :6], image[:, :6])
+
+
+def test_psnr_per_image_is_that_of_scikit_image_and_capped(pair):
+    image, target = pair
+    expected = [peak_signal_noise_ratio(b, a, data_range=1.0) for a, b in zip(image, target)]
+    got = metrics.psnr_per_image(metrics.mse(jnp.asarray(image), jnp.asarray(target)))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics.psnr_per_image(jnp.array([0.0, 1e-9, 1e-4])), [60, 60, 40])
+
+
+def test_pooled_psnr_pools_errors_not_decibels():
+    errors = jnp.array([0.01, 0.0001])
+    expected = -10 * np.log10(0.00505)
+    np.testing.assert_allclose(metrics.psnr_pooled(errors), expected, rtol=1e-6)
+    assert metrics.psnr_pooled(errors) < metrics.psnr_per_image(errors).mean() - 5
+    padded = metrics.psnr_pooled(jnp.array([0.01, 0.0001, 7.0]), jnp.array([1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(padded, expected, rtol=1e-6)
+
+
+def test_colourfulness_by_hand():
+    gray = jnp.full((4, 6, 3), 0.3)
+    red = jnp.zeros((4, 6, 3)).at[..., 0].set(1.0)
+    # Left half red (rg 255, yb 127.5), right half blue (rg 0, yb -255).
+    halves = red.at[:, 3:].set(jnp.array([0.0, 0.0, 1.0]))
+    spread = np.hypot(127.5, 191.25)
+    expected = [0.0, 0.3 * np.hypot(255, 127.5), spread + 0.3 * np.hypot(127.5, -63.75)]
+    got = metrics.colourfulness(jnp.stack([gray, red, halves]))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-4)
