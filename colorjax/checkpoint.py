@@ -49,8 +49,8 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"the checkpoint of step {step} in '{self._directory}' does not fit this "
-                f"configuration ({str(error).splitlines()[0][:200]}); give another --workdir or the "
-                "configuration it was made with"
+                f"configuration ({str(error).splitlines()[0][:200]}); give another --workdir or "
+                "the configuration it was made with"
             ) from error
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ class Schedule(NamedTuple):
 def scaled_linear(
     num_timesteps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012
 ) -> Schedule:
-    """Stable Diffusion's schedule: the square roots of beta are linear. Made in double precision."""
+    """Stable Diffusion's schedule, made in double precision: the roots of beta are linear."""
     betas = np.linspace(beta_start**0.5, beta_end**0.5, num_timesteps, dtype=np.float64) ** 2
     return Schedule(np.cumprod(1.0 - betas).astype(np.float32))
 

@@ -35,7 +35,9 @@ def run(
     key = jax.random.key(config.seed)
     abstract = jax.eval_shape(stage.init, key)
     shardings = sharding.tree_shardings(abstract, mesh, config.sharding_rules)
-    frozen = sharding.put(stage.frozen, jax.tree.map(lambda _: sharding.replicated(mesh), stage.frozen))
+    frozen = sharding.put(
+        stage.frozen, jax.tree.map(lambda _: sharding.replicated(mesh), stage.frozen)
+    )
     saved = checkpoint.Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
     if saved.latest is None:
         state = jax.jit(stage.init, out_shardings=shardings)(key)
@@ -74,7 +76,7 @@ def _save_samples(path: Path, columns: dict[str, Any], examples: Batch) -> None:
     if not columns or jax.process_index() != 0:
         return
     truth = np.asarray(examples["image"], np.float32) / 127.5 - 1.0
-    gray = np.repeat(truth @ np.float32([[0.299], [0.587], [0.114]]), 3, axis=-1)
+    gray = np.repeat(truth @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=-1)
     shown = {"gray": gray, "truth": truth} | {k: np.asarray(v) for k, v in columns.items()}
     size = truth.shape[1]
     grids.save_grid(path, {k: v[:8] for k, v in shown.items()}, scale=max(1, 64 // size))

@@ -12,7 +12,7 @@ from colorjax.types import Image, Moments
 ARTIFACT_WINDOW = 7
 
 
-def _local_variance(values: Float[Array, "b h w 1"], unbiased: bool) -> Float[Array, "b h w 1"]:
+def _local_variance(values: Float[Array, "b H W 1"], unbiased: bool) -> Float[Array, "b H W 1"]:
     """Variance over the window around each pixel, edges mirrored."""
     reach = ARTIFACT_WINDOW // 2
     padded = jnp.pad(values, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")
@@ -32,7 +32,7 @@ def _local_variance(values: Float[Array, "b h w 1"], unbiased: bool) -> Float[Ar
 
 def artifact_weights(
     target: Image, reconstruction: Image, variant: Literal["paper", "released"] = "paper"
-) -> Float[Array, "b h w 1"]:
+) -> Float[Array, "b H W 1"]:
     """Where a reconstruction shows artifacts: local variance of its absolute error.
 
     "paper" is L-CAD Eq. 3, the biased variance over 7x7 windows; that the error is summed over

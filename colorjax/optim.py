@@ -37,7 +37,10 @@ def optimizer(options: ConfigDict, total_steps: int) -> optax.GradientTransforma
             0.0, options.learning_rate, options.warmup_steps
         ),
         "cosine": lambda: optax.schedules.warmup_cosine_decay_schedule(
-            0.0, options.learning_rate, options.warmup_steps, max(total_steps, options.warmup_steps + 1)
+            0.0,
+            options.learning_rate,
+            options.warmup_steps,
+            max(total_steps, options.warmup_steps + 1),
         ),
     }
     if options.schedule not in schedules:

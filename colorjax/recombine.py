@@ -69,6 +69,18 @@ def _to_rgb(lightness: np.ndarray, ab: np.ndarray) -> np.ndarray:
     return np.clip(rgb, 0.0, 1.0)
 
 
+def to_model_size(
+    lightness: Float[np.ndarray, "H W"], height: int, width: int
+) -> Float[np.ndarray, "h w"]:
+    """Lightness at the size the model works at: averaged where it shrinks, cubic where it grows."""
+    shrinks = height * width < lightness.size
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    small = cv2.resize(
+        np.asarray(lightness, np.float32), (width, height), interpolation=interpolation
+    )
+    return np.clip(small, 0.0, 100.0)
+
+
 def to_full_size(
     lightness: Float[np.ndarray, "H W"],
     ab_small: Float[np.ndarray, "h w 2"],

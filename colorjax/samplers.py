@@ -23,7 +23,7 @@ class Grid(NamedTuple):
     alphas_prev: np.ndarray  # float32 [num_steps]
 
 
-def time_grid(schedule: Schedule, num_steps: int, spacing: Spacing) -> Grid:
+def time_grid(schedule: Schedule, num_steps: int, spacing: str) -> Grid:
     """Which timesteps a sampler visits.
 
     "released" is L-CAD's: 1, 1 + c, 1 + 2c, ... with c = 1000 / num_steps, whose last step goes to

@@ -63,7 +63,9 @@ def tree_shardings(tree: Any, mesh: Mesh, rules: Rules) -> Any:
                 if rule == "fsdp":
                     return NamedSharding(mesh, _shard_largest(leaf.shape, mesh.shape["fsdp"]))
                 raise UserError(f"sharding rule {rule!r} is unknown; use 'replicate' or 'fsdp'")
-        raise UserError(f"no sharding rule matches {name!r}; end the rules with ('.*', 'replicate')")
+        raise UserError(
+            f"no sharding rule matches {name!r}; end the rules with ('.*', 'replicate')"
+        )
 
     return jax.tree_util.tree_map_with_path(of, tree)
 

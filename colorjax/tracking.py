@@ -13,7 +13,7 @@ class Tracker:
 
     def __init__(self, directory: Path, stage: str, total_steps: int, active: bool) -> None:
         self._stage, self._total, self._active = stage, total_steps, active
-        self._since = (time.monotonic(), None)
+        self._since: tuple[float, int | None] = (time.monotonic(), None)
         if active:
             directory.mkdir(parents=True, exist_ok=True)
             self._lines = (directory / "metrics.jsonl").open("a")

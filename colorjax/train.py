@@ -191,7 +191,9 @@ def parse_flags(arguments: list[str]) -> list[str]:
     try:
         return flags.FLAGS(arguments)
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-        raise UserError(f"the command line cannot be used: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"the command line cannot be used: {' '.join(str(error).split())}"
+        ) from error
 
 
 def run() -> int:

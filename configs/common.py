@@ -70,7 +70,9 @@ def sd15() -> ConfigDict:
     )
     model.schedule = ConfigDict(dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012))
     model.scaling_factor = 0.18215
-    model.colorize = ConfigDict(dict(num_steps=50, guidance_scale=5.0, spacing="released"))
+    model.colorize = ConfigDict(
+        dict(num_steps=50, guidance_scale=5.0, spacing="released", batch_size=4)
+    )
     return model
 
 
@@ -104,7 +106,7 @@ def tiny() -> ConfigDict:
         norm_num_groups=8,
     )
     model.scaling_factor = 1.0  # measured when the VAE has been trained
-    model.colorize.update(num_steps=20, guidance_scale=1.5, spacing="even")
+    model.colorize.update(num_steps=20, guidance_scale=1.5, spacing="even", batch_size=8)
     return model
 
 
@@ -142,7 +144,11 @@ def run() -> ConfigDict:
         dict(directory="", train_split="train", eval_split="test", crop="random_resized")
     )
     config.mesh = ConfigDict(dict(data=-1, fsdp=1))
-    config.sharding_rules = (("params/.*", "fsdp"), ("(opt_state|ema)/.*", "fsdp"), (".*", "replicate"))
+    config.sharding_rules = (
+        ("params/.*", "fsdp"),
+        ("(opt_state|ema)/.*", "fsdp"),
+        (".*", "replicate"),
+    )
     config.dtype = "float32"
     config.log_every = 50
     config.sample_every = 1000

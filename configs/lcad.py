@@ -20,8 +20,9 @@ Where the numbers come from (paper, section 4.1, unless said otherwise):
 | scarce captions, dropped captions | - | 30 %, 10 % |
 """
 
-from configs import common
 from ml_collections import ConfigDict
+
+from configs import common
 
 # Extended channels only, the rest of the UNet as pretrained (paper, section 3.2).
 PAPER_TRAINABLE = (".*/cec_.*",)
@@ -66,7 +67,9 @@ def _tiny() -> ConfigDict:
     config.model = common.tiny()
     config.data.update(directory="data/cifar10", crop="none")
     config.stages = ("clip", "vae", "luminance", "base", "latent")
-    small = dict(batch_size=64, learning_rate=1e-3, schedule="cosine", warmup_steps=200, clip_norm=1.0)
+    small = dict(
+        batch_size=64, learning_rate=1e-3, schedule="cosine", warmup_steps=200, clip_norm=1.0
+    )
     config.clip = common.stage(**small | dict(batch_size=128, epochs=0.75))
     config.vae = common.stage(**small | dict(epochs=1.5, ema_decay=0.995))
     config.vae.kl_weight = 1e-6
@@ -75,5 +78,5 @@ def _tiny() -> ConfigDict:
     config.luminance.artifact_weights = "paper"
     captions = dict(scarce_share=0.3, drop_share=0.1, ema_decay=0.9995)
     config.base = common.stage(**small | captions | dict(epochs=2.0))
-    config.latent = common.stage(**small | captions | dict(epochs=4.0))
+    config.latent = common.stage(**small | captions | dict(epochs=5.0))
     return config

@@ -7,7 +7,7 @@ processes and a restart change nothing.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import grain
 import numpy as np
@@ -18,7 +18,7 @@ from colorjax.errors import UserError
 
 Tokenize = Callable[[Sequence[str]], Int32[np.ndarray, "b length"]]
 Batch = dict[str, Any]
-Level = Literal["complete", "partial", "scarce", "none"]
+Level = str  # one of `captions.LEVELS`
 
 _PREFETCHED_BATCHES = 8
 
@@ -141,8 +141,8 @@ def eval_batches(
 
     Returns:
         An iterator of `{"image", "input_ids", "weights": float32 [local_b], "captions": list[str],
-        "keys": list[str]}`. The last batch is filled up with black pictures, empty captions and
-        empty keys, of weight 0; real pictures have weight 1.
+        "keys": list[str], "labels": list[str | None]}`. The last batch is filled up with black
+        pictures, empty captions and empty keys, of weight 0; real pictures have weight 1.
 
     Raises:
         UserError: no such data, or an option out of its range.
@@ -171,6 +171,7 @@ def eval_batches(
             "weights": (np.arange(local_size) < len(found)).astype(np.float32),
             "captions": texts,
             "keys": [record.key for record in found] + padding,
+            "labels": [record.label for record in found] + [None] * len(padding),
         }
 
     return _iterate(grain.MapDataset.range(-(-total // batch_size)).map(batch), num_threads)

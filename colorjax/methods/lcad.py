@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from colorjax import diffusion, guidance, release, samplers
 from colorjax.models.clip import CLIPTextModel
+from colorjax.models.layers import apply
 from colorjax.models.unet import UNet
 from colorjax.models.vae import AutoencoderKL, LuminanceEncoder
 from colorjax.types import (
@@ -88,16 +89,21 @@ def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[LCAD, Params]
     return model, {part: release.read_part(path, part, dtype) for part in PARTS}
 
 
+def check(model: LCAD, options: Options) -> None:
+    """Raises `UserError` for options that the model's schedule cannot take."""
+    samplers.time_grid(model.schedule, options.num_steps, options.spacing)
+
+
 def encode_text(model: LCAD, params: Params, input_ids: TokenIds) -> Context:
-    return model.text_encoder.apply({"params": params["text_encoder"]}, input_ids)
+    return apply(model.text_encoder, params["text_encoder"], input_ids)
 
 
 def encode_image(model: LCAD, params: Params, image: Image) -> Moments:
-    return model.vae.apply({"params": params["vae"]}, image, method="encode")
+    return apply(model.vae, params["vae"], image, method="encode")
 
 
 def encode_luminance(model: LCAD, params: Params, luminance: Luminance) -> Features:
-    return model.luminance_encoder.apply({"params": params["luminance_encoder"]}, luminance)
+    return apply(model.luminance_encoder, params["luminance_encoder"], luminance)
 
 
 def decode(
@@ -105,7 +111,7 @@ def decode(
 ) -> Image:
     """Scaled latents to the unclamped image."""
     unscaled = latents / model.scaling_factor
-    return model.vae.apply({"params": params["vae"]}, unscaled, luminance_features, method="decode")
+    return apply(model.vae, params["vae"], unscaled, luminance_features, method="decode")
 
 
 def predict_eps(
@@ -118,7 +124,7 @@ def predict_eps(
 ) -> Latents:
     """The UNet's noise estimate; of the features it reads the last, and none without CEC."""
     feature = luminance_features[-1] if luminance_features else None
-    return model.unet.apply({"params": params["unet"]}, latents, timesteps, context, feature)
+    return apply(model.unet, params["unet"], latents, timesteps, context, feature)
 
 
 def _doubled(features: Features) -> Features:

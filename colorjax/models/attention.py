@@ -31,7 +31,11 @@ class Attention(nn.Module):
             layer = dense(channels, self.dtype, name, self.use_bias)
             return split_heads(layer(of), self.heads)
 
-        query, key, value = project("to_q", tokens), project("to_k", context), project("to_v", context)
+        query, key, value = (
+            project("to_q", tokens),
+            project("to_k", context),
+            project("to_v", context),
+        )
         mixed = jax.nn.dot_product_attention(query, key, value)
         return dense(channels, self.dtype, "to_out_0")(mixed.reshape(tokens.shape))
 

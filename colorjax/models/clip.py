@@ -96,7 +96,9 @@ class TextEmbeddings(nn.Module):
     def __call__(self, input_ids: TokenIds) -> Tokens:
         def embed(size: int, name: str) -> nn.Embed:
             init = nn.initializers.normal(0.02)
-            return nn.Embed(size, self.hidden_size, dtype=self.dtype, embedding_init=init, name=name)
+            return nn.Embed(
+                size, self.hidden_size, dtype=self.dtype, embedding_init=init, name=name
+            )
 
         tokens = embed(self.vocab_size, "token_embedding")(input_ids)
         positions = jnp.arange(input_ids.shape[1])
@@ -104,7 +106,7 @@ class TextEmbeddings(nn.Module):
 
 
 class CLIPTextModel(nn.Module):
-    """Token ids to text states, after the final norm. Padding is attended to, causally, as SD does."""
+    """Token ids to text states after the final norm. Padding is attended to, as SD does."""
 
     vocab_size: int = 49408
     hidden_size: int = 768
@@ -148,7 +150,11 @@ class VisionEmbeddings(nn.Module):
         tokens = jnp.concatenate([first, patches], axis=1)
         count = tokens.shape[1]
         embed = nn.Embed(
-            count, self.hidden_size, dtype=self.dtype, embedding_init=init, name="position_embedding"
+            count,
+            self.hidden_size,
+            dtype=self.dtype,
+            embedding_init=init,
+            name="position_embedding",
         )
         return tokens + embed(jnp.arange(count))
 

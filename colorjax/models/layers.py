@@ -12,7 +12,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from colorjax.types import Params
+
 Maps = Float[Array, "b h w c"]
+
+
+def apply(module: nn.Module, params: Params, *inputs: Any, method: str | None = None) -> Any:
+    """A module's outputs for plain parameters."""
+    return module.apply({"params": params}, *inputs, method=method)
 
 
 def conv3x3(channels: int, dtype: Any, name: str, strides: int = 1, padding: Any = 1) -> nn.Conv:
@@ -72,7 +79,7 @@ class ResnetBlock(nn.Module):
         maps: Maps,
         time_embedding: Float[Array, "b d"] | None = None,
         luminance_feature: Float[Array, "b h w f"] | None = None,
-    ) -> Maps:
+    ) -> Float[Array, "b h w o"]:
         h = nn.silu(group_norm(self.groups, self.epsilon, self.dtype, "norm1")(maps))
         h = conv3x3(self.channels, self.dtype, "conv1")(h)
         if self.cec:

@@ -80,10 +80,11 @@ class DownLevel(Level):
     ) -> tuple[Array, list[Array]]:
         """The map for the next level, and the skips."""
         skips = []
-        if self.cec:
-            luminance_feature = area_resize(luminance_feature, *maps.shape[1:3])
+        extension = None
+        if self.cec and luminance_feature is not None:
+            extension = area_resize(luminance_feature, *maps.shape[1:3])
         for i in range(self.num_layers):
-            maps = self.resnet(i)(maps, time, luminance_feature)
+            maps = self.resnet(i)(maps, time, extension)
             maps = self.attend(i, maps, context)
             skips.append(maps)
         if self.resample:
@@ -133,16 +134,19 @@ class UNet(nn.Module):
     dtype: Any = jnp.float32
 
     def _level(self, i: int, **more: Any) -> dict[str, Any]:
-        return dict(
-            channels=self.block_out_channels[i],
-            num_layers=self.layers_per_block,
-            heads=self.num_attention_heads[i],
-            attention=self.attention_levels[i],
-            depth=self.transformer_depth,
-            groups=self.norm_num_groups,
-            linear_projection=self.linear_projection,
-            dtype=self.dtype,
-        ) | more
+        return (
+            dict(
+                channels=self.block_out_channels[i],
+                num_layers=self.layers_per_block,
+                heads=self.num_attention_heads[i],
+                attention=self.attention_levels[i],
+                depth=self.transformer_depth,
+                groups=self.norm_num_groups,
+                linear_projection=self.linear_projection,
+                dtype=self.dtype,
+            )
+            | more
+        )
 
     @nn.compact
     def __call__(
@@ -170,7 +174,7 @@ class UNet(nn.Module):
         sizes = self._level(last, attention=True, resample=False)
         maps = MidLevel(**sizes, name="mid_block")(maps, time, context)
         for i in range(len(widths)):
-            level = UpLevel(**self._level(last - i, resample=i < last), name=f"up_blocks_{i}")
-            maps = level(maps, time, context, skips)
+            up = UpLevel(**self._level(last - i, resample=i < last), name=f"up_blocks_{i}")
+            maps = up(maps, time, context, skips)
         maps = nn.silu(group_norm(self.norm_num_groups, 1e-5, self.dtype, "conv_norm_out")(maps))
         return conv3x3(self.out_channels, self.dtype, "conv_out")(maps).astype(jnp.float32)

@@ -60,7 +60,9 @@ class EncoderMidBlock(nn.Module):
         taps: list[Array] = []
         for i in range(2):
             if i == 1:
-                maps = PixelAttention(groups=self.groups, dtype=self.dtype, name="attentions_0")(maps)
+                maps = PixelAttention(groups=self.groups, dtype=self.dtype, name="attentions_0")(
+                    maps
+                )
             block = ResnetBlock(self.channels, self.groups, dtype=self.dtype, name=f"resnets_{i}")
             maps = block(maps)
             if self.zero_convs:
@@ -156,7 +158,9 @@ class DecoderMidBlock(nn.Module):
     def __call__(self, maps: Maps, features: list[Array]) -> Maps:
         for i in range(2):
             if i == 1:
-                maps = PixelAttention(groups=self.groups, dtype=self.dtype, name="attentions_0")(maps)
+                maps = PixelAttention(groups=self.groups, dtype=self.dtype, name="attentions_0")(
+                    maps
+                )
             block = ResnetBlock(self.channels, self.groups, dtype=self.dtype, name=f"resnets_{i}")
             maps = block(maps)
             if features:

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from colorjax import losses
 from colorjax.models.clip import CLIP, CLIPTextModel, CLIPVisionModel
+from colorjax.models.layers import apply
 from colorjax.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Params
 
@@ -31,7 +32,7 @@ def build(
 
     def loss(params, frozen, batch, key):
         image, _ = image_and_luminance(batch["image"])
-        logits = model.apply({"params": params}, image, batch["input_ids"])
+        logits = apply(model, params, image, batch["input_ids"])
         same = (batch["input_ids"][:, None] == batch["input_ids"][None]).all(-1)
         hits = jnp.take_along_axis(same, logits.argmax(axis=1)[:, None], axis=1)
         value = losses.contrastive(logits, same.astype(jnp.float32))

@@ -2,13 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from colorjax import diffusion, losses
 from colorjax.methods import lcad
 from colorjax.stages.stage import Stage, image_and_luminance, plain, start_from
-from colorjax.types import Image, Params
+from colorjax.types import Image, Latents, Luminance, Params
 
 NEEDS: tuple[str, ...] = ("vae",)
 STARTS_FROM: dict[str, tuple[str, ...]] = {"luminance_encoder": ("luminance_encoder",)}
@@ -18,8 +17,8 @@ def reconstruct(
     model: lcad.LCAD,
     params: Params,
     image: Image,
-    luminance: Float[Array, "b h w 1"],
-    posterior_noise: Float[Array, "b h2 w2 c"],
+    luminance: Luminance,
+    posterior_noise: Latents,
 ) -> Image:
     """The image through the encoder, a posterior sample and the guided decoder."""
     moments = lcad.encode_image(model, params, image)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from colorjax import diffusion, losses
+from colorjax.models.layers import apply
 from colorjax.models.vae import AutoencoderKL
 from colorjax.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Params
@@ -28,10 +29,10 @@ def build(
 
     def loss(params, frozen, batch, key):
         image, _ = image_and_luminance(batch["image"])
-        moments = model.apply({"params": params}, image, method="encode")
+        moments = apply(model, params, image, method="encode")
         noise = jax.random.normal(key, (*moments.shape[:3], model.latent_channels))
         latents = diffusion.sample_posterior(moments, noise)
-        decoded = model.apply({"params": params}, latents, method="decode")
+        decoded = apply(model, params, latents, method="decode")
         l1 = jnp.abs(decoded - image).mean()
         chroma = losses.chroma_mse(image, decoded)
         kl = losses.kl_to_standard_normal(moments).mean()
@@ -40,11 +41,11 @@ def build(
 
     def predict(params, frozen, batch, key):
         image, _ = image_and_luminance(batch["image"])
-        return {"reconstruction": model.apply({"params": params}, image)}
+        return {"reconstruction": apply(model, params, image)}
 
     def finish(params, frozen, batch):
         image, _ = image_and_luminance(batch["image"])
-        moments = model.apply({"params": params}, image, method="encode")
+        moments = apply(model, params, image, method="encode")
         mean, log_variance = diffusion.split_moments(moments)
         # Of the sampled latents, as Stable Diffusion's factor: total variance by its parts.
         deviation = jnp.sqrt(jnp.var(mean) + jnp.exp(log_variance).mean())

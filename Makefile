@@ -1,0 +1,36 @@
+# make demo: colours the photographs in examples/ with the bundled model
+# make test: the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COLORIZE := $(BIN)/python -m colorjax.colorize
+
+.PHONY: demo test check clean
+
+$(VENV)/run: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "colorjax needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/dev: $(VENV)/run
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/run
+	$(COLORIZE) examples --output outputs/automatic
+	$(COLORIZE) examples/car.png --prompt "a red car on a gray background" --output outputs/red_car.png
+	$(COLORIZE) examples/car.png --prompt "a blue car on a gray background" --output outputs/blue_car.png
+	$(COLORIZE) examples/horse.png --prompt "a brown horse on a green background" --output outputs/brown_horse.png
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev
+	$(BIN)/black --check --quiet --line-length 100 colorjax configs tests
+	$(BIN)/isort --check --quiet colorjax configs tests
+	$(BIN)/flake8 colorjax configs tests
+	$(BIN)/mypy colorjax
+
+clean:
+	rm -rf $(VENV) outputs

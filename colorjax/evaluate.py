@@ -1,0 +1,225 @@
+"""Measures a model: `python -m colorjax.evaluate --model=bundled --data=cifar10 --split=test`.
+
+Prints PSNR, SSIM and colourfulness of the outputs with the input's lightness kept, beside gray,
+the training set's mean chroma and the truth on the same pictures. `--swap` measures instead
+whether two prompts pull the colour of the centre apart.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from colorjax import color, errors, metrics, release, runtime
+from colorjax.data import captions, pipeline, records, transforms
+from colorjax.errors import UserError
+from colorjax.inference import Colorizer, fingerprint
+
+MEAN_CHROMA_PICTURES = 10_000
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="colorjax.evaluate", description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="bundled", help="'bundled' or a release directory")
+    parser.add_argument("--data", default="cifar10", help="a name in data/, or a directory")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--limit", type=int, default=2000, help="the first pictures only")
+    parser.add_argument("--captions", default="complete", choices=captions.LEVELS)
+    parser.add_argument("--crop", choices=("resize", "center"), help="if the sizes differ")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--guidance_scale", type=float)
+    parser.add_argument("--num_steps", type=int)
+    parser.add_argument("--spacing", choices=("released", "even"))
+    parser.add_argument("--batch_size", type=int, default=100)
+    parser.add_argument("--swap", nargs=2, metavar="PROMPT", help="two prompts, each with a colour")
+    parser.add_argument("--labels", default="", help="with --swap: only these classes, by commas")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parse(arguments)
+    directory = data_directory(args.data)
+    records.open_split(directory, args.split)
+    model = release.locate(args.model)
+    runtime.setup()
+    colorizer = Colorizer(
+        model,
+        args.batch_size,
+        num_steps=args.num_steps,
+        guidance_scale=args.guidance_scale,
+        spacing=args.spacing,
+    )
+    figures: dict[str, Any]
+    if args.swap:
+        figures = swap(args, colorizer, directory)
+        print("\n".join(f"{name}: {value:.4g}" for name, value in figures.items()))
+    else:
+        figures = table(args, colorizer, directory)
+        print_table(figures)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
+
+
+def data_directory(data: str) -> Path:
+    return Path(data) if Path(data).is_dir() else Path("data") / data
+
+
+def batches(args, colorizer: Colorizer, directory: Path, level: str, limit: int | None) -> Any:
+    return pipeline.eval_batches(
+        directory,
+        args.split,
+        size=colorizer.image_size,
+        batch_size=colorizer.batch_size,
+        level=level,
+        tokenize=colorizer.tokenize,
+        limit=limit,
+        crop=args.crop,
+    )
+
+
+def outputs(args, colorizer: Colorizer, directory: Path) -> Iterator[tuple[Any, Any, Any]]:
+    """Truth, lightness and output in [0,1] with that lightness, batch by batch, unpadded."""
+    keep = jax.jit(color.with_lightness)
+    for batch in batches(args, colorizer, directory, args.captions, args.limit):
+        count = int(batch["weights"].sum())
+        truth = batch["image"][:count].astype(np.float32) / 255.0
+        lightness = color.lightness(truth)
+        prints = [fingerprint(picture[..., 0]) for picture in lightness]
+        ids = batch["input_ids"][:count]
+        raw = colorizer(lightness[..., 0], ids, prints, args.seed)
+        shown = np.clip((raw + 1.0) / 2.0, 0.0, 1.0)
+        yield truth, lightness, np.asarray(keep(shown, lightness))
+
+
+def table(args, colorizer: Colorizer, directory: Path) -> dict[str, dict[str, float]]:
+    """Figures of every row over the whole set."""
+    mean_ab = mean_chroma(directory, args.split)
+    scores: dict[str, list[Any]] = {}
+    for truth, lightness, output in outputs(args, colorizer, directory):
+        rows = {
+            f"output ({args.captions} captions)": output,
+            "gray": painted(lightness, np.zeros(2, np.float32)),
+            "mean chroma": painted(lightness, mean_ab),
+            "truth": truth,
+        }
+        for name, image in rows.items():
+            scores.setdefault(name, []).append(_scores(image, truth))
+    return {name: _figures(np.concatenate(parts, axis=1)) for name, parts in scores.items()}
+
+
+def painted(lightness: np.ndarray, ab: np.ndarray) -> np.ndarray:
+    """One chroma for all pixels, at each pixel's lightness."""
+    chroma = np.broadcast_to(ab, (*lightness.shape[:-1], 2))
+    lab = np.concatenate([lightness, chroma], axis=-1)
+    return np.clip(color.lab_to_srgb(color.fit_gamut(lab)), 0.0, 1.0)
+
+
+@jax.jit
+def _scores(image: jax.Array, truth: jax.Array) -> jax.Array:
+    # What is shown is 8-bit, so that is what is measured.
+    image = jnp.round(image * 255.0) / 255.0
+    values = (metrics.mse(image, truth), metrics.ssim(image, truth), metrics.colourfulness(image))
+    return jnp.stack(values)
+
+
+def _figures(values: np.ndarray) -> dict[str, float]:
+    squared, ssim, colourfulness = values
+    return {
+        "psnr_pooled": float(metrics.psnr_pooled(jnp.asarray(squared))),
+        "psnr_per_image": float(metrics.psnr_per_image(jnp.asarray(squared)).mean()),
+        "ssim": float(ssim.mean()),
+        "colourfulness": float(colourfulness.mean()),
+        "pictures": len(squared),
+    }
+
+
+def mean_chroma(directory: Path, split: str) -> np.ndarray:
+    """Mean a and b over the first pictures of the training split, or of `split` without one."""
+    name = "train" if "train" in records.splits(directory) else split
+    source = records.open_split(directory, name)
+    indices = range(min(MEAN_CHROMA_PICTURES, len(source)))
+    total = np.zeros(2)
+    for data in source.__getitems__(list(indices)):
+        image = transforms.decode(records.Record.unpack(data).image).astype(np.float32) / 255.0
+        total += color.srgb_to_lab(image)[..., 1:].mean(axis=(0, 1))
+    return (total / len(indices)).astype(np.float32)
+
+
+def print_table(figures: dict[str, dict[str, float]]) -> None:
+    names = ("psnr_pooled", "psnr_per_image", "ssim", "colourfulness")
+    heads = ("PSNR pooled", "PSNR per image", "SSIM", "colourfulness")
+    count = next(iter(figures.values()))["pictures"]
+    print(f"{count} pictures, lightness kept\n")
+    print(f"{'':32}" + "".join(f"{head:>16}" for head in heads))
+    for row, values in figures.items():
+        cells = "".join(f"{values[name]:16.{4 if name == 'ssim' else 2}f}" for name in names)
+        print(f"{row:32}{cells}")
+
+
+def swap(args, colorizer: Colorizer, directory: Path) -> dict[str, float]:
+    """How far two prompts pull the centre's mean ab apart along their colours' difference.
+
+    The projection of each picture's difference on that of the prototypes, in Lab units, and the
+    share of pictures where it exceeds 5.
+    """
+    first, second = (_colour_of(prompt) for prompt in args.swap)
+    if first == second:
+        raise UserError(f"both prompts say {first!r}; --swap needs two colours")
+    direction = captions.prototype(first)[1:] - captions.prototype(second)[1:]
+    direction /= np.linalg.norm(direction)
+    wanted = set(filter(None, args.labels.split(",")))
+    found: list[float] = []
+    for batch in batches(args, colorizer, directory, "none", None):
+        chosen = [
+            i
+            for i, (label, weight) in enumerate(zip(batch["labels"], batch["weights"], strict=True))
+            if weight and (not wanted or label in wanted)
+        ]
+        if chosen:
+            found += list(_pulls(args, colorizer, batch["image"][chosen], direction))
+        if len(found) >= args.limit:
+            break
+    if not found:
+        raise UserError(f"no picture of '{args.split}' has a label of {sorted(wanted)}")
+    values = np.asarray(found[: args.limit])
+    return {
+        "pictures": len(values),
+        "mean projection": float(values.mean()),
+        "share above 5": float((values > 5.0).mean()),
+    }
+
+
+def _pulls(args, colorizer: Colorizer, images: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    lightness = color.lightness(images.astype(np.float32) / 255.0)
+    prints = [fingerprint(picture[..., 0]) for picture in lightness]
+    quarter = colorizer.image_size // 4
+
+    def centre(prompt: str) -> np.ndarray:
+        ids = np.repeat(colorizer.tokenize([prompt]), len(images), axis=0)
+        raw = colorizer(lightness[..., 0], ids, prints, args.seed)
+        shown = color.with_lightness(np.clip((raw + 1.0) / 2.0, 0.0, 1.0), lightness)
+        inner = color.srgb_to_lab(shown)[:, quarter:-quarter, quarter:-quarter, 1:]
+        return inner.mean(axis=(1, 2))
+
+    return (centre(args.swap[0]) - centre(args.swap[1])) @ direction
+
+
+def _colour_of(prompt: str) -> str:
+    words = [word for word in prompt.lower().split() if word in captions.CHROMATIC_COLOURS]
+    if len(words) != 1:
+        raise UserError(
+            f"prompt {prompt!r} must hold one colour of {', '.join(captions.CHROMATIC_COLOURS)}"
+        )
+    return words[0]
+
+
+if __name__ == "__main__":
+    errors.run(main)

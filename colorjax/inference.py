@@ -1,0 +1,112 @@
+"""Colorization of any number of pictures with one compiled program per size bucket."""
+
+import functools
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int32
+
+from colorjax import release
+from colorjax.color import luminance_from_lightness
+from colorjax.data.tokenizer import Tokenizer
+from colorjax.errors import UserError
+from colorjax.methods import lcad
+
+ASPECTS = (1 / 2, 2 / 3, 1.0, 3 / 2, 2.0)  # width over height
+
+
+def buckets(image_size: int, multiple: int) -> tuple[tuple[int, int], ...]:
+    """The few (height, width) a model works at: multiples of `multiple`, about one area."""
+    side = image_size / multiple
+    sizes = []
+    for aspect in ASPECTS:
+        height = max(1, round(side / math.sqrt(aspect)))
+        width = max(1, round(side * math.sqrt(aspect)))
+        sizes.append((height * multiple, width * multiple))
+    return tuple(dict.fromkeys(sizes))
+
+
+def bucket_for(height: int, width: int, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The bucket whose aspect ratio is nearest."""
+    aspect = math.log(width / height)
+    return min(sizes, key=lambda size: abs(math.log(size[1] / size[0]) - aspect))
+
+
+def fingerprint(lightness: Float[np.ndarray, "h w"]) -> int:
+    """32 bits of what a picture shows: SHA-256 of its size and lightness, in 1/100 of L."""
+    digest = hashlib.sha256(np.asarray(lightness.shape, "<i4").tobytes())
+    digest.update(np.round(lightness * 100.0).astype("<i2").tobytes())
+    return int.from_bytes(digest.digest()[:4], "little")
+
+
+class Colorizer:
+    """A release, ready to run: compiles once for each bucket, whatever pictures come.
+
+    A picture's noise depends on the seed and on what it shows, not on its neighbours, and a batch
+    is always full: the result is the same alone, in a folder, in any order.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        batch_size: int | None = None,
+        dtype: Any = jnp.float32,
+        **sampling: Any,
+    ) -> None:
+        """`sampling` overrides the release's `num_steps`, `spacing` and `guidance_scale`."""
+        config = release.read_config(directory)
+        defaults = config["colorize"] | {k: v for k, v in sampling.items() if v is not None}
+        self.batch_size = batch_size or defaults["batch_size"]
+        if self.batch_size < 1:
+            raise UserError(f"batch_size is {self.batch_size}; it must be 1 or more")
+        self.guidance_scale = float(defaults["guidance_scale"])
+        options = lcad.Options(int(defaults["num_steps"]), defaults["spacing"])
+        self.model, self._params = lcad.load(directory, dtype)
+        lcad.check(self.model, options)
+        self.tokenize = Tokenizer(
+            directory / "tokenizer", config["text_encoder"]["max_position_embeddings"]
+        )
+        levels = len(self.model.unet.block_out_channels)
+        self.image_size = int(config["image_size"])
+        self.buckets = buckets(self.image_size, self.model.vae.factor * 2 ** (levels - 1))
+        self._run = jax.jit(functools.partial(_colorize, self.model, options))
+
+    def __call__(
+        self,
+        lightness: Float[np.ndarray, "n h w"],
+        input_ids: Int32[np.ndarray, "n tokens"],
+        fingerprints: Sequence[int],
+        seed: int,
+    ) -> Float[np.ndarray, "n h w 3"]:
+        """Decoded pictures in [-1,1], at the model's own lightness, for up to a batch of inputs."""
+        count, pad = len(lightness), self.batch_size - len(lightness)
+        if pad < 0:
+            raise ValueError(f"{count} pictures for batches of {self.batch_size}")
+        fill = [(0, pad)]
+        image = self._run(
+            self._params,
+            np.pad(lightness, [*fill, (0, 0), (0, 0)])[..., None],
+            np.pad(input_ids, [*fill, (0, 0)]),
+            np.repeat(self.tokenize([""]), self.batch_size, axis=0),
+            np.float32(self.guidance_scale),
+            np.uint32(seed),
+            np.pad(np.asarray(fingerprints, np.uint32), fill),
+        )
+        return np.asarray(image)[:count]
+
+    @property
+    def compilations(self) -> int:
+        """How many programs were compiled so far."""
+        return self._run._cache_size()  # type: ignore[attr-defined]
+
+
+def _colorize(model, options, params, lightness, ids, uncond_ids, scale, seed, fingerprints):
+    keys = jax.vmap(lambda bits: jax.random.fold_in(jax.random.key(seed), bits))(fingerprints)
+    inputs = lcad.Inputs(luminance_from_lightness(lightness), ids, uncond_ids, scale, keys)
+    return lcad.colorize(model, params, inputs, options)

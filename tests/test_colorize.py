@@ -1,0 +1,155 @@
+"""The command people use, on a small random model: what must hold whatever the weights are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorjax import colorize
+from colorjax.errors import UserError
+from colorjax.inference import Colorizer, bucket_for, buckets, fingerprint
+
+SIZES = [(40, 40), (64, 41), (33, 90), (120, 50), (200, 210)]
+
+
+@pytest.fixture(scope="module")
+def colorizer(small_release: Path) -> Colorizer:
+    return Colorizer(small_release)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Smooth gray pictures of several sizes, in a folder with a subfolder."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "in"
+    for i, (height, width) in enumerate(SIZES):
+        coarse = rng.uniform(20, 235, (5, 5)).astype(np.uint8)
+        place = root / ("deep" if i == 2 else "")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(
+            place / f"{i}.png"
+        )
+    return root
+
+
+def run(*arguments: object, model: Path) -> int:
+    return colorize.main([str(a) for a in arguments] + ["--model", str(model)])
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_a_folder_keeps_sizes_names_and_lightness(folder, tmp_path, small_release) -> None:
+    assert run(folder, "--output", tmp_path / "out", model=small_release) == 0
+    for i, (height, width) in enumerate(SIZES):
+        name = f"deep/{i}.png" if i == 2 else f"{i}.png"
+        gray, coloured = read(folder / name), read(tmp_path / "out" / name)
+        assert coloured.shape == (height, width, 3)
+        assert np.ptp(coloured.astype(int), axis=-1).max() > 5, "no colour came out"
+        # Luminance (CIE Y) of 8-bit sRGB, computed here: both must be the same gray.
+        error = np.abs(as_gray(coloured) - gray[..., 0])
+        assert error.max() <= 1.0
+
+
+def as_gray(image: np.ndarray) -> np.ndarray:
+    """The 8-bit gray of equal luminance (IEC 61966-2-1)."""
+    value = image / 255.0
+    linear = np.where(value > 0.04045, ((value + 0.055) / 1.055) ** 2.4, value / 12.92)
+    y = linear @ [0.212671, 0.715160, 0.072169]
+    return 255 * np.where(y > 0.0031308, 1.055 * y ** (1 / 2.4) - 0.055, 12.92 * y)
+
+
+def test_bytes_depend_on_picture_and_seed_only(folder, tmp_path, small_release) -> None:
+    run(folder, "--output", tmp_path / "all", model=small_release)
+    for i, name in enumerate(["0.png", "deep/2.png"]):
+        alone = tmp_path / f"alone{i}.png"
+        run(folder / name, "--output", alone, model=small_release)
+        assert alone.read_bytes() == (tmp_path / "all" / name).read_bytes()
+    run(folder / "0.png", "--output", tmp_path / "seed.png", "--seed", 1, model=small_release)
+    assert (tmp_path / "seed.png").read_bytes() != (tmp_path / "all/0.png").read_bytes()
+    run(folder / "0.png", "--output", tmp_path / "p.png", "--prompt", "red", model=small_release)
+    assert (tmp_path / "p.png").read_bytes() != (tmp_path / "all/0.png").read_bytes()
+
+
+def test_a_new_size_never_compiles_again(colorizer: Colorizer) -> None:
+    ids = colorizer.tokenize(["a car"])
+    for height, width in colorizer.buckets:
+        for _ in range(2):
+            colorizer(np.full((1, height, width), 50, np.float32), ids, [7], 0)
+    for count in range(1, colorizer.batch_size + 1):
+        height, width = colorizer.buckets[0]
+        picture = np.full((count, height, width), 20 + count, np.float32)
+        colorizer(picture, np.repeat(ids, count, 0), range(count), count)
+    assert colorizer.compilations == len(colorizer.buckets)
+
+
+@pytest.mark.parametrize(("size", "multiple"), [(32, 8), (256, 64), (512, 64)])
+def test_buckets_are_few_valid_and_of_one_area(size: int, multiple: int) -> None:
+    sizes = buckets(size, multiple)
+    assert len(sizes) == 5 and (size, size) in sizes
+    for height, width in sizes:
+        assert height % multiple == width % multiple == 0
+        assert 0.75 <= height * width / size**2 <= 1.25
+    assert bucket_for(100, 100, sizes) == (size, size)
+    tall, wide = bucket_for(400, 100, sizes), bucket_for(100, 400, sizes)
+    assert tall == wide[::-1] and wide[1] > wide[0]
+
+
+def test_fingerprint_sees_lightness_only() -> None:
+    picture = np.linspace(0, 100, 12, dtype=np.float32).reshape(3, 4)
+    assert fingerprint(picture) == fingerprint(picture.copy())
+    assert fingerprint(picture) != fingerprint(picture.T)
+    assert fingerprint(picture) != fingerprint(np.where(picture > 99, 50, picture))
+    assert 0 <= fingerprint(picture) < 2**32
+
+
+def bad_files(folder: Path) -> dict[str, Path]:
+    (folder / "text.jpg").write_text("not a picture")
+    (folder / "empty.png").write_bytes(b"")
+    Image.new("L", (1, 1)).save(folder / "dot.png")
+    return {name: folder / name for name in ("text.jpg", "empty.png", "dot.png")}
+
+
+@pytest.mark.parametrize("name", ["text.jpg", "empty.png", "dot.png"])
+def test_a_bad_picture_is_one_sentence(name, tmp_path, small_release, capsys) -> None:
+    path = bad_files(tmp_path)[name]
+    assert run(path, "--output", tmp_path / "out", model=small_release) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert sum(name in line for line in lines) == 1 and "Traceback" not in "".join(lines)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_bad_pictures_do_not_stop_the_rest(folder, tmp_path, small_release, capsys) -> None:
+    bad = bad_files(folder)
+    assert run(folder, "--output", tmp_path / "out", model=small_release) == 1
+    assert len(list((tmp_path / "out").rglob("*.png"))) == len(SIZES)
+    error = capsys.readouterr().err
+    assert all(name in error for name in bad) and "5 coloured, 3 skipped" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.png"], "missing.png"),
+        (["PHOTO", "--model", "nowhere"], "nowhere"),
+        (["PHOTO", "--num_steps", "0"], "num_steps is 0"),
+        (["PHOTO", "--num_steps", "3", "--spacing", "released"], "num_steps is 3"),
+        (["PHOTO", "--seed", "-1"], "seed is -1"),
+        (["PHOTO", "--batch_size", "0"], "batch_size is 0"),
+    ],
+)
+def test_mistakes_are_told(arguments, words, folder, tmp_path, small_release) -> None:
+    given = [str(folder / "0.png") if a == "PHOTO" else a for a in arguments]
+    if "--model" not in given:
+        given += ["--model", str(small_release)]
+    with pytest.raises(UserError, match=words):
+        colorize.main(given + ["--output", str(tmp_path / "out")])
+
+
+def test_words_beyond_the_text_encoder_are_named(folder, tmp_path, small_release, capsys) -> None:
+    prompt = " ".join(["red"] * 40) + " elephant"
+    out = tmp_path / "x.png"
+    assert run(folder / "0.png", "--output", out, "--prompt", prompt, model=small_release) == 0
+    assert "elephant" in capsys.readouterr().err

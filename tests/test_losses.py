@@ -1,0 +1,72 @@
+"""Losses against NumPy written from the formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from colorjax import losses
+
+
+def slow_weights(target, reconstruction, variant):
+    """Windows by hand, in double precision."""
+    error = np.abs(target.astype(float) - reconstruction).sum(-1)
+    padded = np.pad(error, ((0, 0), (3, 3), (3, 3)), mode="reflect")
+    released = variant == "released"
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(1, 2))
+    local = windows.var(axis=(-2, -1), ddof=int(released))
+    if released:
+        local = local * error.var(axis=(1, 2), ddof=1)[:, None, None] ** 0.2
+    return local[..., None]
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_artifact_weights(variant) -> None:
+    rng = np.random.default_rng(0)
+    target, reconstruction = rng.uniform(-1, 1, (2, 2, 12, 9, 3)).astype(np.float32)
+    reconstruction[:, :4] = target[:, :4]
+    expected = slow_weights(target, reconstruction, variant)
+    got = losses.artifact_weights(jnp.asarray(target), jnp.asarray(reconstruction), variant)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    value = losses.artifact_l1(jnp.asarray(target), jnp.asarray(reconstruction), variant)
+    assert float(value) == pytest.approx((expected * np.abs(target - reconstruction)).mean(), 1e-4)
+
+
+def test_artifact_gradient_flows_through_the_weights() -> None:
+    rng = np.random.default_rng(1)
+    target, start = (jnp.asarray(a, jnp.float32) for a in rng.uniform(-1, 1, (2, 1, 9, 9, 3)))
+    direction = jnp.asarray(rng.normal(size=start.shape), jnp.float32)
+
+    def loss(image):
+        return losses.artifact_l1(target, image, "released")
+
+    slope = jnp.vdot(jax.grad(loss)(start), direction)
+    step = 1e-3
+    numeric = (loss(start + step * direction) - loss(start - step * direction)) / (2 * step)
+    assert float(slope) == pytest.approx(float(numeric), rel=0.02)
+
+
+def test_kl_of_known_gaussians() -> None:
+    mean, variance = 0.7, 0.3
+    moments = jnp.broadcast_to(jnp.array([mean, np.log(variance)]), (3, 2, 5, 2))
+    expected = 10 * 0.5 * (mean**2 + variance - 1 - np.log(variance))
+    np.testing.assert_allclose(losses.kl_to_standard_normal(moments), expected, rtol=1e-5)
+
+
+def test_chroma_error_ignores_brightness() -> None:
+    image = jax.random.uniform(jax.random.key(0), (1, 4, 4, 3))
+    assert float(losses.chroma_mse(image, image + 0.5)) < 1e-12
+    red = image.at[..., 0].add(0.3)  # chroma moves by (0.2, -0.1, -0.1)
+    assert float(losses.chroma_mse(image, red)) == pytest.approx(0.06 / 3, rel=1e-4)
+
+
+def test_contrastive_shares_mass_between_equal_captions() -> None:
+    logits = jnp.array([[5.0, 5.0, -5.0], [5.0, 5.0, -5.0], [-5.0, -5.0, 5.0]])
+    same = jnp.array([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]])
+    # The best possible: the entropy of two equal choices in two of three rows.
+    assert float(losses.contrastive(logits, same)) == pytest.approx(2 / 3 * np.log(2), abs=1e-3)
+    assert float(losses.contrastive(logits, jnp.eye(3))) == pytest.approx(
+        2 / 3 * np.log(2), abs=1e-3
+    )
+    wrong = losses.contrastive(-logits, same)
+    assert float(wrong) > 5

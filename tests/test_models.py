@@ -1,0 +1,167 @@
+"""Sizes against the published models, and what holds by algebra."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from colorjax.methods import lcad
+from colorjax.models import clip, unet, vae
+from colorjax.models.layers import area_resize
+from configs import common
+
+KEY = jax.random.key(0)
+SD15 = common.sd15().to_dict()
+
+
+def count(module, *inputs) -> int:
+    shapes = jax.eval_shape(module.init, KEY, *inputs)
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+
+
+def spec(*shape, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+# Stable Diffusion 1.5: diffusers' UNet2DConditionModel, AutoencoderKL, transformers' CLIPTextModel.
+UNET, VAE, TEXT = 859_520_964, 83_653_863, 123_060_480
+
+
+@pytest.mark.parametrize(
+    ("cec", "extra"),
+    [("none", 0), ("conv_in", 1_474_560), ("down_blocks", 1_474_560 + 32_440_320)],
+)
+def test_unet_has_the_reference_parameter_count(cec: str, extra: int) -> None:
+    model = lcad.build(SD15 | {"unet": SD15["unet"] | {"cec": cec}}).unet
+    inputs = spec(1, 32, 32, 4), spec(1, dtype=jnp.int32), spec(1, 77, 768), spec(1, 32, 32, 512)
+    assert count(model, *inputs) == UNET + extra
+
+
+def test_other_networks_have_the_reference_parameter_counts() -> None:
+    model = lcad.build(SD15)
+    assert count(model.vae, spec(1, 256, 256, 3)) == VAE
+    assert count(model.text_encoder, spec(1, 77, dtype=jnp.int32)) == TEXT
+    # The released luminance encoder, 35.90 M, holds an output norm and convolution never used.
+    unused = 2 * 512 + 512 * 9 * 8 + 8
+    assert count(model.luminance_encoder, spec(1, 256, 256, 1)) + unused == 35_904_136
+    vision = clip.CLIPVisionModel(**SD15["image_encoder"])
+    assert count(vision, spec(1, 224, 224, 3)) == 303_179_776
+
+
+def small_unet(cec: str) -> unet.UNet:
+    return unet.UNet((16, 32), 1, (True, True), (2, 4), norm_num_groups=4, cec=cec)
+
+
+@pytest.mark.parametrize("cec", ["conv_in", "down_blocks"])
+def test_cec_is_without_effect_at_first_and_then_not(cec: str) -> None:
+    keys = jax.random.split(KEY, 4)
+    inputs = (
+        jax.random.normal(keys[0], (2, 8, 4, 4)),
+        jnp.array([3, 900]),
+        jax.random.normal(keys[1], (2, 5, 24)),
+    )
+    feature = jax.random.normal(keys[2], (2, 8, 4, 6))
+    extended = small_unet(cec).init(keys[3], *inputs, feature)["params"]
+    plain = jax.tree.map(lambda leaf: leaf, small_unet("none").init(keys[3], *inputs)["params"])
+    shared = _shared(extended, plain)
+    without = small_unet("none").apply({"params": shared}, *inputs)
+    with_zero = small_unet(cec).apply({"params": extended}, *inputs, feature)
+    np.testing.assert_array_equal(without, with_zero)
+    grown = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf + 0.1 if "cec_" in str(path) else leaf, extended
+    )
+    changed = small_unet(cec).apply({"params": grown}, *inputs, feature)
+    assert np.abs(changed - without).max() > 1e-3
+
+
+def _shared(extended, plain):
+    return {
+        key: _shared(extended[key], value) if isinstance(value, dict) else extended[key]
+        for key, value in plain.items()
+    }
+
+
+def test_cec_equals_one_convolution_over_concatenated_channels() -> None:
+    model = unet.UNet((16,), 1, (False,), (1,), norm_num_groups=4, cec="conv_in")
+    keys = jax.random.split(KEY, 4)
+    latents = jax.random.normal(keys[0], (1, 4, 4, 4))
+    feature = jax.random.normal(keys[1], (1, 4, 4, 6))
+    kernel = jax.random.normal(keys[2], (3, 3, 10, 16))
+    fused = jax.lax.conv_general_dilated(
+        jnp.concatenate([latents, feature], -1),
+        kernel,
+        (1, 1),
+        ((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    params = model.init(keys[3], latents, jnp.array([1]), jnp.zeros((1, 2, 8)), feature)["params"]
+    params["conv_in"]["kernel"] = kernel[:, :, :4]
+    params["cec_conv_in"]["kernel"] = kernel[:, :, 4:]
+    _, state = model.apply(
+        {"params": params},
+        latents,
+        jnp.array([1]),
+        jnp.zeros((1, 2, 8)),
+        feature,
+        capture_intermediates=lambda module, _: module.name in ("conv_in", "cec_conv_in"),
+    )
+    outputs = state["intermediates"]
+    split = outputs["conv_in"]["__call__"][0] + outputs["cec_conv_in"]["__call__"][0]
+    np.testing.assert_allclose(split, fused, atol=1e-4)
+
+
+def test_luminance_features_are_ten_and_zero_at_first() -> None:
+    model = vae.LuminanceEncoder((8, 8, 16, 16), 2, 4)
+    luminance = jax.random.normal(KEY, (1, 32, 64, 1))
+    features, params = model.init_with_output(KEY, luminance)
+    sizes = [f.shape[1:] for f in features]
+    levels = [(32, 64, 8), (16, 32, 8), (8, 16, 16), (4, 8, 16)]
+    assert sizes == [level for level in levels for _ in range(2)] + [(4, 8, 16)] * 2
+    assert all((f == 0).all() for f in features)
+    autoencoder = vae.AutoencoderKL((8, 8, 16, 16), 2, 4, 4)
+    latents = jax.random.normal(KEY, (1, 4, 8, 4))
+    weights = autoencoder.init(KEY, jnp.zeros((1, 32, 64, 3)))
+    plain = autoencoder.apply(weights, latents, method="decode")
+    guided = autoencoder.apply(weights, latents, features, method="decode")
+    np.testing.assert_array_equal(plain, guided)
+    # Every feature reaches the picture.
+    for i in range(10):
+        moved = tuple(f + (i == j) for j, f in enumerate(features))
+        changed = autoencoder.apply(weights, latents, moved, method="decode")
+        assert np.abs(changed - plain).max() > 1e-5, i
+
+
+def test_area_resize_averages_cells() -> None:
+    maps = jax.random.normal(KEY, (2, 8, 4, 3))
+    expected = np.asarray(maps).reshape(2, 4, 2, 2, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(area_resize(maps, 4, 2), expected, atol=1e-6)
+
+
+def test_timestep_features_follow_the_formula() -> None:
+    features = np.asarray(unet.timestep_features(jnp.array([0, 7, 999]), 8))
+    for row, t in zip(features, (0, 7, 999), strict=True):
+        angles = [t * np.exp(-np.log(10000) * i / 4) for i in range(4)]
+        np.testing.assert_allclose(row, [*np.cos(angles), *np.sin(angles)], atol=2e-4)
+
+
+def test_text_is_read_causally_and_padding_is_attended() -> None:
+    model = clip.CLIPTextModel(50, 16, 32, 2, 2, 8)
+    ids = jnp.arange(8)[None]
+    params = model.init(KEY, ids)
+    states = model.apply(params, ids)
+    other = model.apply(params, ids.at[0, 5].set(30))
+    np.testing.assert_array_equal(states[:, :5], other[:, :5])
+    assert np.abs(states[:, 7] - other[:, 7]).max() > 1e-4
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    inputs = (
+        jax.random.normal(KEY, (1, 8, 8, 4)),
+        jnp.array([500]),
+        jax.random.normal(KEY, (1, 5, 24)),
+    )
+    params = small_unet("none").init(KEY, *inputs)
+    exact = small_unet("none").apply(params, *inputs)
+    rough = small_unet("none").clone(dtype=jnp.bfloat16).apply(params, *inputs)
+    assert rough.dtype == jnp.float32
+    assert np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()

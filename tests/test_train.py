@@ -1,0 +1,193 @@
+"""Training end to end at a very small size: order, resuming, skipping, messages."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorjax import checkpoint, loop, release, sharding, train
+from colorjax.errors import UserError
+from colorjax.methods import lcad
+from tests import small
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All stages of the small configuration, two steps each."""
+    directory = tmp_path_factory.mktemp("run")
+    run(small.config(), directory)
+    return directory
+
+
+def run(config, workdir: Path) -> None:
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
+    with jax.set_mesh(mesh):
+        for name in config.stages:
+            train.run_stage(name, config, workdir, mesh)
+
+
+def test_stages_leave_a_release_that_colours(workdir: Path) -> None:
+    parts = release.parts_in(workdir / "release")
+    made = {"text_encoder", "image_encoder", "vae", "luminance_encoder", "base_unet", "unet"}
+    assert parts == made
+    model, params = lcad.load(workdir / "release")
+    assert model.scaling_factor != 1.0 and np.isfinite(model.scaling_factor)
+    luminance = np.zeros((1, 32, 32, 1), np.float32)
+    tokens = np.zeros((1, 24), np.int32)
+    inputs = lcad.Inputs(luminance, tokens, tokens, 1.0, jax.random.split(jax.random.key(0), 1))
+    image = lcad.colorize(model, params, inputs, lcad.Options(2, "even"))
+    assert image.shape == (1, 32, 32, 3) and np.isfinite(image).all()
+
+
+def test_cec_starts_from_the_stand_in_at_zero(workdir: Path) -> None:
+    config = small.config()
+    stage, _ = train.build("latent", config, workdir, 2)
+    start = stage.init(jax.random.key(0)).params
+    base = release.read_part(workdir / "release", "base_unet")
+    np.testing.assert_array_equal(start["conv_in"]["kernel"], base["conv_in"]["kernel"])
+    assert not start["cec_conv_in"]["kernel"].any()
+    after = release.read_part(workdir / "release", "unet")
+    assert after["cec_conv_in"]["kernel"].any(), "two steps must have moved the extension"
+
+
+def test_metrics_and_samples_are_written(workdir: Path) -> None:
+    for name in small.config().stages:
+        rows = [json.loads(row) for row in (workdir / name / "metrics.jsonl").open()]
+        assert [row["step"] for row in rows] == [1, 2]
+        assert all(np.isfinite(row["loss"]) for row in rows)
+        assert list((workdir / name).glob("events*"))
+    sheet = Image.open(workdir / "latent" / "samples" / "0000002.png")
+    columns, rows = 5, 8  # gray, truth and three caption levels
+    assert sheet.size == (columns * 34 * 2, rows * 34 * 2)
+
+
+def test_a_finished_stage_is_skipped(workdir: Path, capsys) -> None:
+    before = (workdir / "release" / "SHA256SUMS").read_bytes()
+    run(small.config(), workdir)
+    assert capsys.readouterr().out.count("skipped") == 5
+    assert (workdir / "release" / "SHA256SUMS").read_bytes() == before
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_resumed_run_is_the_uninterrupted_run(workdir: Path, tmp_path: Path) -> None:
+    """Every leaf of the state, bit for bit, after a break at step 3 of 5."""
+    digests = {}
+    for name, breaks in (("whole", False), ("broken", True)):
+        config = small.config()
+        config.checkpoint_every = 3
+        config.latent.total_steps = 5
+        stage, _ = train.build("latent", config, workdir, 5)
+        tokenize = train.tokenizer.Tokenizer(small.DATA / "tokenizer", 24)
+        mesh = sharding.make_mesh()
+
+        def batches(start, stop=False):
+            for i, batch in enumerate(train._batches(config, config.latent, tokenize, start)):
+                if stop and i == 4:
+                    raise Interrupted
+                yield batch
+
+        def go(stop):
+            with jax.set_mesh(mesh):
+                return loop.run(
+                    stage,
+                    "latent",
+                    config,
+                    mesh,
+                    lambda start: batches(start, stop),
+                    train._examples(config, tokenize, 8),
+                    tmp_path / name,
+                    5,
+                )
+
+        if breaks:
+            with pytest.raises(Interrupted):
+                go(True)
+            saved = checkpoint.Checkpoints(tmp_path / name / "checkpoints")
+            assert saved.latest == 3
+            saved.close()
+        state = go(False)
+        assert int(state.step) == 5
+        leaves = jax.tree.leaves(jax.device_get(state))
+        digests[name] = [hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest() for leaf in leaves]
+    assert digests["whole"] == digests["broken"]
+
+
+def test_a_checkpoint_of_another_model_is_told(workdir: Path, tmp_path: Path) -> None:
+    config = small.config()
+    mesh = sharding.make_mesh()
+    replicated = sharding.replicated(mesh)
+    saved = checkpoint.Checkpoints(tmp_path / "c")
+    saved.save(1, sharding.put({"w": np.zeros(3)}, {"w": replicated}))
+    saved.close()
+    other = {"v": jax.ShapeDtypeStruct((4,), np.float32)}
+    with pytest.raises(UserError, match="does not fit"):
+        checkpoint.Checkpoints(tmp_path / "c").restore(1, {"v": replicated}, other)
+    assert config.stages[0] == "clip"
+
+
+def test_what_is_missing_is_named_with_the_command(tmp_path: Path) -> None:
+    config = small.config()
+    config.stages = ("luminance",)
+    with pytest.raises(UserError, match="needs the part 'vae'.*stage=vae"):
+        run(config, tmp_path)
+    config.data.directory = str(tmp_path / "nowhere")
+    config.luminance.total_steps = 0
+    with pytest.raises(UserError, match="colorjax.prepare"):
+        run(config, tmp_path)
+
+
+def test_continuing_needs_the_same_model(workdir: Path, tmp_path: Path) -> None:
+    config = small.config()
+    config.stages = ("latent",)
+    config.init_from = str(workdir / "release")
+    config.model.unet.block_out_channels = (8, 24)
+    with pytest.raises(UserError, match="another model"):
+        run(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config=configs/lcad.py:tiny", "--config.latent.learning_rat=1"], "learning_rate"),
+        (["--config=configs/lcad.py:tyni"], "tyni"),
+        (["--config=configs/nothing.py"], "nothing.py"),
+        ([], "--config"),
+        (["--config=configs/lcad.py:tiny,stage=paint"], "paint"),
+        (["--config=configs/lcad.py:stage=latent", "--config.data.directory=nowhere"], "nowhere"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence(arguments, words, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "colorjax.train", *arguments, f"--workdir={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert len([row for row in done.stderr.splitlines() if row.startswith("colorjax:")]) == 1
+
+
+def test_paper_recipe_trains_the_extended_channels_only() -> None:
+    from configs import lcad as lcad_config
+
+    config = lcad_config.get_config()
+    assert config.stages == ("luminance", "latent")
+    assert (config.luminance.learning_rate, config.latent.learning_rate) == (1e-6, 5e-5)
+    model = lcad.build(config.model.to_dict())
+    inputs = (
+        jax.ShapeDtypeStruct((1, 32, 32, 4), np.float32),
+        jax.ShapeDtypeStruct((1,), np.int32),
+        jax.ShapeDtypeStruct((1, 77, 768), np.float32),
+        jax.ShapeDtypeStruct((1, 32, 32, 512), np.float32),
+    )
+    params = jax.eval_shape(model.unet.init, jax.random.key(0), *inputs)["params"]
+    chosen, _ = train.optim.split(params, config.latent.trainable)
+    assert sum(leaf.size for leaf in jax.tree.leaves(chosen)) == 1_474_560 + 32_440_320
