@@ -86,33 +86,38 @@ def batches(args, colorizer: Colorizer, directory: Path, level: str, limit: int 
 
 
 def outputs(args, colorizer: Colorizer, directory: Path) -> Iterator[tuple[Any, Any, Any]]:
-    """Truth, lightness and output in [0,1] with that lightness, batch by batch, unpadded."""
-    keep = jax.jit(color.with_lightness)
+    """Truth, lightness and raw output in [-1,1], batch by batch, unpadded."""
     for batch in batches(args, colorizer, directory, args.captions, args.limit):
         count = int(batch["weights"].sum())
         truth = batch["image"][:count].astype(np.float32) / 255.0
         lightness = color.lightness(truth)
         prints = [fingerprint(picture[..., 0]) for picture in lightness]
         ids = batch["input_ids"][:count]
-        raw = colorizer(lightness[..., 0], ids, prints, args.seed)
-        shown = np.clip((raw + 1.0) / 2.0, 0.0, 1.0)
-        yield truth, lightness, np.asarray(keep(shown, lightness))
+        yield truth, lightness, colorizer(lightness[..., 0], ids, prints, args.seed)
 
 
 def table(args, colorizer: Colorizer, directory: Path) -> dict[str, dict[str, float]]:
     """Figures of every row over the whole set."""
     mean_ab = mean_chroma(directory, args.split)
     scores: dict[str, list[Any]] = {}
-    for truth, lightness, output in outputs(args, colorizer, directory):
+    for truth, lightness, raw in outputs(args, colorizer, directory):
+        plain, guided = colorizer.reconstruct(truth * 2.0 - 1.0)
         rows = {
-            f"output ({args.captions} captions)": output,
+            f"output ({args.captions} captions)": shown(raw, lightness),
             "gray": painted(lightness, np.zeros(2, np.float32)),
             "mean chroma": painted(lightness, mean_ab),
+            "autoencoder": shown(plain, lightness),
+            "autoencoder, guided decoder": shown(guided, lightness),
             "truth": truth,
         }
         for name, image in rows.items():
             scores.setdefault(name, []).append(_scores(image, truth))
     return {name: _figures(np.concatenate(parts, axis=1)) for name, parts in scores.items()}
+
+
+def shown(raw: np.ndarray, lightness: np.ndarray) -> np.ndarray:
+    """A decoded picture in [0,1] as people see it: with the input's lightness."""
+    return color.with_lightness(np.clip((raw + 1.0) / 2.0, 0.0, 1.0), lightness)
 
 
 def painted(lightness: np.ndarray, ab: np.ndarray) -> np.ndarray:
@@ -205,8 +210,7 @@ def _pulls(args, colorizer: Colorizer, images: np.ndarray, direction: np.ndarray
     def centre(prompt: str) -> np.ndarray:
         ids = np.repeat(colorizer.tokenize([prompt]), len(images), axis=0)
         raw = colorizer(lightness[..., 0], ids, prints, args.seed)
-        shown = color.with_lightness(np.clip((raw + 1.0) / 2.0, 0.0, 1.0), lightness)
-        inner = color.srgb_to_lab(shown)[:, quarter:-quarter, quarter:-quarter, 1:]
+        inner = color.srgb_to_lab(shown(raw, lightness))[:, quarter:-quarter, quarter:-quarter, 1:]
         return inner.mean(axis=(1, 2))
 
     return (centre(args.swap[0]) - centre(args.swap[1])) @ direction

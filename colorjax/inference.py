@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from colorjax import release
-from colorjax.color import luminance_from_lightness
+from colorjax.color import luminance, luminance_from_lightness
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 from colorjax.methods import lcad
@@ -76,6 +76,7 @@ class Colorizer:
         self.image_size = int(config["image_size"])
         self.buckets = buckets(self.image_size, self.model.vae.factor * 2 ** (levels - 1))
         self._run = jax.jit(functools.partial(_colorize, self.model, options))
+        self._reconstruct = jax.jit(functools.partial(_reconstruct, self.model))
 
     def __call__(
         self,
@@ -100,10 +101,23 @@ class Colorizer:
         )
         return np.asarray(image)[:count]
 
+    def reconstruct(
+        self, image: Float[np.ndarray, "n h w 3"]
+    ) -> tuple[Float[np.ndarray, "n h w 3"], Float[np.ndarray, "n h w 3"]]:
+        """Pictures in [-1,1] through the autoencoder: by the plain and by the guided decoder."""
+        plain, guided = self._reconstruct(self._params, image)
+        return np.asarray(plain), np.asarray(guided)
+
     @property
     def compilations(self) -> int:
         """How many programs were compiled so far."""
         return self._run._cache_size()  # type: ignore[attr-defined]
+
+
+def _reconstruct(model, params, image):
+    features = lcad.encode_luminance(model, params, luminance(image))
+    plain = lcad.reconstruct(model, params, image)
+    return plain, lcad.reconstruct(model, params, image, features)
 
 
 def _colorize(model, options, params, lightness, ids, uncond_ids, scale, seed, fingerprints):

@@ -57,7 +57,8 @@ def run(
         for n in range(first + 1, total_steps + 1):
             state, metrics = step(state, frozen, next(feed))
             if n % config.log_every == 0 or n in (first + 1, total_steps):
-                tracker.write(n, jax.device_get(metrics), config[name].batch_size)
+                values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+                tracker.write(n, values, config[name].batch_size)
             if n % config.sample_every == 0 or n == total_steps:
                 columns = predict(optim.averaged(state), frozen, examples, key)
                 _save_samples(workdir / "samples" / f"{n:07d}.png", columns, examples)

@@ -105,7 +105,7 @@ def make_step(loss: Loss, tx: optax.GradientTransformation, ema_decay: float) ->
         if ema_decay:
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), ema, params)
-        metrics = metrics | {"loss": value, "gradient_norm": optax.global_norm(grads)}
+        metrics = metrics | {"loss": value, "gradient_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, opt_state, ema), metrics
 
     return step

@@ -29,7 +29,7 @@ class Tracker:
         self._since = (now, step)
         if not self._active:
             return
-        values = {name: float(value) for name, value in metrics.items()}
+        values = dict(metrics)
         line = f"step {step}/{self._total}"
         if last is not None:
             seconds = (now - then) / (step - last)
@@ -40,7 +40,7 @@ class Tracker:
         self._lines.flush()
         for name, value in values.items():
             self._board.add_scalar(f"{self._stage}/{name}", value, step)
-        named = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
+        named = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         self.say(f"{line}  {named}")
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jax.sharding import Mesh
@@ -64,7 +65,7 @@ def run_stage(name: str, config: ConfigDict, workdir: Path, mesh: Mesh) -> None:
     state = loop.run(stage, name, config, mesh, batches, examples, directory, total_steps)
     if jax.process_index() == 0:
         params = jax.device_get(optim.averaged(state))
-        sample = _examples(config, tokenize, FINISH_EXAMPLES)
+        sample = jax.tree.map(jnp.asarray, _examples(config, tokenize, FINISH_EXAMPLES))
         parts, changes = stage.finish(params, stage.frozen, sample)
         sizes = sizes | changes | {"method": config.method}
         release.write(workdir / "release", sizes, parts, _tokenizer(config, workdir))
@@ -189,7 +190,10 @@ def _examples(config: ConfigDict, tokenize: Any, count: int) -> dict[str, np.nda
 def parse_flags(arguments: list[str]) -> list[str]:
     """Absl's flags, with a mistake told in one sentence; an unknown key names the nearest."""
     try:
-        return flags.FLAGS(arguments)
+        rest = flags.FLAGS(arguments)
+        if CONFIG.value is not None:
+            _ = CONFIG.value.stages  # a file that could not be loaded says so here
+        return rest
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         raise UserError(
             f"the command line cannot be used: {' '.join(str(error).split())}"

@@ -1,21 +1,21 @@
-"""Array types that signatures use; a letter in a shape means the same size throughout a signature.
+"""Array types, of jax or NumPy, that signatures use.
 
-b batch, H and W picture height and width, h and w those of latents and maps, c channels, n tokens,
-d feature width.
+A letter in a shape means the same size throughout a signature: b batch, H and W picture height and
+width, h and w those of latents and maps, c channels, n tokens, d feature width.
 """
 
 from typing import Any
 
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Float, Int, Key, UInt8
 
-Image = Float[Array, "b H W 3"]  # sRGB in [-1, 1]
-ImageBytes = UInt8[Array, "b H W 3"]  # sRGB in 0..255, as the input pipeline delivers
-Luminance = Float[Array, "b H W 1"]  # L / 127.5 - 1 with L in 0..100
-Latents = Float[Array, "b h w c"]  # scaled latents unless a docstring says otherwise
-Moments = Float[Array, "b h w m"]  # posterior mean and log variance
-Features = tuple[Float[Array, "b _ _ _"], ...]  # luminance features, fine to coarse
-Timesteps = Int[Array, "b"]  # 0..999
-TokenIds = Int[Array, "b n"]
-Context = Float[Array, "b n d"]  # text states
-PRNGKey = Key[Array, ""]
+Image = Float[Any, "b H W 3"]  # sRGB in [-1, 1]
+ImageBytes = UInt8[Any, "b H W 3"]  # sRGB in 0..255, as the input pipeline delivers
+Luminance = Float[Any, "b H W 1"]  # L / 127.5 - 1 with L in 0..100
+Latents = Float[Any, "b h w c"]  # scaled latents unless a docstring says otherwise
+Moments = Float[Any, "b h w m"]  # posterior mean and log variance
+Features = tuple[Float[Any, "b _ _ _"], ...]  # luminance features, fine to coarse
+Timesteps = Int[Any, "b"]  # 0..999
+TokenIds = Int[Any, "b n"]
+Context = Float[Any, "b n d"]  # text states
+PRNGKey = Key[Any, ""]
 Params = dict[str, Any]  # nested dict of arrays; paths are those of diffusers

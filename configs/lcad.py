@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 # Extended channels only, the rest of the UNet as pretrained (paper, section 3.2).
-PAPER_TRAINABLE = (".*/cec_.*",)
+PAPER_TRAINABLE = ("(.*/)?cec_.*",)
 
 
 def get_config(argument: str | None = None) -> ConfigDict:

@@ -114,6 +114,14 @@ def decode(
     return apply(model.vae, params["vae"], unscaled, luminance_features, method="decode")
 
 
+def reconstruct(
+    model: LCAD, params: Params, image: Image, luminance_features: Features | None = None
+) -> Image:
+    """Through the VAE and back, by the posterior's mean: what the latents can hold at best."""
+    mean, _ = diffusion.split_moments(encode_image(model, params, image))
+    return decode(model, params, mean * model.scaling_factor, luminance_features)
+
+
 def predict_eps(
     model: LCAD,
     params: Params,
@@ -125,10 +133,6 @@ def predict_eps(
     """The UNet's noise estimate; of the features it reads the last, and none without CEC."""
     feature = luminance_features[-1] if luminance_features else None
     return apply(model.unet, params["unet"], latents, timesteps, context, feature)
-
-
-def _doubled(features: Features) -> Features:
-    return tuple(jnp.concatenate([feature] * 2) for feature in features)
 
 
 def initial_noise(model: LCAD, inputs: Inputs) -> Latents:
@@ -149,7 +153,7 @@ def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> I
     features = encode_luminance(model, params, inputs.luminance)
     tokens = jnp.concatenate([inputs.uncond_input_ids, inputs.input_ids])
     context = encode_text(model, params, tokens)
-    twice = _doubled(features[-1:])
+    twice = (jnp.concatenate([features[-1]] * 2),)
 
     def denoise(latents: Latents, timesteps: Timesteps) -> Latents:
         return predict_eps(model, params, latents, timesteps, context, twice)

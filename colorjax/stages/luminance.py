@@ -13,7 +13,7 @@ NEEDS: tuple[str, ...] = ("vae",)
 STARTS_FROM: dict[str, tuple[str, ...]] = {"luminance_encoder": ("luminance_encoder",)}
 
 
-def reconstruct(
+def guided_sample(
     model: lcad.LCAD,
     params: Params,
     image: Image,
@@ -49,19 +49,17 @@ def build(
         trees = frozen | {"luminance_encoder": params}
         side = size // model.vae.factor
         noise = jax.random.normal(key, (len(image), side, side, model.vae.latent_channels))
-        decoded = reconstruct(model, trees, image, luminance, noise)
+        decoded = guided_sample(model, trees, image, luminance, noise)
         value = losses.artifact_l1(image, decoded, options.artifact_weights)
         return value, {"l1": jnp.abs(decoded - image).mean()}
 
     def predict(params, frozen, batch, key):
         image, luminance = image_and_luminance(batch["image"])
         trees = frozen | {"luminance_encoder": params}
-        mean, _ = diffusion.split_moments(lcad.encode_image(model, trees, image))
-        latents = mean * model.scaling_factor
         features = lcad.encode_luminance(model, trees, luminance)
         return {
-            "plain": lcad.decode(model, trees, latents, None),
-            "guided": lcad.decode(model, trees, latents, features),
+            "plain": lcad.reconstruct(model, trees, image),
+            "guided": lcad.reconstruct(model, trees, image, features),
         }
 
     def finish(params, frozen, batch):
