@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from colorjax.types import Latents, Moments, PRNGKey, Timesteps
+from colorjax.types import Array, Latents, Moments, PRNGKey, Timesteps
 
 
 class Schedule(NamedTuple):

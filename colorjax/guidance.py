@@ -1,10 +1,10 @@
 """Wrappers that turn a denoiser into a guided denoiser."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from colorjax.samplers import Denoise
-from colorjax.types import Latents, Timesteps
+from colorjax.types import Array, Latents, Timesteps
 
 
 def classifier_free(denoise: Denoise, scale: float | Float[Array, "..."]) -> Denoise:

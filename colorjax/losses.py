@@ -4,10 +4,10 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from colorjax.diffusion import split_moments
-from colorjax.types import Image, Moments
+from colorjax.types import Array, Image, Moments
 
 ARTIFACT_WINDOW = 7
 

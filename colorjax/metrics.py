@@ -7,7 +7,9 @@ per-image values.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from colorjax.types import Array
 
 _PSNR_CAP = 60.0
 _SSIM_WINDOW = 7

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from colorjax.errors import UserError
-from colorjax.types import Params, PRNGKey
+from colorjax.types import Array, Params, PRNGKey
 
 Metrics = dict[str, Float[Array, ""]]
 Loss = Callable[[Params, Params, Any, PRNGKey], tuple[Float[Array, ""], Metrics]]

@@ -8,14 +8,16 @@ from typing import Any
 
 from jaxtyping import Float, Int, Key, UInt8
 
-Image = Float[Any, "b H W 3"]  # sRGB in [-1, 1]
-ImageBytes = UInt8[Any, "b H W 3"]  # sRGB in 0..255, as the input pipeline delivers
-Luminance = Float[Any, "b H W 1"]  # L / 127.5 - 1 with L in 0..100
-Latents = Float[Any, "b h w c"]  # scaled latents unless a docstring says otherwise
-Moments = Float[Any, "b h w m"]  # posterior mean and log variance
-Features = tuple[Float[Any, "b _ _ _"], ...]  # luminance features, fine to coarse
-Timesteps = Int[Any, "b"]  # 0..999
-TokenIds = Int[Any, "b n"]
-Context = Float[Any, "b n d"]  # text states
-PRNGKey = Key[Any, ""]
+Array = Any  # jaxtyping takes it for anything with a shape and a type, of jax or NumPy
+
+Image = Float[Array, "b H W 3"]  # sRGB in [-1, 1]
+ImageBytes = UInt8[Array, "b H W 3"]  # sRGB in 0..255, as the input pipeline delivers
+Luminance = Float[Array, "b H W 1"]  # L / 127.5 - 1 with L in 0..100
+Latents = Float[Array, "b h w c"]  # scaled latents unless a docstring says otherwise
+Moments = Float[Array, "b h w m"]  # posterior mean and log variance
+Features = tuple[Float[Array, "b _ _ _"], ...]  # luminance features, fine to coarse
+Timesteps = Int[Array, "b"]  # 0..999
+TokenIds = Int[Array, "b n"]
+Context = Float[Array, "b n d"]  # text states
+PRNGKey = Key[Array, ""]
 Params = dict[str, Any]  # nested dict of arrays; paths are those of diffusers

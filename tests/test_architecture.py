@@ -27,6 +27,7 @@ ALLOWED = {
     "sharding": {"errors", "types"},
     "optim": {"errors", "types"},
     "checkpoint": {"errors", "types"},
+    "convert": {"errors", "types", "convert"},
     "tracking": set(),
     "stages": MATHEMATICS | {"models", "methods", "optim", "stages"},
 }

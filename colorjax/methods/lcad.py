@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Float, Key
 
 from colorjax import diffusion, guidance, release, samplers
 from colorjax.models.clip import CLIPTextModel
@@ -17,6 +17,7 @@ from colorjax.models.layers import apply
 from colorjax.models.unet import UNet
 from colorjax.models.vae import AutoencoderKL, LuminanceEncoder
 from colorjax.types import (
+    Array,
     Context,
     Features,
     Image,

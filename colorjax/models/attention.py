@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from colorjax.models.layers import Maps, dense, group_norm
+from colorjax.types import Array
 
 Tokens = Float[Array, "b q c"]
 

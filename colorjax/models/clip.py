@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from colorjax.models.attention import split_heads
 from colorjax.models.layers import dense
-from colorjax.types import Image, TokenIds
+from colorjax.types import Array, Image, TokenIds
 
 Tokens = Float[Array, "b n d"]
 

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from colorjax.types import Params
+from colorjax.types import Array, Params
 
 Maps = Float[Array, "b h w c"]
 

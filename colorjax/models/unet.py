@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from colorjax.models.attention import SpatialTransformer
 from colorjax.models.layers import (
@@ -18,7 +18,7 @@ from colorjax.models.layers import (
     group_norm,
     zero_conv,
 )
-from colorjax.types import Context, Latents, Timesteps
+from colorjax.types import Array, Context, Latents, Timesteps
 
 CEC_CHOICES = ("none", "conv_in", "down_blocks")
 

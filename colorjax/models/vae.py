@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from colorjax.models.attention import PixelAttention
 from colorjax.models.layers import (
@@ -19,7 +19,7 @@ from colorjax.models.layers import (
     group_norm,
     zero_conv,
 )
-from colorjax.types import Features, Image, Latents, Luminance, Moments
+from colorjax.types import Array, Features, Image, Latents, Luminance, Moments
 
 RIGHT_AND_BOTTOM = ((0, 1), (0, 1))
 

@@ -2,13 +2,13 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from colorjax import diffusion, optim
 from colorjax.methods import lcad
 from colorjax.stages.stage import Stage, image_and_luminance, plain, start_from
-from colorjax.types import ImageBytes, Latents, Params, Timesteps, TokenIds
+from colorjax.types import Array, ImageBytes, Latents, Params, Timesteps, TokenIds
 
 NEEDS: tuple[str, ...] = ("text_encoder", "vae", "luminance_encoder")
 STARTS_FROM: dict[str, tuple[str, ...]] = {"unet": ("unet", "base_unet")}

@@ -1,0 +1,140 @@
+"""Our networks against the reference L-CAD modules; bounds relative to each array's maximum."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from colorjax import color, diffusion, losses, samplers
+from colorjax.methods import lcad
+from tests.golden import weights
+
+HERE = Path(__file__).parent
+CONFIG = json.loads((HERE / "tiny_config.json").read_text())
+BOUND = 2e-5  # measured: 7e-6 at most; the reference's own float32 noise is 1e-6 to 4e-6
+
+
+def arrays(name: str) -> dict[str, np.ndarray]:
+    """Pictures and maps to our channel order."""
+    loaded = np.load(HERE / f"{name}.npz")
+    return {
+        key: (
+            np.moveaxis(loaded[key], 1, -1)
+            if loaded[key].ndim == 4 and loaded[key].dtype == np.float32
+            else loaded[key]
+        )
+        for key in loaded.files
+    }
+
+
+def close(got, expected) -> None:
+    got = np.asarray(got)
+    assert got.shape == expected.shape
+    assert np.abs(got - expected).max() <= BOUND * np.abs(expected).max()
+
+
+def build(width: int) -> lcad.LCAD:
+    unet, clip = CONFIG["unet"], CONFIG["clip_text"]
+    widths = tuple(width * factor for factor in unet["channel_mult"])
+    return lcad.build(
+        {
+            "text_encoder": {k: v for k, v in clip.items() if k != "layer_norm_eps"},
+            "vae": dict(block_out_channels=widths, layers_per_block=2),
+            "unet": dict(
+                block_out_channels=widths,
+                num_attention_heads=(unet["num_heads"],) * 4,
+                cec="conv_in",
+            ),
+            "schedule": {},
+            "scaling_factor": CONFIG["scale_factor"],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return build(32), weights.parts("state_dict_shapes_tiny.tsv")
+
+
+@pytest.fixture(scope="module")
+def width64():
+    return build(64), weights.parts("state_dict_shapes_width64.tsv")
+
+
+def jitted(function, model, params, *inputs):
+    return jax.jit(lambda p, *a: function(model, p, *a))(params, *inputs)
+
+
+def test_text_encoder(tiny) -> None:
+    text = arrays("text")
+    close(jitted(lcad.encode_text, *tiny, text["input_ids"]), text["last_hidden_state"])
+
+
+def test_vae_and_luminance_encoder(tiny) -> None:
+    vae = arrays("vae")
+    image = vae["rgb_u8"].astype(np.float32) / 255 * 2 - 1
+    moments = jitted(lcad.encode_image, *tiny, image)
+    close(moments, vae["moments"])
+    close(losses.kl_to_standard_normal(moments), vae["kl"])
+    z = diffusion.sample_posterior(moments, vae["noise"]) * CONFIG["scale_factor"]
+    close(z, vae["z_scaled"])
+    features = jitted(lcad.encode_luminance, *tiny, color.luminance(image))
+    assert len(features) == 10
+    for i, feature in enumerate(features):
+        stride = max(1, feature.shape[1] // 8)
+        close(feature[:, ::stride, ::stride, ::4], vae[f"gray_feat_{i}"])
+    close(jitted(lcad.decode, *tiny, z, features), vae["decoded"])
+    close(jitted(lcad.decode, *tiny, z, None), vae["decoded_no_gray"])
+
+
+def test_unet(tiny) -> None:
+    unet = arrays("unet")
+    inputs = unet["x_t"], unet["t"], unet["context"], (unet["control"],)
+    close(jitted(lcad.predict_eps, *tiny, *inputs), unet["eps"])
+
+
+def test_second_width_not_square(width64) -> None:
+    wide = arrays("width64")
+    image = wide["rgb_u8"].astype(np.float32) / 255 * 2 - 1
+    close(jitted(lcad.encode_image, *width64, image), wide["moments"])
+    features = jitted(lcad.encode_luminance, *width64, color.luminance(image))
+    close(features[-1], wide["control"])
+    z = wide["z"] * np.float32(CONFIG["scale_factor"])
+    close(jitted(lcad.decode, *width64, z, features), wide["decoded"])
+    close(jitted(lcad.decode, *width64, z, None), wide["decoded_no_gray"])
+    inputs = wide["x_t"], wide["t"], wide["context"], features
+    close(jitted(lcad.predict_eps, *width64, *inputs), wide["eps"])
+
+
+def test_schedule_and_steps() -> None:
+    table = np.load(HERE / "schedule.npz")
+    schedule = diffusion.scaled_linear()
+    np.testing.assert_array_equal(schedule.alphas_cumprod, table["alphas_cumprod"])
+    for count in (2, 4, 5, 10, 20, 25, 50):
+        grid = samplers.time_grid(schedule, count, "released")
+        np.testing.assert_array_equal(grid.timesteps[::-1], table[f"ddim{count}_timesteps"])
+        np.testing.assert_array_equal(grid.alphas[::-1], table[f"ddim{count}_alphas"])
+        np.testing.assert_array_equal(grid.alphas_prev[::-1], table[f"ddim{count}_alphas_prev"])
+
+
+def test_artifact_weighted_loss() -> None:
+    case = arrays("artifact_loss")
+    target, reconstruction = jnp.asarray(case["gt"]), jnp.asarray(case["rec"])
+    got = losses.artifact_weights(target, reconstruction, "released")
+    close(got, case["artifact_map"])
+
+    def loss(image):
+        return losses.artifact_l1(target, image, "released")
+
+    value, gradient = jax.value_and_grad(loss)(reconstruction)
+    assert float(value) == pytest.approx(float(case["loss"]), rel=1e-5)
+    close(gradient, case["grad_rec"])
+
+
+def test_luminance_of_bytes() -> None:
+    lab = np.load(HERE / "lab.npz")
+    image = lab["rgb_u8"].astype(np.float32) / 255 * 2 - 1
+    np.testing.assert_allclose(color.luminance(image)[..., 0], lab["hint_from_u8"][0], atol=1e-6)
