@@ -1,7 +1,7 @@
 # make demo: colours the photographs in examples/ with the bundled model
 # make test: the tests
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 COLORIZE := $(BIN)/python -m colorjax.colorize
 
@@ -27,9 +27,9 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest
 
 check: $(VENV)/dev
-	$(BIN)/black --check --quiet --line-length 100 colorjax configs tests
-	$(BIN)/isort --check --quiet colorjax configs tests
-	$(BIN)/flake8 colorjax configs tests
+	$(BIN)/black --check --line-length 100 colorjax configs docs tests
+	$(BIN)/isort --check colorjax configs docs tests
+	$(BIN)/flake8 colorjax configs docs tests
 	$(BIN)/mypy colorjax
 
 clean:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from colorjax.errors import UserError
@@ -19,7 +18,7 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int = 2) -> None:
         self._directory = directory
         self._checkpointer = ocp.training.Checkpointer(
-            epath.Path(directory.absolute()),
+            str(directory.absolute()),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=ocp.training.preservation_policies.LatestN(keep),
         )

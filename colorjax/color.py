@@ -98,11 +98,6 @@ def luminance_from_lightness(lightness: Float[Any, "*shape"]) -> Float[Any, "*sh
     return lightness / 127.5 - 1.0
 
 
-def lightness_from_luminance(luminance: Float[Any, "*shape"]) -> Float[Any, "*shape"]:
-    """Inverse of `luminance_from_lightness`: L in 0..100."""
-    return (luminance + 1.0) * 127.5
-
-
 def luminance(image: Float[Any, "*batch 3"]) -> Float[Any, "*batch 1"]:
     """Luminance, in L-CAD's unit L/127.5 - 1, of a colour image in [-1,1]."""
     return luminance_from_lightness(lightness((image + 1.0) / 2.0))

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from colorjax import color, errors, recombine, release, runtime
 from colorjax.data import captions, photos
 from colorjax.errors import UserError
+from colorjax.inference import Colorizer, bucket_for, fingerprint
 
 MAX_PENDING_PIXELS = 128 * 10**6
 
@@ -25,7 +26,7 @@ class Job:
     """A photograph on its way: full-size lightness, its small version, where it goes."""
 
     output: Path
-    photo: photos.Photo
+    exif: bytes
     lightness: Float[np.ndarray, "height width"]
     small: Float[np.ndarray, "h w"]
 
@@ -58,13 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     if not 0 <= args.seed < 2**32:
         raise UserError(f"seed is {args.seed}; it must be in 0..{2**32 - 1}")
+    prompt = captions.SCARCE[0] if args.prompt is None else args.prompt
+    if not prompt.isprintable():
+        raise UserError(f"prompt {prompt!r} holds characters that are no text; type it again")
     directory = release.locate(args.model)
     exclude = Path(args.output) if Path(args.output).is_dir() else None
     found = photos.find_photos([Path(p) for p in args.inputs], exclude)
     outputs = photos.output_paths(found, Path(args.output))
     runtime.setup()
-    from colorjax.inference import Colorizer
-
     colorizer = Colorizer(
         directory,
         args.batch_size,
@@ -72,7 +74,6 @@ def main(arguments: list[str] | None = None) -> int:
         guidance_scale=args.guidance_scale,
         spacing=args.spacing,
     )
-    prompt = args.prompt if args.prompt is not None else captions.SCARCE[0]
     if lost := colorizer.tokenize.lost_words(prompt):
         print(f"colorjax: the prompt is too long; these words are lost: {lost}", file=sys.stderr)
     report = colorize_all(colorizer, found, outputs, prompt, args.seed)
@@ -112,16 +113,12 @@ def colorize_all(colorizer, found, outputs, prompt: str, seed: int) -> Report:
 
 
 def prepare(photo: photos.Photo, output: Path, sizes) -> Job:
-    from colorjax.inference import bucket_for
-
     lightness = color.lightness(photo.rgb)[..., 0]
     height, width = bucket_for(lightness.shape[0], lightness.shape[1], sizes)
-    return Job(output, photo, lightness, recombine.to_model_size(lightness, height, width))
+    return Job(output, photo.exif, lightness, recombine.to_model_size(lightness, height, width))
 
 
 def finish(colorizer, jobs: list[Job], prompt: str, seed: int, report: Report) -> None:
-    from colorjax.inference import fingerprint
-
     start = time.monotonic()
     images = colorizer(
         np.stack([job.small for job in jobs]),
@@ -132,10 +129,9 @@ def finish(colorizer, jobs: list[Job], prompt: str, seed: int, report: Report) -
     computed = time.monotonic() - start
     for job, image in zip(jobs, images, strict=True):
         start = time.monotonic()
-        ab = color.srgb_to_lab(np.clip((image + 1.0) / 2.0, 0.0, 1.0))[..., 1:]
-        rgb = recombine.to_full_size(job.lightness, ab, job.small)
+        rgb = recombine.full_picture(image, job.lightness, job.small)
         try:
-            photos.save_photo(job.output, rgb, job.photo)
+            photos.save_photo(job.output, rgb, job.exif)
         except (UserError, OSError) as error:
             report.fail(error)
             continue
@@ -144,5 +140,9 @@ def finish(colorizer, jobs: list[Job], prompt: str, seed: int, report: Report) -
         print(f"{job.output}  {seconds:.1f} s", flush=True)
 
 
-if __name__ == "__main__":
+def command() -> None:
     errors.run(main)
+
+
+if __name__ == "__main__":
+    command()

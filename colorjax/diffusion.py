@@ -9,6 +9,8 @@ from jaxtyping import Float
 
 from colorjax.types import Array, Latents, Moments, PRNGKey, Timesteps
 
+PREDICTION_TYPES = ("eps", "v")
+
 
 class Schedule(NamedTuple):
     """A variance-preserving noise schedule; index t is the timestep."""
@@ -32,6 +34,12 @@ def add_noise(z_0: Latents, eps: Latents, timesteps: Timesteps, schedule: Schedu
     """z_t = sqrt(alpha-bar_t) z_0 + sqrt(1 - alpha-bar_t) eps."""
     alpha = jnp.asarray(schedule.alphas_cumprod)[timesteps][:, None, None, None]
     return jnp.sqrt(alpha) * z_0 + jnp.sqrt(1.0 - alpha) * eps
+
+
+def eps_from_v(z_t: Latents, v: Latents, timesteps: Timesteps, schedule: Schedule) -> Latents:
+    """The noise in v = sqrt(alpha-bar_t) eps - sqrt(1 - alpha-bar_t) z_0 (Salimans and Ho 2022)."""
+    alpha = jnp.asarray(schedule.alphas_cumprod)[timesteps][:, None, None, None]
+    return jnp.sqrt(alpha) * v + jnp.sqrt(1.0 - alpha) * z_t
 
 
 def sample_timesteps(key: PRNGKey, count: int, schedule: Schedule) -> Timesteps:

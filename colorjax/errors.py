@@ -9,10 +9,16 @@ class UserError(Exception):
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Runs an entry point; a `UserError` becomes one line on stderr and exit code 2."""
+    """Runs an entry point; a `UserError` becomes one line on stderr and exit code 2.
+
+    So does what the system refuses: a full disk, a missing permission, a name that is too long.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file name may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"colorjax: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:

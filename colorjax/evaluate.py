@@ -44,6 +44,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
+    if args.limit < 1:
+        raise UserError(f"limit is {args.limit}; it must be 1 or more")
     directory = data_directory(args.data)
     records.open_split(directory, args.split)
     model = release.locate(args.model)
@@ -91,21 +93,26 @@ def outputs(args, colorizer: Colorizer, directory: Path) -> Iterator[tuple[Any, 
         count = int(batch["weights"].sum())
         truth = batch["image"][:count].astype(np.float32) / 255.0
         lightness = color.lightness(truth)
-        prints = [fingerprint(picture[..., 0]) for picture in lightness]
-        ids = batch["input_ids"][:count]
-        yield truth, lightness, colorizer(lightness[..., 0], ids, prints, args.seed)
+        raw = coloured(colorizer, lightness, batch["input_ids"][:count], args.seed)
+        yield truth, lightness, raw
+
+
+def coloured(colorizer: Colorizer, lightness: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
+    """Raw outputs for pictures of the model's own size."""
+    prints = [fingerprint(picture[..., 0]) for picture in lightness]
+    return colorizer(lightness[..., 0], ids, prints, seed)
 
 
 def table(args, colorizer: Colorizer, directory: Path) -> dict[str, dict[str, float]]:
     """Figures of every row over the whole set."""
-    mean_ab = mean_chroma(directory, args.split)
+    name, mean_ab = mean_chroma(directory, args.split)
     scores: dict[str, list[Any]] = {}
     for truth, lightness, raw in outputs(args, colorizer, directory):
         plain, guided = colorizer.reconstruct(truth * 2.0 - 1.0)
         rows = {
             f"output ({args.captions} captions)": shown(raw, lightness),
             "gray": painted(lightness, np.zeros(2, np.float32)),
-            "mean chroma": painted(lightness, mean_ab),
+            f"mean chroma of {name}": painted(lightness, mean_ab),
             "autoencoder": shown(plain, lightness),
             "autoencoder, guided decoder": shown(guided, lightness),
             "truth": truth,
@@ -138,7 +145,8 @@ def _scores(image: jax.Array, truth: jax.Array) -> jax.Array:
 def _figures(values: np.ndarray) -> dict[str, float]:
     squared, ssim, colourfulness = values
     return {
-        "psnr_pooled": float(metrics.psnr_pooled(jnp.asarray(squared))),
+        # Capped as the per-image one: the truth's is infinite, which JSON cannot say.
+        "psnr_pooled": min(60.0, float(metrics.psnr_pooled(jnp.asarray(squared)))),
         "psnr_per_image": float(metrics.psnr_per_image(jnp.asarray(squared)).mean()),
         "ssim": float(ssim.mean()),
         "colourfulness": float(colourfulness.mean()),
@@ -146,8 +154,11 @@ def _figures(values: np.ndarray) -> dict[str, float]:
     }
 
 
-def mean_chroma(directory: Path, split: str) -> np.ndarray:
-    """Mean a and b over the first pictures of the training split, or of `split` without one."""
+def mean_chroma(directory: Path, split: str) -> tuple[str, np.ndarray]:
+    """Mean a and b over the first pictures of the training split, or of `split` without one.
+
+    Also the name of the split it is, which the table shows.
+    """
     name = "train" if "train" in records.splits(directory) else split
     source = records.open_split(directory, name)
     indices = range(min(MEAN_CHROMA_PICTURES, len(source)))
@@ -155,7 +166,7 @@ def mean_chroma(directory: Path, split: str) -> np.ndarray:
     for data in source.__getitems__(list(indices)):
         image = transforms.decode(records.Record.unpack(data).image).astype(np.float32) / 255.0
         total += color.srgb_to_lab(image)[..., 1:].mean(axis=(0, 1))
-    return (total / len(indices)).astype(np.float32)
+    return name, (total / len(indices)).astype(np.float32)
 
 
 def print_table(figures: dict[str, dict[str, float]]) -> None:
@@ -204,12 +215,11 @@ def swap(args, colorizer: Colorizer, directory: Path) -> dict[str, float]:
 
 def _pulls(args, colorizer: Colorizer, images: np.ndarray, direction: np.ndarray) -> np.ndarray:
     lightness = color.lightness(images.astype(np.float32) / 255.0)
-    prints = [fingerprint(picture[..., 0]) for picture in lightness]
     quarter = colorizer.image_size // 4
 
     def centre(prompt: str) -> np.ndarray:
         ids = np.repeat(colorizer.tokenize([prompt]), len(images), axis=0)
-        raw = colorizer(lightness[..., 0], ids, prints, args.seed)
+        raw = coloured(colorizer, lightness, ids, args.seed)
         inner = color.srgb_to_lab(shown(raw, lightness))[:, quarter:-quarter, quarter:-quarter, 1:]
         return inner.mean(axis=(1, 2))
 

@@ -61,11 +61,15 @@ class Colorizer:
     ) -> None:
         """`sampling` overrides the release's `num_steps`, `spacing` and `guidance_scale`."""
         config = release.read_config(directory)
+        if missing := [key for key in ("colorize", "image_size") if key not in config]:
+            raise UserError(f"'{directory}/config.json' lacks {', '.join(missing)}")
         defaults = config["colorize"] | {k: v for k, v in sampling.items() if v is not None}
-        self.batch_size = batch_size or defaults["batch_size"]
+        self.batch_size = defaults["batch_size"] if batch_size is None else batch_size
         if self.batch_size < 1:
             raise UserError(f"batch_size is {self.batch_size}; it must be 1 or more")
         self.guidance_scale = float(defaults["guidance_scale"])
+        if not math.isfinite(self.guidance_scale):
+            raise UserError(f"guidance_scale is {self.guidance_scale}; it must be a number")
         options = lcad.Options(int(defaults["num_steps"]), defaults["spacing"])
         self.model, self._params = lcad.load(directory, dtype)
         lcad.check(self.model, options)
@@ -85,7 +89,10 @@ class Colorizer:
         fingerprints: Sequence[int],
         seed: int,
     ) -> Float[np.ndarray, "n h w 3"]:
-        """Decoded pictures in [-1,1], at the model's own lightness, for up to a batch of inputs."""
+        """Decoded pictures in [-1,1], at the model's own lightness, for up to a batch of inputs.
+
+        `fingerprints` are those of the photographs at full size.
+        """
         count, pad = len(lightness), self.batch_size - len(lightness)
         if pad < 0:
             raise ValueError(f"{count} pictures for batches of {self.batch_size}")

@@ -1,6 +1,6 @@
 """The one training loop: it knows steps, checkpoints and metrics, not what is learned."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,11 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import checkpoint, grids, optim, sharding
+from colorjax import checkpoint, color, grids, optim, sharding
 from colorjax.stages.stage import Batch, Stage
 from colorjax.tracking import Tracker
 
-Batches = Callable[[int], Iterator[Batch]]  # from a step on
+Batches = Callable[[int], Any]  # from a step on; closed at the end
 
 
 def run(
@@ -31,16 +31,16 @@ def run(
     The randomness of a step is `fold_in(key(seed), step)`, and the batch is a function of the
     step too, so a resumed run equals an uninterrupted one bit for bit.
     """
-    tracker = Tracker(workdir, name, total_steps, active=jax.process_index() == 0)
     key = jax.random.key(config.seed)
-    abstract = jax.eval_shape(stage.init, key)
+    abstract = jax.eval_shape(stage.init, key, stage.start)
     shardings = sharding.tree_shardings(abstract, mesh, config.sharding_rules)
     frozen = sharding.put(
         stage.frozen, jax.tree.map(lambda _: sharding.replicated(mesh), stage.frozen)
     )
     saved = checkpoint.Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
+    tracker = Tracker(workdir, name, saved.latest or 0, total_steps, jax.process_index() == 0)
     if saved.latest is None:
-        state = jax.jit(stage.init, out_shardings=shardings)(key)
+        state = jax.jit(stage.init, out_shardings=shardings)(key, stage.start)
     else:
         state = saved.restore(saved.latest, shardings, abstract)
         tracker.say(f"resumed from step {saved.latest} in '{workdir}'")
@@ -51,25 +51,30 @@ def run(
     step = jax.jit(keyed, out_shardings=(shardings, None), donate_argnums=0)
     predict = jax.jit(stage.predict)
     first = int(state.step)
-    stream = batches(first) if first < total_steps else iter(())
+    stream = batches(first)
     try:
         feed = sharding.global_batches(stream, mesh)
         for n in range(first + 1, total_steps + 1):
             state, metrics = step(state, frozen, next(feed))
-            if n % config.log_every == 0 or n in (first + 1, total_steps):
+            if n == first + 1 or _due(n, config.log_every, total_steps):
                 values = {k: float(v) for k, v in jax.device_get(metrics).items()}
                 tracker.write(n, values, config[name].batch_size)
-            if n % config.sample_every == 0 or n == total_steps:
+            if _due(n, config.sample_every, total_steps):
                 columns = predict(optim.averaged(state), frozen, examples, key)
                 _save_samples(workdir / "samples" / f"{n:07d}.png", columns, examples)
-            if n % config.checkpoint_every == 0 or n == total_steps:
+                tracker.restart_clock(n)
+            if _due(n, config.checkpoint_every, total_steps):
                 saved.save(n, state)
     finally:
         saved.close()
         tracker.close()
-        if hasattr(stream, "close"):
-            stream.close()
+        stream.close()
     return state
+
+
+def _due(step: int, every: int, total_steps: int) -> bool:
+    """Every so many steps and at the last one; 0 means only then."""
+    return step == total_steps or (every > 0 and step % every == 0)
 
 
 def _save_samples(path: Path, columns: dict[str, Any], examples: Batch) -> None:
@@ -77,7 +82,8 @@ def _save_samples(path: Path, columns: dict[str, Any], examples: Batch) -> None:
     if not columns or jax.process_index() != 0:
         return
     truth = np.asarray(examples["image"], np.float32) / 127.5 - 1.0
-    gray = np.repeat(truth @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=-1)
+    gray = color.with_lightness(np.zeros_like(truth), color.lightness((truth + 1.0) / 2.0))
+    gray = gray * 2.0 - 1.0
     shown = {"gray": gray, "truth": truth} | {k: np.asarray(v) for k, v in columns.items()}
     size = truth.shape[1]
     grids.save_grid(path, {k: v[:8] for k, v in shown.items()}, scale=max(1, 64 // size))

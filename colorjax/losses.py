@@ -1,12 +1,11 @@
 """Training losses, of arrays only."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from colorjax.diffusion import split_moments
+from colorjax.errors import UserError
 from colorjax.types import Array, Image, Moments
 
 ARTIFACT_WINDOW = 7
@@ -31,7 +30,7 @@ def _local_variance(values: Float[Array, "b H W 1"], unbiased: bool) -> Float[Ar
 
 
 def artifact_weights(
-    target: Image, reconstruction: Image, variant: Literal["paper", "released"] = "paper"
+    target: Image, reconstruction: Image, variant: str = "paper"
 ) -> Float[Array, "b H W 1"]:
     """Where a reconstruction shows artifacts: local variance of its absolute error.
 
@@ -40,6 +39,8 @@ def artifact_weights(
     variance by the fifth root of the whole picture's (over channels and pixels). The gradient
     flows through the weights in both.
     """
+    if variant not in ("paper", "released"):
+        raise UserError(f"artifact_weights is {variant!r}; it must be 'paper' or 'released'")
     error = jnp.abs(target - reconstruction).sum(axis=-1, keepdims=True)
     if variant == "paper":
         return _local_variance(error, unbiased=False)
@@ -47,9 +48,7 @@ def artifact_weights(
     return variance**0.2 * _local_variance(error, unbiased=True)
 
 
-def artifact_l1(
-    target: Image, reconstruction: Image, variant: Literal["paper", "released"] = "paper"
-) -> Float[Array, ""]:
+def artifact_l1(target: Image, reconstruction: Image, variant: str = "paper") -> Float[Array, ""]:
     """Mean of |M (target - reconstruction)| with the artifact weights M (L-CAD Eq. 2)."""
     weights = artifact_weights(target, reconstruction, variant)
     return jnp.abs(weights * reconstruction - weights * target).mean()

@@ -7,6 +7,7 @@ per-image values.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from colorjax.types import Array
@@ -83,3 +84,24 @@ def colourfulness(image: Float[Array, "b h w 3"]) -> Float[Array, " b"]:
     spread = jnp.sqrt(jnp.sum(jnp.var(opponents, axis=(2, 3)), axis=0))
     offset = jnp.sqrt(jnp.sum(jnp.square(jnp.mean(opponents, axis=(2, 3))), axis=0))
     return spread + 0.3 * offset
+
+
+def frechet_distance(
+    mean1: Float[Array, " d"],
+    cov1: Float[Array, "d d"],
+    mean2: Float[Array, " d"],
+    cov2: Float[Array, "d d"],
+) -> float:
+    """Squared Frechet distance of two Gaussians (Dowson and Landau 1982): of Inception features,
+    the FID (Heusel et al. 2017).
+
+    |mean1 - mean2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)), in float64 on the host. The root's
+    trace is that of the symmetric (cov1^(1/2) cov2 cov1^(1/2))^(1/2), so covariances of fewer
+    images than features, which are singular, need no offset. Biased upwards for few images.
+    """
+    mean1, cov1, mean2, cov2 = (np.asarray(of, np.float64) for of in (mean1, cov1, mean2, cov2))
+    values, vectors = np.linalg.eigh(cov1)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    products = np.maximum(np.linalg.eigvalsh(root @ cov2 @ root), 0.0)
+    distance = np.sum((mean1 - mean2) ** 2) + np.trace(cov1) + np.trace(cov2)
+    return max(float(distance - 2.0 * np.sum(np.sqrt(products))), 0.0)

@@ -90,8 +90,8 @@ def averaged(state: TrainState) -> Params:
 def make_step(loss: Loss, tx: optax.GradientTransformation, ema_decay: float) -> Step:
     """One gradient step of `loss(params, frozen, batch, key)`, with an exponential moving average.
 
-    The average warms up as in Karras et al. 2024: its decay is at most (1 + n) / (10 + n), so that
-    the initial weights do not linger.
+    The average warms up as TensorFlow's does: its decay is at most (1 + n) / (10 + n), so that the
+    initial weights do not linger.
     """
 
     def step(

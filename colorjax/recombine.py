@@ -81,6 +81,16 @@ def to_model_size(
     return np.clip(small, 0.0, 100.0)
 
 
+def full_picture(
+    raw: Float[np.ndarray, "h w 3"],
+    lightness: Float[np.ndarray, "H W"],
+    lightness_small: Float[np.ndarray, "h w"],
+) -> Float[np.ndarray, "H W 3"]:
+    """A model's picture in [-1,1] as a photograph: its chroma, the photograph's lightness."""
+    ab = color.srgb_to_lab(np.clip((raw + 1.0) / 2.0, 0.0, 1.0))[..., 1:]
+    return to_full_size(lightness, ab, lightness_small)
+
+
 def to_full_size(
     lightness: Float[np.ndarray, "H W"],
     ab_small: Float[np.ndarray, "h w 2"],

@@ -6,6 +6,7 @@ trees, not models.
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from colorjax.types import Params
 
 FORMAT = 1
 CHECKSUMS = "SHA256SUMS"
+CHECKED = (".safetensors", ".json", ".txt")
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -42,10 +44,9 @@ def read_config(directory: Path) -> dict[str, Any]:
         config = json.loads((directory / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"'{directory}/config.json' cannot be read ({error})") from error
-    if config.get("format") != FORMAT:
-        raise UserError(
-            f"'{directory}' has release format {config.get('format')}; this version reads {FORMAT}"
-        )
+    found = config.get("format") if isinstance(config, dict) else None
+    if found != FORMAT:
+        raise UserError(f"'{directory}' has release format {found}; this version reads {FORMAT}")
     return config
 
 
@@ -83,25 +84,49 @@ def write(
     parts: Mapping[str, Params],
     tokenizer: Path | None = None,
     dtype: Any = np.float32,
+    inherit: Path | None = None,
 ) -> None:
-    """Adds parts to a release directory, or makes it. The checksums are written last."""
-    from safetensors.numpy import save_file
+    """Adds parts to a release directory, or makes it; what it lacks is copied from `inherit`.
+
+    The checksums come last, and those of files not written here stay as they were: damage done to
+    a file meanwhile is not confirmed.
+    """
+    from safetensors.numpy import save
 
     directory.mkdir(parents=True, exist_ok=True)
+    digests = _checksums(directory) if (directory / CHECKSUMS).is_file() else {}
     for name, params in parts.items():
         flat = {k: np.ascontiguousarray(v, dtype) for k, v in flatten_dict(params, sep="/").items()}
-        save_file(flat, directory / f"{name}.safetensors")
+        file = f"{name}.safetensors"
+        _replace(directory / file, save(flat))
+        digests.pop(file, None)
+    if inherit is not None:
+        digests |= _copy_missing(inherit, directory)
     if tokenizer is not None and tokenizer.resolve() != (directory / "tokenizer").resolve():
         shutil.copytree(tokenizer, directory / "tokenizer", dirs_exist_ok=True)
     text = json.dumps({"format": FORMAT, **config}, indent=1, sort_keys=True)
-    (directory / "config.json").write_text(text + "\n")
-    files = sorted(path for path in directory.rglob("*") if _is_checked(path))
-    lines = [f"{_sha256(path)}  {path.relative_to(directory).as_posix()}\n" for path in files]
-    (directory / CHECKSUMS).write_text("".join(lines))
+    _replace(directory / "config.json", (text + "\n").encode())
+    lines = []
+    for path in sorted(p for p in directory.rglob("*") if p.suffix in CHECKED):
+        name = path.relative_to(directory).as_posix()
+        kept = digests.get(name) if path.suffix == ".safetensors" else None
+        lines.append(f"{kept or _sha256(path)}  {name}\n")
+    _replace(directory / CHECKSUMS, "".join(lines).encode())
 
 
-def _is_checked(path: Path) -> bool:
-    return path.suffix in (".safetensors", ".json", ".txt")
+def _copy_missing(source: Path, directory: Path) -> dict[str, str]:
+    """Copies parts that a release lacks from another one; their checksums."""
+    files = [f"{part}.safetensors" for part in parts_in(source) - parts_in(directory)]
+    for file in files:
+        shutil.copyfile(source / file, directory / file)
+    return {file: _checksums(source)[file] for file in files}
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)
 
 
 def _sha256(path: Path) -> str:
@@ -115,6 +140,31 @@ def _checksums(directory: Path) -> dict[str, str]:
         raise UserError(f"'{directory}' has no {CHECKSUMS}: the release is incomplete")
     rows = (line.split(maxsplit=1) for line in path.read_text().splitlines())
     return {name.strip(): digest for digest, name in rows}
+
+
+def fit(expected: Params, given: Params, what: str, may_lack: str = "^$") -> Params:
+    """The `given` leaves in the tree of `expected`; leaves matching `may_lack` may be new.
+
+    Raises:
+        UserError: a leaf more, a leaf less or another shape, with all three lists.
+    """
+    ours, theirs = flatten_dict(expected, sep="/"), flatten_dict(given, sep="/")
+    faults = {
+        "missing": [k for k in ours if k not in theirs and not re.search(may_lack, k)],
+        "unknown": [k for k in theirs if k not in ours],
+        "of another shape": [k for k in ours.keys() & theirs if ours[k].shape != theirs[k].shape],
+    }
+    if any(faults.values()):
+        told = "; ".join(
+            f"{name}: {_listed(sorted(keys))}" for name, keys in faults.items() if keys
+        )
+        raise UserError(f"{what} is of another model: {told}")
+    return unflatten_dict(ours | theirs, sep="/")
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def find_part(directories: Sequence[Path], part: str) -> Path | None:

@@ -14,12 +14,12 @@ def setup() -> None:
 
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    directory = Path(root) / "colorjax" / "xla"
     try:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        directory = Path(root) / "colorjax" / "xla"
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
-    except OSError:
-        return  # a read-only home costs compile time, nothing else
+    except (OSError, RuntimeError):
+        return  # no home, or a read-only one, costs compile time, nothing else
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

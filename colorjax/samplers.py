@@ -35,7 +35,7 @@ def time_grid(schedule: Schedule, num_steps: int, spacing: str) -> Grid:
     """
     total = schedule.num_timesteps
     if spacing == "released":
-        if num_steps < 1 or total % num_steps:
+        if not 1 <= num_steps < total or total % num_steps:
             raise UserError(
                 f"num_steps is {num_steps}; spacing 'released' needs a divisor of {total}, "
                 "such as 10, 20, 25 or 50; or use spacing 'even'"

@@ -6,41 +6,45 @@ latest checkpoint, and a finished one is skipped. What the stages learn is colle
 configuration can be set: `--config.latent.learning_rate=1e-4`.
 """
 
+import contextlib
 import functools
 import importlib
+import json
 import math
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from jax.sharding import Mesh
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from colorjax import errors, loop, optim, release, sharding
-from colorjax.data import pipeline, records, tokenizer
+from colorjax import errors, flags, loop, optim, release, runtime, sharding
+from colorjax.data import captions, pipeline, records, tokenizer
 from colorjax.errors import UserError
 from colorjax.stages.stage import Stage
 from colorjax.types import Params
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, variants by colon.")
-WORKDIR = flags.DEFINE_string("workdir", "", "Where the run lives; runs/<config name> if empty.")
-STAGES = ("clip", "vae", "luminance", "base", "latent")
+STAGES = ("clip", "vae", "luminance", "text_to_image", "latent")
 EXAMPLES = 8
 FINISH_EXAMPLES = 512
 
 
-def main() -> int:
-    config = CONFIG.value
-    if config is None:
-        raise UserError("--config is missing; give one such as --config=configs/lcad.py:tiny")
-    workdir = Path(WORKDIR.value or f"runs/{config.name}")
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv if arguments is None else arguments
+    if {"--help", "-help", "-h"} & set(arguments):
+        print(__doc__)
+        return 0
+    config = flags.parse(arguments)
+    workdir = Path(flags.WORKDIR.value or f"runs/{config.name}")
     for name in config.stages:
-        if name not in STAGES:
-            raise UserError(f"stage {name!r} is unknown; there are {', '.join(STAGES)}")
+        if name not in STAGES or name not in config:
+            known = ", ".join(stage for stage in STAGES if stage in config)
+            raise UserError(f"stage {name!r} is unknown to this configuration; it has {known}")
+    runtime.setup()
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     with jax.set_mesh(mesh):
         for name in config.stages:
@@ -50,71 +54,97 @@ def main() -> int:
 
 def run_stage(name: str, config: ConfigDict, workdir: Path, mesh: Mesh) -> None:
     """Trains one stage to its end and adds what it learned to the release."""
-    options = config[name]
-    directory = workdir / name
-    if (directory / "FINISHED").exists():
+    options, directory = config[name], workdir / name
+    count = check(name, config, mesh)
+    total_steps = options.total_steps or math.ceil(options.epochs * count / options.batch_size)
+    if finished_steps(directory) >= total_steps:
         print(f"[{name}] finished before, skipped; delete '{directory}' to train it again")
         return
-    total_steps = options.total_steps or _steps(config, options)
-    tokenize = tokenizer.Tokenizer(
-        _tokenizer(config, workdir), config.model.text_encoder.max_position_embeddings
-    )
-    stage, sizes = build(name, config, workdir, total_steps)
-    batches = functools.partial(_batches, config, options, tokenize)
-    examples = _examples(config, tokenize, EXAMPLES)
+    weights = find_weights(name, config, workdir)
+    tokens = find_tokenizer(config, workdir)
+    remember(name, config, directory)
+    stage = build(name, config, weights, total_steps)
+    tokenize = tokenizer.Tokenizer(tokens, config.model.text_encoder.max_position_embeddings)
+    batches = functools.partial(train_batches, config, options, tokenize)
+    examples = caption_examples(config, tokenize, EXAMPLES)
     state = loop.run(stage, name, config, mesh, batches, examples, directory, total_steps)
     if jax.process_index() == 0:
         params = jax.device_get(optim.averaged(state))
-        sample = jax.tree.map(jnp.asarray, _examples(config, tokenize, FINISH_EXAMPLES))
-        parts, changes = stage.finish(params, stage.frozen, sample)
-        sizes = sizes | changes | {"method": config.method}
-        release.write(workdir / "release", sizes, parts, _tokenizer(config, workdir))
+        sample = options.copy_and_resolve_references()
+        sample.batch_size = min(FINISH_EXAMPLES, count)
+        with contextlib.closing(train_batches(config, sample, tokenize, 0)) as first:
+            batch = {k: jnp.asarray(v) for k, v in next(first).items()}
+        parts, changes = stage.finish(params, stage.frozen, batch)
+        sizes = config.model.to_dict() | weights["sizes"] | changes | {"method": config.method}
+        given = release.locate(config.init_from) if config.init_from else None
+        release.write(workdir / "release", sizes, parts, tokens, inherit=given)
         (directory / "FINISHED").write_text(f"{total_steps}\n")
         print(f"[{name}] finished; {', '.join(parts)} in '{workdir / 'release'}'", flush=True)
 
 
-def build(name: str, config: ConfigDict, workdir: Path, total_steps: int) -> tuple[Stage, dict]:
-    """The stage and the model's sizes, with weights from the run's release or `init_from`.
+def check(name: str, config: ConfigDict, mesh: Mesh) -> int:
+    """The number of training records; every mistake that can be seen before compiling is told."""
+    records.open_split(config.data.directory, config.data.eval_split)
+    if config.dtype not in ("float32", "bfloat16"):
+        raise UserError(f"dtype is {config.dtype!r}; it must be 'float32' or 'bfloat16'")
+    batch_size, devices = config[name].batch_size, mesh.size
+    if batch_size < 1 or batch_size % devices:
+        raise UserError(
+            f"{name}.batch_size is {batch_size}; it must be a positive multiple of the number of "
+            f"devices, {devices}"
+        )
+    return len(records.open_split(config.data.directory, config.data.train_split))
+
+
+def finished_steps(directory: Path) -> int:
+    file = directory / "FINISHED"
+    return int(file.read_text()) if file.exists() else 0
+
+
+def find_weights(name: str, config: ConfigDict, workdir: Path) -> dict[str, Params]:
+    """Frozen parts and start weights of a stage, and the scale of the latents they belong to.
 
     Raises:
         UserError: weights that the stage needs are nowhere.
     """
-    module = importlib.import_module(f"colorjax.stages.{name}")
+    module = stage_module(name)
     own = [workdir / "release"] if (workdir / "release" / "config.json").exists() else []
     given = [release.locate(config.init_from)] if config.init_from else []
     parts: Params = {}
-    sizes: dict[str, Any] = config.model.to_dict()
     for part in module.NEEDS:
         directory = release.find_part([*own, *given], part)
         if directory is None:
             raise UserError(_missing(name, part, config, workdir))
         parts[part] = release.read_part(directory, part)
-        if part == "vae":
-            sizes["scaling_factor"] = release.read_config(directory)["scaling_factor"]
-    start = _start(module.STARTS_FROM, own, given)
-    if config.name == "lcad" and name == "latent" and "unet" not in start:
-        raise UserError(_missing(name, "unet", config, workdir))
-    with config.unlocked():
-        config.model = ConfigDict(sizes)
-    return module.build(config, config[name], parts, start, total_steps), sizes
-
-
-def _start(wanted: dict[str, tuple[str, ...]], own: list[Path], given: list[Path]) -> Params:
-    """Weights a stage begins with: of the model it continues, else of an earlier stage."""
-    start = {}
-    for role, names in wanted.items():
+    start: Params = {}
+    for role, names in module.STARTS_FROM.items():
         for part in names:
             directory = release.find_part(given if part == role else [*own, *given], part)
             if directory is not None:
                 start[role] = release.read_part(directory, part)
                 break
-    return start
+        if role not in start and module.MUST_START:
+            raise UserError(_missing(name, names[-1], config, workdir))
+    vae = release.find_part([*own, *given], "vae")
+    scale = {"scaling_factor": release.read_config(vae)["scaling_factor"]} if vae else {}
+    return {"parts": parts, "start": start, "sizes": scale}
+
+
+def build(name: str, config: ConfigDict, weights: dict[str, Params], total_steps: int) -> Stage:
+    config = config.copy_and_resolve_references()
+    config.model.update(weights["sizes"])
+    module = stage_module(name)
+    return module.build(config, config[name], weights["parts"], weights["start"], total_steps)
+
+
+def stage_module(name: str) -> ModuleType:
+    return importlib.import_module(f"colorjax.stages.{name}")
 
 
 def _missing(name: str, part: str, config: ConfigDict, workdir: Path) -> str:
-    makers = {"text_encoder": "clip", "unet": "base"}
+    makers = {"text_encoder": "clip", "text_to_image_unet": "text_to_image"}
     maker = makers.get(part, part.removesuffix("_encoder"))
-    if maker in config:
+    if maker in config and maker != name:
         return (
             f"stage {name!r} needs the part {part!r}, which '{workdir}/release' has not: make it "
             f"with python -m colorjax.train --config=configs/lcad.py:tiny,stage={maker} "
@@ -122,16 +152,42 @@ def _missing(name: str, part: str, config: ConfigDict, workdir: Path) -> str:
         )
     return (
         f"stage {name!r} needs the part {part!r} of a pretrained model: give a release directory "
-        "by --config.init_from=DIR"
+        "that has it by --config.init_from=DIR"
     )
 
 
-def _steps(config: ConfigDict, options: ConfigDict) -> int:
-    count = len(records.open_split(config.data.directory, config.data.train_split))
-    return math.ceil(options.epochs * count / options.batch_size)
+def remember(name: str, config: ConfigDict, directory: Path) -> None:
+    """Writes what decides a stage's numbers beside it, or compares with what stands there.
+
+    Raises:
+        UserError: the stage was begun with another value, which a resumed run would mix in.
+    """
+    length = ("total_steps", "epochs")
+    deciding = {
+        "seed": config.seed,
+        "dtype": config.dtype,
+        "init_from": config.init_from,
+        "data": config.data.to_dict(),
+        "model": {k: v for k, v in config.model.to_dict().items() if k != "colorize"},
+        name: {k: v for k, v in config[name].to_dict().items() if k not in length},
+    }
+    now = json.loads(json.dumps(deciding))
+    file = directory / "config.json"
+    if file.exists():
+        before = json.loads(file.read_text())
+        for key in now:
+            if before.get(key) != now[key]:
+                raise UserError(
+                    f"'{directory}' was begun with {key}={before.get(key)}, not {now[key]}; give "
+                    "another --workdir, or delete it to begin again"
+                )
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(now, indent=1) + "\n")
 
 
-def _tokenizer(config: ConfigDict, workdir: Path) -> Path:
+def find_tokenizer(config: ConfigDict, workdir: Path) -> Path:
+    """The folder with the vocabulary; a configuration that trains its own towers makes one."""
     directories = [Path(config.tokenizer)] if config.tokenizer else []
     directories.append(workdir / "release" / "tokenizer")
     if config.init_from:
@@ -149,7 +205,7 @@ def _tokenizer(config: ConfigDict, workdir: Path) -> Path:
     return made
 
 
-def _batches(config: ConfigDict, options: ConfigDict, tokenize: Any, start_step: int) -> Any:
+def train_batches(config: ConfigDict, options: ConfigDict, tokenize: Any, start_step: int) -> Any:
     return pipeline.train_batches(
         config.data.directory,
         config.data.train_split,
@@ -166,11 +222,11 @@ def _batches(config: ConfigDict, options: ConfigDict, tokenize: Any, start_step:
     )
 
 
-def _examples(config: ConfigDict, tokenize: Any, count: int) -> dict[str, np.ndarray]:
+def caption_examples(config: ConfigDict, tokenize: Any, count: int) -> dict[str, np.ndarray]:
     """The first evaluation pictures with the token ids of every caption level."""
-    levels = ("complete", "partial", "scarce", "none")
-    batches = {
-        level: next(
+    examples: dict[str, np.ndarray] = {}
+    for level in captions.LEVELS:
+        batch = next(
             pipeline.eval_batches(
                 config.data.directory,
                 config.data.eval_split,
@@ -181,29 +237,9 @@ def _examples(config: ConfigDict, tokenize: Any, count: int) -> dict[str, np.nda
                 limit=count,
             )
         )
-        for level in levels
-    }
-    ids = {level: batch["input_ids"] for level, batch in batches.items()}
-    return {"image": batches["none"]["image"], **ids}
-
-
-def parse_flags(arguments: list[str]) -> list[str]:
-    """Absl's flags, with a mistake told in one sentence; an unknown key names the nearest."""
-    try:
-        rest = flags.FLAGS(arguments)
-        if CONFIG.value is not None:
-            _ = CONFIG.value.stages  # a file that could not be loaded says so here
-        return rest
-    except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-        raise UserError(
-            f"the command line cannot be used: {' '.join(str(error).split())}"
-        ) from error
-
-
-def run() -> int:
-    parse_flags(sys.argv)
-    return main()
+        examples |= {"image": batch["image"], level: batch["input_ids"]}
+    return examples
 
 
 if __name__ == "__main__":
-    errors.run(run)
+    errors.run(main)

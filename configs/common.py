@@ -16,7 +16,10 @@ def parse(argument: str | None, **defaults: Any) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if key not in defaults:
             raise ValueError(f"variant {key!r} is unknown; there are {', '.join(defaults)}")
-        values[key] = value if equals else True
+        switch = isinstance(defaults[key], bool)
+        if switch == bool(equals):
+            raise ValueError(f"variant {item!r}: write {key if switch else key + '=VALUE'}")
+        values[key] = True if switch else value
     return values
 
 

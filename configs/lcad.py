@@ -60,13 +60,13 @@ def _full() -> ConfigDict:
 
 
 def _tiny() -> ConfigDict:
-    """No pretrained weights exist at this size, so two stages more make stand-ins for them:
-    `clip` and `vae` for CLIP's and Stable Diffusion's, `base` (a UNet without CEC, captions only)
-    for the text-to-image UNet. All of the UNet is trained: the stand-in is weak."""
+    """No pretrained weights exist at this size, so three stages more make stand-ins for them:
+    `clip` for CLIP's, `vae` and `text_to_image` (a UNet without CEC that sees captions only) for
+    Stable Diffusion's. All of the UNet is trained in `latent`: the stand-in is weak."""
     config = common.run()
     config.model = common.tiny()
     config.data.update(directory="data/cifar10", crop="none")
-    config.stages = ("clip", "vae", "luminance", "base", "latent")
+    config.stages = ("clip", "vae", "luminance", "text_to_image", "latent")
     small = dict(
         batch_size=64, learning_rate=1e-3, schedule="cosine", warmup_steps=200, clip_norm=1.0
     )
@@ -77,6 +77,6 @@ def _tiny() -> ConfigDict:
     config.luminance = common.stage(**small | dict(epochs=0.75))
     config.luminance.artifact_weights = "paper"
     captions = dict(scarce_share=0.3, drop_share=0.1, ema_decay=0.9995)
-    config.base = common.stage(**small | captions | dict(epochs=2.0))
+    config.text_to_image = common.stage(**small | captions | dict(epochs=2.0))
     config.latent = common.stage(**small | captions | dict(epochs=5.0))
     return config

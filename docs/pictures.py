@@ -36,9 +36,8 @@ def row(colorizer, photo, *prompts: str) -> np.ndarray:
     count = len(prompts)
     prints = [fingerprint(lightness)] * count
     images = colorizer(np.stack([small] * count), colorizer.tokenize(prompts), prints, seed=0)
-    ab = color.srgb_to_lab(np.clip((images + 1) / 2, 0, 1))[..., 1:]
-    gray = np.zeros_like(ab[0])
-    return tiles([recombine.to_full_size(lightness, chroma, small) for chroma in (gray, *ab)])
+    gray = np.zeros_like(images[0])
+    return tiles([recombine.full_picture(raw, lightness, small) for raw in (gray, *images)])
 
 
 def tiles(pictures: list[np.ndarray]) -> np.ndarray:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -40,38 +39,19 @@ def config() -> ConfigDict:
     return made
 
 
-def random_params(model: lcad.LCAD, image_size: int, length: int) -> dict:
+def random_params(model: lcad.LCAD) -> dict:
     """Every leaf random, so that no zero initialisation hides anything."""
-    side = image_size // model.vae.factor
-    key = jax.random.key(0)
-    width = model.text_encoder.hidden_size
-    feature = jnp.zeros((1, side, side, model.vae.block_out_channels[-1]))
-    trees = {
-        "text_encoder": model.text_encoder.init(key, jnp.zeros((1, length), int)),
-        "vae": model.vae.init(key, jnp.zeros((1, image_size, image_size, 3))),
-        "luminance_encoder": model.luminance_encoder.init(
-            key, jnp.zeros((1, image_size, image_size, 1))
-        ),
-        "unet": model.unet.init(
-            key,
-            jnp.zeros((1, side, side, 4)),
-            jnp.zeros((1,), int),
-            jnp.zeros((1, length, width)),
-            feature,
-        ),
-    }
     rng = np.random.default_rng(0)
 
     def fill(leaf):
         fan_in = np.prod(leaf.shape[:-1]) if leaf.ndim > 1 else 100
         return np.asarray(leaf) * 0.5 + rng.normal(size=leaf.shape).astype(np.float32) / fan_in**0.5
 
-    return {name: jax.tree.map(fill, tree["params"]) for name, tree in trees.items()}
+    return jax.tree.map(fill, lcad.init(model, jax.random.key(0)))
 
 
 def write_release(directory: Path) -> Path:
     sizes = config().model.to_dict()
-    model = lcad.build(sizes)
-    params = random_params(model, 32, sizes["text_encoder"]["max_position_embeddings"])
+    params = random_params(lcad.build(sizes))
     release.write(directory, sizes | {"method": "lcad"}, params, DATA / "tokenizer")
     return directory

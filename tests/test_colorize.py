@@ -138,6 +138,8 @@ def test_bad_pictures_do_not_stop_the_rest(folder, tmp_path, small_release, caps
         (["PHOTO", "--num_steps", "3", "--spacing", "released"], "num_steps is 3"),
         (["PHOTO", "--seed", "-1"], "seed is -1"),
         (["PHOTO", "--batch_size", "0"], "batch_size is 0"),
+        (["PHOTO", "--guidance_scale", "nan"], "guidance_scale is nan"),
+        (["PHOTO", "--prompt", "red\udcff"], "no text"),
     ],
 )
 def test_mistakes_are_told(arguments, words, folder, tmp_path, small_release) -> None:

@@ -91,7 +91,7 @@ def test_orientation_is_applied_and_not_carried(tmp_path, orientation, suffix):
     photo = load_photo(path)
     np.testing.assert_allclose(photo.rgb, expected / 255.0, atol=1e-6)
     for name in ("out.png", "out.jpg"):
-        save_photo(tmp_path / name, photo.rgb, photo)
+        save_photo(tmp_path / name, photo.rgb, photo.exif)
         with Image.open(tmp_path / name) as saved:
             assert 0x0112 not in saved.getexif() and saved.getexif()[0x010E] == "grandmother"
             assert saved.size == (photo.rgb.shape[1], photo.rgb.shape[0])

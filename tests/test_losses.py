@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from colorjax import losses
+from colorjax.errors import UserError
 
 
 def slow_weights(target, reconstruction, variant):
@@ -61,12 +62,24 @@ def test_chroma_error_ignores_brightness() -> None:
 
 
 def test_contrastive_shares_mass_between_equal_captions() -> None:
-    logits = jnp.array([[5.0, 5.0, -5.0], [5.0, 5.0, -5.0], [-5.0, -5.0, 5.0]])
     same = jnp.array([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]])
-    # The best possible: the entropy of two equal choices in two of three rows.
-    assert float(losses.contrastive(logits, same)) == pytest.approx(2 / 3 * np.log(2), abs=1e-3)
-    assert float(losses.contrastive(logits, jnp.eye(3))) == pytest.approx(
-        2 / 3 * np.log(2), abs=1e-3
-    )
-    wrong = losses.contrastive(-logits, same)
-    assert float(wrong) > 5
+    sure = jnp.array([[9.0, 0, 0], [0, 9, 0], [0, 0, 9]])  # each picture knows its own row only
+    even = jnp.array([[9.0, 9, 0], [9, 9, 0], [0, 0, 9]])
+    # Of two equal captions half of the mass belongs to the neighbour: `sure` pays 9 for it.
+    assert float(losses.contrastive(sure, same)) == pytest.approx(2 / 3 * 4.5, abs=1e-2)
+    assert float(losses.contrastive(even, same)) == pytest.approx(2 / 3 * np.log(2), abs=1e-3)
+    assert float(losses.contrastive(sure, jnp.eye(3))) == pytest.approx(0, abs=1e-3)
+
+
+def test_contrastive_is_the_mean_of_both_directions() -> None:
+    logits = np.array([[2.0, -1.0], [0.5, 0.3]])
+    rows = -np.log(np.exp(np.diag(logits)) / np.exp(logits).sum(1)).mean()
+    columns = -np.log(np.exp(np.diag(logits)) / np.exp(logits).sum(0)).mean()
+    got = losses.contrastive(jnp.asarray(logits, jnp.float32), jnp.eye(2))
+    assert float(got) == pytest.approx((rows + columns) / 2, rel=1e-5)
+
+
+def test_unknown_artifact_weights_are_told() -> None:
+    image = jnp.zeros((1, 8, 8, 3))
+    with pytest.raises(UserError, match="papier"):
+        losses.artifact_weights(image, image, "papier")

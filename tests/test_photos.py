@@ -99,7 +99,7 @@ def test_exif_too_long_for_jpeg_is_left_out(tmp_path, ramp):
     exif[0x010E] = "x" * 70_000
     Image.fromarray(ramp).save(tmp_path / "a.tif", exif=exif)
     photo = load_photo(tmp_path / "a.tif")
-    save_photo(tmp_path / "a.jpg", photo.rgb, photo)
+    save_photo(tmp_path / "a.jpg", photo.rgb, photo.exif)
     assert Image.open(tmp_path / "a.jpg").size == (16, 16)
 
 

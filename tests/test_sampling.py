@@ -33,7 +33,8 @@ def test_even_steps_take_any_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "spacing"), [(3, "released"), (0, "released"), (0, "even"), (1001, "even"), (5, "x")]
+    ("count", "spacing"),
+    [(3, "released"), (0, "released"), (1000, "released"), (0, "even"), (1001, "even"), (5, "x")],
 )
 def test_impossible_steps_are_told(count: int, spacing) -> None:
     with pytest.raises(UserError):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,8 +38,7 @@ def run(config, workdir: Path) -> None:
 
 def test_stages_leave_a_release_that_colours(workdir: Path) -> None:
     parts = release.parts_in(workdir / "release")
-    made = {"text_encoder", "image_encoder", "vae", "luminance_encoder", "base_unet", "unet"}
-    assert parts == made
+    assert parts == {*lcad.PARTS, "image_encoder", "text_to_image_unet"}
     model, params = lcad.load(workdir / "release")
     assert model.scaling_factor != 1.0 and np.isfinite(model.scaling_factor)
     luminance = np.zeros((1, 32, 32, 1), np.float32)
@@ -49,9 +50,9 @@ def test_stages_leave_a_release_that_colours(workdir: Path) -> None:
 
 def test_cec_starts_from_the_stand_in_at_zero(workdir: Path) -> None:
     config = small.config()
-    stage, _ = train.build("latent", config, workdir, 2)
-    start = stage.init(jax.random.key(0)).params
-    base = release.read_part(workdir / "release", "base_unet")
+    stage = train.build("latent", config, train.find_weights("latent", config, workdir), 2)
+    start = stage.init(jax.random.key(0), stage.start).params
+    base = release.read_part(workdir / "release", "text_to_image_unet")
     np.testing.assert_array_equal(start["conv_in"]["kernel"], base["conv_in"]["kernel"])
     assert not start["cec_conv_in"]["kernel"].any()
     after = release.read_part(workdir / "release", "unet")
@@ -87,12 +88,14 @@ def test_a_resumed_run_is_the_uninterrupted_run(workdir: Path, tmp_path: Path) -
         config = small.config()
         config.checkpoint_every = 3
         config.latent.total_steps = 5
-        stage, _ = train.build("latent", config, workdir, 5)
+        weights = train.find_weights("latent", config, workdir)
+        stage = train.build("latent", config, weights, 5)
         tokenize = train.tokenizer.Tokenizer(small.DATA / "tokenizer", 24)
         mesh = sharding.make_mesh()
 
         def batches(start, stop=False):
-            for i, batch in enumerate(train._batches(config, config.latent, tokenize, start)):
+            stream = train.train_batches(config, config.latent, tokenize, start)
+            for i, batch in enumerate(stream):
                 if stop and i == 4:
                     raise Interrupted
                 yield batch
@@ -105,7 +108,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(workdir: Path, tmp_path: Path) -
                     config,
                     mesh,
                     lambda start: batches(start, stop),
-                    train._examples(config, tokenize, 8),
+                    train.caption_examples(config, tokenize, 8),
                     tmp_path / name,
                     5,
                 )
@@ -124,7 +127,6 @@ def test_a_resumed_run_is_the_uninterrupted_run(workdir: Path, tmp_path: Path) -
 
 
 def test_a_checkpoint_of_another_model_is_told(workdir: Path, tmp_path: Path) -> None:
-    config = small.config()
     mesh = sharding.make_mesh()
     replicated = sharding.replicated(mesh)
     saved = checkpoint.Checkpoints(tmp_path / "c")
@@ -133,7 +135,6 @@ def test_a_checkpoint_of_another_model_is_told(workdir: Path, tmp_path: Path) ->
     other = {"v": jax.ShapeDtypeStruct((4,), np.float32)}
     with pytest.raises(UserError, match="does not fit"):
         checkpoint.Checkpoints(tmp_path / "c").restore(1, {"v": replicated}, other)
-    assert config.stages[0] == "clip"
 
 
 def test_what_is_missing_is_named_with_the_command(tmp_path: Path) -> None:
@@ -145,6 +146,87 @@ def test_what_is_missing_is_named_with_the_command(tmp_path: Path) -> None:
     config.luminance.total_steps = 0
     with pytest.raises(UserError, match="colorjax.prepare"):
         run(config, tmp_path)
+
+
+def test_a_config_that_has_no_start_is_told(workdir: Path, tmp_path: Path) -> None:
+    shutil.copytree(workdir / "release", tmp_path / "release")
+    (tmp_path / "release" / "text_to_image_unet.safetensors").unlink()
+    config = small.config()
+    config.stages = ("latent",)
+    with pytest.raises(UserError, match="stage=text_to_image"):
+        run(config, tmp_path)
+
+
+def test_continuing_leaves_a_whole_release(workdir: Path, tmp_path: Path) -> None:
+    config = small.config()
+    config.stages = ("latent",)
+    config.init_from = str(workdir / "release")
+    config.latent.total_steps = 1
+    config.latent.warmup_steps = 0
+    run(config, tmp_path)
+    model, params = lcad.load(tmp_path / "release")
+    before, (_, old) = lcad.load(workdir / "release"), lcad.load(workdir / "release")
+    assert model.scaling_factor == before[0].scaling_factor != 1.0
+    np.testing.assert_array_equal(
+        params["vae"]["quant_conv"]["kernel"], old["vae"]["quant_conv"]["kernel"]
+    )
+    moved = params["unet"]["conv_in"]["kernel"] - old["unet"]["conv_in"]["kernel"]
+    assert 0 < np.abs(moved).max() < 0.01, "one step from the given weights"
+
+
+def test_retraining_an_early_stage_keeps_the_scale(workdir: Path, tmp_path: Path) -> None:
+    shutil.copytree(workdir, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "clip")
+    config = small.config()
+    config.stages = ("clip",)
+    run(config, tmp_path / "run")
+    scale = release.read_config(workdir / "release")["scaling_factor"]
+    assert release.read_config(tmp_path / "run" / "release")["scaling_factor"] == scale
+
+
+def test_a_stage_begun_otherwise_is_not_mixed(workdir: Path, tmp_path: Path) -> None:
+    shutil.copytree(workdir, tmp_path / "run")
+    config = small.config()
+    config.stages = ("latent",)
+    config.latent.total_steps = 3
+    config.seed = 5
+    with pytest.raises(UserError, match="seed=0, not 5"):
+        run(config, tmp_path / "run")
+    config.seed = 0
+    run(config, tmp_path / "run")
+    rows = (tmp_path / "run" / "latent" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [1, 2, 3]
+
+
+def test_a_run_without_a_tokenizer_trains_one(tmp_path: Path) -> None:
+    config = small.config()
+    config.tokenizer = ""
+    made = train.find_tokenizer(config, tmp_path)
+    for name in ("vocab.json", "merges.txt"):
+        assert (made / name).read_text() == (small.DATA / "tokenizer" / name).read_text()
+    del config.clip
+    with pytest.raises(UserError, match="--config.tokenizer"):
+        train.find_tokenizer(config, tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"vae.batch_size": 9}, "multiple of the number of devices, 8"),
+        ({"dtype": "float33"}, "float33"),
+        ({"vae.schedule": "linear"}, "linear"),
+        ({"model.unet.cec": "down_block"}, "down_block"),
+        ({"data.eval_split": "dev"}, "dev"),
+    ],
+)
+def test_wrong_values_are_told_before_training(changes, words, tmp_path: Path, workdir) -> None:
+    config = small.config()
+    config.stages = ("vae",) if "model.unet.cec" not in changes else ("luminance",)
+    config.init_from = str(workdir / "release")
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=words):
+        run(config, tmp_path)
+    assert not (tmp_path / "release").exists()
 
 
 def test_continuing_needs_the_same_model(workdir: Path, tmp_path: Path) -> None:
@@ -160,6 +242,10 @@ def test_continuing_needs_the_same_model(workdir: Path, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--config=configs/lcad.py:tiny", "--config.latent.learning_rat=1"], "learning_rate"),
+        (["--config=configs/lcad.py:tiny", "--config.latnt.learning_rate=1"], "config.latent"),
+        (["--config=configs/lcad.py:tiny", "--config.latent.batch_size=many"], "many"),
+        (["--config=configs/lcad.py:tiny", "more"], "more"),
+        (["--config=configs/lcad.py:tiny=false"], "tiny"),
         (["--config=configs/lcad.py:tyni"], "tyni"),
         (["--config=configs/nothing.py"], "nothing.py"),
         ([], "--config"),
@@ -173,6 +259,14 @@ def test_a_wrong_command_is_one_sentence(arguments, words, tmp_path: Path) -> No
     assert done.returncode == 2, done.stderr
     assert words in done.stderr and "Traceback" not in done.stderr
     assert len([row for row in done.stderr.splitlines() if row.startswith("colorjax:")]) == 1
+
+
+def test_configurations_work_from_any_folder(tmp_path: Path) -> None:
+    config = ROOT / "configs" / "lcad.py"
+    command = [sys.executable, "-m", "colorjax.train", f"--config={config}:tiny"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 2 and "data/cifar10" in done.stderr, done.stderr
 
 
 def test_paper_recipe_trains_the_extended_channels_only() -> None:

@@ -1,171 +1,212 @@
-"""From the original Stable Diffusion / L-CAD key names to parts and paths of this project.
+"""Names and layouts: the original Stable Diffusion and L-CAD files, diffusers, transformers, ours.
 
-Only names and layouts, no numbers: a key is renamed by rules, a tensor is turned from PyTorch's
-layout into Flax's.
+Our paths are those of diffusers and transformers with slashes. The original files have other names
+for their modules: a table pairs each with ours, a key is renamed by its longest known prefix, and
+the same table read backwards leads home. Tensors are only turned, never computed: every function
+gives views.
 """
 
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+Table = dict[str, str]  # their module to ours, with dots
 
-class Target(NamedTuple):
-    """Where a tensor goes: a part of the release and a path in its tree."""
-
-    part: str
-    path: str
-
-
-LEVELS = 4
-RESNETS_PER_LEVEL = 2
-
-# The first matching prefix decides part and name table; the rest of the key is renamed.
-_RESNET = [
-    (r"in_layers\.0", "norm1"),
-    (r"in_layers\.2", "conv1"),
-    (r"emb_layers\.1", "time_emb_proj"),
-    (r"out_layers\.0", "norm2"),
-    (r"out_layers\.3", "conv2"),
-    (r"skip_connection", "conv_shortcut"),
-    (r"nin_shortcut", "conv_shortcut"),
-]
-_PIXEL_ATTENTION = {
-    "norm": "group_norm",
-    "q": "to_q",
-    "k": "to_k",
-    "v": "to_v",
-    "proj_out": "to_out.0",
+UNET_RESNET = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
 }
-_UNET_ENDS = {
+UNET_ENDS = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
     "input_blocks.0.0": "conv_in",
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
 }
-
-
-def _resnet(name: str) -> str:
-    for pattern, new in _RESNET:
-        name = re.sub(rf"^{pattern}(?=\.)", new, name)
-    return name
-
-
-def _unet_name(key: str) -> str:
-    """LDM's flat block numbers to levels: three input and three output blocks per level."""
-    for old, new in _UNET_ENDS.items():
-        if key.startswith(old + "."):
-            return new + key[len(old) :]
-    if match := re.fullmatch(r"middle_block\.([012])\.(.+)", key):
-        index, rest = int(match[1]), match[2]
-        if index == 1:
-            return f"mid_block.attentions.0.{rest}"
-        return f"mid_block.resnets.{index // 2}.{_resnet(rest)}"
-    match = re.fullmatch(r"(input|output)_blocks\.(\d+)\.(\d)\.(.+)", key)
-    if match is None:
-        return key
-    side, index, slot, rest = match[1], int(match[2]), int(match[3]), match[4]
-    per_level = RESNETS_PER_LEVEL + 1
-    level, i = divmod(index - 1 if side == "input" else index, per_level)
-    block = f"{'down' if side == 'input' else 'up'}_blocks.{level}"
-    if rest.startswith("op."):
-        return f"{block}.downsamplers.0.conv.{rest[3:]}"
-    if rest.startswith("conv."):
-        return f"{block}.upsamplers.0.{rest}"
-    return f"{block}.resnets.{i}.{_resnet(rest)}" if slot == 0 else f"{block}.attentions.{i}.{rest}"
-
-
-def _vae_name(key: str) -> str:
-    """The VAE's encoder, decoder and luminance encoder; `up` counts from the finest level."""
-    key = re.sub(r"\bnorm_out\b", "conv_norm_out", key)
-    key = re.sub(r"\bzero_conv_mid([12])\b", lambda m: f"mid_block.zero_convs.{int(m[1]) - 1}", key)
-    key = re.sub(r"\bmid\.block_([12])\.", lambda m: f"mid_block.resnets.{int(m[1]) - 1}.", key)
-    if match := re.fullmatch(r"(.*)\bmid\.attn_1\.(\w+)\.(weight|bias)", key):
-        return f"{match[1]}mid_block.attentions.0.{_PIXEL_ATTENTION[match[2]]}.{match[3]}"
-    key = re.sub(r"\bdown\.(\d)\.", r"down_blocks.\1.", key)
-    key = re.sub(r"\bup\.(\d)\.", lambda m: f"up_blocks.{LEVELS - 1 - int(m[1])}.", key)
-    key = re.sub(r"\.block\.(\d)\.", r".resnets.\1.", key)
-    key = re.sub(r"\.zero_conv\.(\d)\.", r".zero_convs.\1.", key)
-    key = re.sub(r"\.(down|up)sample\.conv\.", r".\1samplers.0.conv.", key)
-    return key.replace("nin_shortcut", "conv_shortcut")
-
-
-_PREFIXES = (
-    ("model.diffusion_model.", "unet", _unet_name),
-    ("first_stage_model.g_encoder.", "luminance_encoder", _vae_name),
-    ("first_stage_model.", "vae", _vae_name),
-    ("cond_stage_model.transformer.text_model.", "text_encoder", lambda key: key),
-)
-# What has no place in our trees; it travels along untouched.
-EXTRAS = (
-    r"[a-z0-9_]+",  # schedule buffers, and logvar: keys without a dot
-    r"cond_stage_model\.transformer\.text_model\.embeddings\.position_ids",
-    r"first_stage_model\.g_encoder\.(norm_out|conv_out)\..+",
+VAE_MID = {
+    "mid.block_1": "mid_block.resnets.0",
+    "mid.block_2": "mid_block.resnets.1",
+    "mid.attn_1.norm": "mid_block.attentions.0.group_norm",
+    "mid.attn_1.q": "mid_block.attentions.0.to_q",
+    "mid.attn_1.k": "mid_block.attentions.0.to_k",
+    "mid.attn_1.v": "mid_block.attentions.0.to_v",
+    "mid.attn_1.proj_out": "mid_block.attentions.0.to_out.0",
+}
+# How diffusers called the VAE's attention before version 0.13; the folders of SD 1 still do.
+OLD_VAE_ATTENTION = {
+    f"{side}.mid_block.attentions.0.{old}": f"{side}.mid_block.attentions.0.{new}"
+    for side in ("encoder", "decoder")
+    for old, new in {
+        "query": "to_q",
+        "key": "to_k",
+        "value": "to_v",
+        "proj_attn": "to_out.0",
+    }.items()
+}
+OPEN_CLIP_LAYER = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+OPEN_CLIP_ENDS = {
+    "token_embedding": "embeddings.token_embedding",
+    "ln_final": "final_layer_norm",
+}
+# Names that a number follows because they are lists in PyTorch; in others it is part of the name.
+LISTS = (
+    "down_blocks|up_blocks|resnets|attentions|downsamplers|upsamplers|transformer_blocks|net|"
+    "to_out|layers|zero_convs"
 )
 
 
-def from_ldm(key: str) -> Target | None:
-    """The place of an original key; None for one of `EXTRAS`.
+def unet_levels(keys: Iterable[str]) -> tuple[int, int, tuple[bool, ...]]:
+    """Levels, residual blocks a level and which levels attend, from the original UNet's keys.
 
     Raises:
-        KeyError: a key that belongs nowhere.
+        ValueError: the numbered blocks do not form levels.
     """
-    if any(re.fullmatch(pattern, key) for pattern in EXTRAS):
-        return None
-    for prefix, part, rename in _PREFIXES:
-        if key.startswith(prefix):
-            return Target(part, _path(rename(key[len(prefix) :])))
-    raise KeyError(key)
+    blocks: dict[int, set[str]] = {}
+    for key in keys:
+        if match := re.match(r"input_blocks\.(\d+)\.(\d+\.[a-z_]+)", key):
+            blocks.setdefault(int(match[1]), set()).add(match[2])
+    levels = 1 + sum("0.op" in parts for parts in blocks.values())
+    per_level, rest = divmod(len(blocks), levels)
+    if per_level < 2 or rest or set(blocks) != set(range(len(blocks))):
+        raise ValueError(f"{len(blocks)} input blocks do not form {levels} levels")
+    first = [1 + level * per_level for level in range(levels)]
+    attention = tuple(
+        any("1.norm" in blocks[i] for i in range(n, n + per_level - 1)) for n in first
+    )
+    return levels, per_level - 1, attention
 
 
-def _path(name: str) -> str:
-    """Dots to slashes; a number joins the name before it: `resnets.1.norm1` to `resnets_1/norm1`."""
-    return re.sub(r"\.(\d+)", r"_\1", name).replace(".", "/")
+def unet_table(levels: int, layers: int, attention: tuple[bool, ...]) -> Table:
+    """LDM's flat block numbers to levels: a level is its blocks and one resampling."""
+    table = dict(UNET_ENDS)
+
+    def resnet(theirs: str, ours: str) -> None:
+        table.update({f"{theirs}.{a}": f"{ours}.{b}" for a, b in UNET_RESNET.items()})
+
+    for i, slot in enumerate((0, 2)):
+        resnet(f"middle_block.{slot}", f"mid_block.resnets.{i}")
+    table["middle_block.1"] = "mid_block.attentions.0"
+    for level in range(levels):
+        down, up = f"down_blocks.{level}", f"up_blocks.{levels - 1 - level}"
+        first = 1 + level * (layers + 1)
+        for i in range(layers):
+            resnet(f"input_blocks.{first + i}.0", f"{down}.resnets.{i}")
+            if attention[level]:
+                table[f"input_blocks.{first + i}.1"] = f"{down}.attentions.{i}"
+        if level < levels - 1:
+            table[f"input_blocks.{first + layers}.0.op"] = f"{down}.downsamplers.0.conv"
+        first = (levels - 1 - level) * (layers + 1)
+        for i in range(layers + 1):
+            resnet(f"output_blocks.{first + i}.0", f"{up}.resnets.{i}")
+            if attention[level]:
+                table[f"output_blocks.{first + i}.1"] = f"{up}.attentions.{i}"
+        if level > 0:
+            slot = 2 if attention[level] else 1
+            table[f"output_blocks.{first + layers}.{slot}.conv"] = f"{up}.upsamplers.0.conv"
+    return table
 
 
-def to_flax(path: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
-    """Path and tensor of a PyTorch `weight` or `bias` as Flax names and lays them out."""
+def trunk_table(levels: int, layers: int) -> Table:
+    """The VAE encoder's trunk, which the luminance encoder shares; its projections as well."""
+    table = {"conv_in": "conv_in", **VAE_MID, **_shortcuts("mid.block_1", "mid.block_2")}
+    for i in range(2):
+        table[f"zero_conv_mid{i + 1}"] = f"mid_block.zero_convs.{i}"
+    for level in range(levels):
+        theirs, ours = f"down.{level}", f"down_blocks.{level}"
+        for i in range(layers):
+            table[f"{theirs}.block.{i}"] = f"{ours}.resnets.{i}"
+            table[f"{theirs}.block.{i}.nin_shortcut"] = f"{ours}.resnets.{i}.conv_shortcut"
+            table[f"{theirs}.zero_conv.{i}"] = f"{ours}.zero_convs.{i}"
+        table[f"{theirs}.downsample.conv"] = f"{ours}.downsamplers.0.conv"
+    return table
+
+
+def vae_table(levels: int, layers: int) -> Table:
+    """Encoder, decoder and quantization convolutions; `up` counts from the finest level."""
+    ends = {"conv_in": "conv_in", "norm_out": "conv_norm_out", "conv_out": "conv_out"}
+    encoder = trunk_table(levels, layers) | ends
+    decoder = {**ends, **VAE_MID, **_shortcuts("mid.block_1", "mid.block_2")}
+    for level in range(levels):
+        theirs, ours = f"up.{level}", f"up_blocks.{levels - 1 - level}"
+        for i in range(layers + 1):
+            decoder[f"{theirs}.block.{i}"] = f"{ours}.resnets.{i}"
+            decoder[f"{theirs}.block.{i}.nin_shortcut"] = f"{ours}.resnets.{i}.conv_shortcut"
+        decoder[f"{theirs}.upsample.conv"] = f"{ours}.upsamplers.0.conv"
+    table = {"quant_conv": "quant_conv", "post_quant_conv": "post_quant_conv"}
+    for side, names in (("encoder", encoder), ("decoder", decoder)):
+        table |= {f"{side}.{a}": f"{side}.{b}" for a, b in names.items()}
+    return table
+
+
+def _shortcuts(*blocks: str) -> Table:
+    return {f"{block}.nin_shortcut": f"{VAE_MID[block]}.conv_shortcut" for block in blocks}
+
+
+def open_clip_table(layers: int) -> Table:
+    table = dict(OPEN_CLIP_ENDS)
+    for i in range(layers):
+        for theirs, ours in OPEN_CLIP_LAYER.items():
+            table[f"transformer.resblocks.{i}.{theirs}"] = f"encoder.layers.{i}.{ours}"
+    return table
+
+
+def rename(key: str, table: Mapping[str, str]) -> str | None:
+    """The key with its longest known prefix replaced; None if it has none."""
+    words = key.split(".")
+    for n in range(len(words), 0, -1):
+        if (prefix := ".".join(words[:n])) in table:
+            return ".".join([table[prefix], *words[n:]])
+    return None
+
+
+def renamed(key: str, table: Mapping[str, str], back: Mapping[str, str]) -> str | None:
+    """As `rename`, but only for a key that comes back as itself: no aliases slip through."""
+    name = rename(key, table)
+    return name if name is not None and rename(name, back) == key else None
+
+
+def inverse(table: Mapping[str, str]) -> Table:
+    return {ours: theirs for theirs, ours in table.items()}
+
+
+def to_flax(name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
+    """Path and view of a PyTorch `weight` or `bias` as Flax names and lays them out."""
+    path = re.sub(rf"\b({LISTS})\.(\d+)", r"\1_\2", name).replace(".", "/")
     *parents, leaf = path.split("/")
-    if leaf == "weight":
-        if "embedding" in parents[-1] and tensor.ndim == 2 and parents[-1] != "patch_embedding":
+    if leaf == "weight" and parents:
+        if re.fullmatch(r"(token|position)_embedding", parents[-1]):
             leaf = "embedding"
         elif tensor.ndim == 1:
             leaf = "scale"
         elif tensor.ndim == 2:
             leaf, tensor = "kernel", tensor.T
-        elif re.fullmatch(r"to_(q|k|v|out_0)", parents[-1]):  # linear layers kept as 1x1 kernels
-            leaf, tensor = "kernel", tensor[:, :, 0, 0].T
-        else:
-            leaf, tensor = "kernel", tensor.transpose(2, 3, 1, 0)
-    return "/".join([*parents, leaf]), np.ascontiguousarray(tensor)
+        elif tensor.ndim == 4:
+            leaf = "kernel"
+            # Linear layers that the original files keep as 1x1 convolutions.
+            if re.fullmatch(r"to_(q|k|v|out_0)", parents[-1]) and tensor.shape[2:] == (1, 1):
+                tensor = tensor[:, :, 0, 0].T
+            else:
+                tensor = tensor.transpose(2, 3, 1, 0)
+    return "/".join([*parents, leaf]), tensor
 
 
-def split_fused(kernel: np.ndarray, latent_channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """L-CAD's fused first kernel [h, w, latents + luminance, out] as `conv_in` and extension."""
-    return kernel[:, :, :latent_channels], kernel[:, :, latent_channels:]
-
-
-def lcad_parts(
-    state: Mapping[str, np.ndarray], latent_channels: int = 4
-) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, np.ndarray]]:
-    """Flat parts of a released L-CAD checkpoint, and the tensors that have no place in them.
-
-    Raises:
-        KeyError: a key that belongs nowhere.
-    """
-    parts: dict[str, dict[str, np.ndarray]] = {}
-    extras: dict[str, np.ndarray] = {}
-    for key, tensor in state.items():
-        target = from_ldm(key)
-        if target is None:
-            extras[key] = tensor
-            continue
-        path, value = to_flax(target.path, tensor)
-        flat = parts.setdefault(target.part, {})
-        if (target.part, path) == ("unet", "conv_in/kernel"):
-            flat[path], flat["cec_conv_in/kernel"] = split_fused(value, latent_channels)
-        else:
-            flat[path] = value
-    return parts, extras
+def to_torch(path: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
+    """The way back, with linear layers as matrices."""
+    *parents, leaf = path.split("/")
+    if leaf == "kernel":
+        tensor = tensor.T if tensor.ndim == 2 else tensor.transpose(3, 2, 0, 1)
+    if leaf in ("kernel", "scale", "embedding"):
+        leaf = "weight"
+    name = ".".join([*parents, leaf])
+    return re.sub(rf"\b({LISTS})_(\d+)\b", r"\1.\2", name), tensor

@@ -102,10 +102,10 @@ def _check_size(path: Path, width: int, height: int) -> None:
 def save_photo(
     path: str | os.PathLike[str],
     rgb: Float[np.ndarray, "h w 3"],
-    photo: Photo | None = None,
+    exif: bytes = b"",
     quality: int = 95,
 ) -> None:
-    """Writes sRGB in [0,1] as 8-bit PNG or JPEG (4:4:4, `quality` 1..95), with `photo`'s EXIF.
+    """Writes sRGB in [0,1] as 8-bit PNG or JPEG (4:4:4, `quality` 1..95), with the given EXIF.
 
     The file appears complete or not at all, and its folder is made. Raises `UserError` for
     another suffix and for what the disk refuses.
@@ -117,8 +117,8 @@ def save_photo(
     options: dict = {"format": "PNG"}
     if path.suffix.lower() != ".png":
         options = {"format": "JPEG", "quality": quality, "subsampling": 0}
-    if photo is not None and photo.exif:
-        options["exif"] = photo.exif
+    if exif:
+        options["exif"] = exif
     temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

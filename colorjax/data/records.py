@@ -16,7 +16,7 @@ from colorjax.errors import UserError
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.array_record")
-_PREPARE = "python -m colorjax.prepare --source=cifar10 --input=ARCHIVE --output=DIR"
+_PREPARE = "python -m colorjax.prepare --source=SOURCE --input=PATH --output=DIR"
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def open_split(directory: str | Path, split: str) -> grain.sources.ArrayRecordDa
     """
     if not Path(directory).is_dir():
         raise UserError(
-            f"there is no data directory {str(directory)!r}; make one with `{_PREPARE}`"
+            f"there is no data directory {str(directory)!r}; make one with "
+            f"`{_PREPARE.replace('DIR', str(directory))}`"
         )
     available = splits(directory)
     if split not in available:

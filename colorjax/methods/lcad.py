@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Float, Key
 
 from colorjax import diffusion, guidance, release, samplers
+from colorjax.errors import UserError
 from colorjax.models.clip import CLIPTextModel
 from colorjax.models.layers import apply
-from colorjax.models.unet import UNet
+from colorjax.models.unet import CEC_CHOICES, UNet
 from colorjax.models.vae import AutoencoderKL, LuminanceEncoder
 from colorjax.types import (
     Array,
@@ -25,11 +26,13 @@ from colorjax.types import (
     Luminance,
     Moments,
     Params,
+    PRNGKey,
     Timesteps,
     TokenIds,
 )
 
 PARTS = ("text_encoder", "vae", "luminance_encoder", "unet")
+SIZES = ("text_encoder", "vae", "unet", "schedule", "scaling_factor")
 
 
 class LCAD(NamedTuple):
@@ -39,6 +42,7 @@ class LCAD(NamedTuple):
     unet: UNet
     schedule: diffusion.Schedule
     scaling_factor: float  # latents are divided by their standard deviation: SD's 0.18215
+    prediction_type: str = "eps"  # what the UNet estimates; "v" in Stable Diffusion 2's 768 models
 
 
 class Options(NamedTuple):
@@ -60,7 +64,21 @@ class Inputs(NamedTuple):
 
 
 def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> LCAD:
-    """The modules of a release's `config.json` or of a training configuration's `model`."""
+    """The modules of a release's `config.json` or of a training configuration's `model`.
+
+    Raises:
+        UserError: a size that is missing, or one that no network has.
+    """
+    missing = [key for key in SIZES if key not in config]
+    if missing:
+        raise UserError(f"the model's configuration lacks {', '.join(missing)}")
+    kind = config.get("prediction_type", "eps")
+    if kind not in diffusion.PREDICTION_TYPES:
+        allowed = ", ".join(diffusion.PREDICTION_TYPES)
+        raise UserError(f"prediction_type is {kind!r}; it must be one of {allowed}")
+    cec = config["unet"].get("cec", CEC_CHOICES[-1])
+    if cec not in CEC_CHOICES:
+        raise UserError(f"cec is {cec!r}; it must be one of {', '.join(CEC_CHOICES)}")
 
     def sizes(part: str) -> dict[str, Any]:
         return {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in config[part].items()}
@@ -76,7 +94,30 @@ def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> LCAD:
         UNet(**sizes("unet"), dtype=dtype),
         diffusion.scaled_linear(**config["schedule"]),
         config["scaling_factor"],
+        config.get("prediction_type", "eps"),
     )
+
+
+def init(model: LCAD, key: PRNGKey) -> Params:
+    """Random weights of every part, as their papers initialise them."""
+    side = 2 ** (len(model.unet.block_out_channels) - 1)
+    pixels = side * model.vae.factor
+    tokens = jnp.zeros((1, model.text_encoder.max_position_embeddings), jnp.int32)
+    context = jnp.zeros((*tokens.shape, model.text_encoder.hidden_size))
+    latents = jnp.zeros((1, side, side, model.vae.latent_channels))
+    feature = jnp.zeros((1, side, side, model.vae.block_out_channels[-1]))
+    keys = dict(zip(PARTS, jax.random.split(key, len(PARTS)), strict=True))
+    image = jnp.zeros((1, pixels, pixels, 3))
+    time = jnp.zeros(1, jnp.int32)
+    trees = {
+        "text_encoder": model.text_encoder.init(keys["text_encoder"], tokens),
+        "vae": model.vae.init(keys["vae"], image),
+        "luminance_encoder": model.luminance_encoder.init(
+            keys["luminance_encoder"], image[..., :1]
+        ),
+        "unet": model.unet.init(keys["unet"], latents, time, context, feature),
+    }
+    return {part: tree["params"] for part, tree in trees.items()}
 
 
 def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[LCAD, Params]:
@@ -87,7 +128,14 @@ def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[LCAD, Params]
     """
     path = release.locate(str(directory))
     model = build(release.read_config(path), dtype)
-    return model, {part: release.read_part(path, part, dtype) for part in PARTS}
+    # Plain Stable Diffusion has no luminance encoder, and its UNet does not ask for one.
+    plain = model.unet.cec == "none" and "luminance_encoder" not in release.parts_in(path)
+    parts = [part for part in PARTS if part != "luminance_encoder" or not plain]
+    params = {part: release.read_part(path, part, dtype) for part in parts}
+    expected = jax.eval_shape(lambda key: init(model, key), jax.random.key(0))
+    for part in parts:
+        release.fit(expected[part], params[part], f"part {part!r} of '{path}'")
+    return model, params
 
 
 def check(model: LCAD, options: Options) -> None:
@@ -131,9 +179,12 @@ def predict_eps(
     context: Context,
     luminance_features: Features | None,
 ) -> Latents:
-    """The UNet's noise estimate; of the features it reads the last, and none without CEC."""
+    """The noise estimate; of the features the UNet reads the last, and none without CEC."""
     feature = luminance_features[-1] if luminance_features else None
-    return apply(model.unet, params["unet"], latents, timesteps, context, feature)
+    predicted = apply(model.unet, params["unet"], latents, timesteps, context, feature)
+    if model.prediction_type == "v":
+        return diffusion.eps_from_v(latents, predicted, timesteps, model.schedule)
+    return predicted
 
 
 def initial_noise(model: LCAD, inputs: Inputs) -> Latents:
@@ -149,12 +200,15 @@ def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> I
     """DDIM with classifier-free guidance, then the luminance-guided decoder.
 
     The luminance stays in the unconditional branch, as released. Returns the raw decoded image,
-    unclamped; `colorjax.color.with_lightness` puts the photograph's lightness back.
+    unclamped; `colorjax.color.with_lightness` puts the photograph's lightness back. Without a
+    luminance encoder this is plain Stable Diffusion, which sees the text only.
     """
-    features = encode_luminance(model, params, inputs.luminance)
+    features = None
+    if "luminance_encoder" in params:
+        features = encode_luminance(model, params, inputs.luminance)
     tokens = jnp.concatenate([inputs.uncond_input_ids, inputs.input_ids])
     context = encode_text(model, params, tokens)
-    twice = (jnp.concatenate([features[-1]] * 2),)
+    twice = (jnp.concatenate([features[-1]] * 2),) if features else None
 
     def denoise(latents: Latents, timesteps: Timesteps) -> Latents:
         return predict_eps(model, params, latents, timesteps, context, twice)

@@ -6,14 +6,18 @@ A stand-in for OpenAI's weights at sizes where none exist.
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from colorjax import losses
+from colorjax import losses, release
 from colorjax.models.clip import CLIP, CLIPTextModel, CLIPVisionModel
 from colorjax.models.layers import apply
 from colorjax.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Params
 
 NEEDS: tuple[str, ...] = ()
-STARTS_FROM: dict[str, tuple[str, ...]] = {}
+STARTS_FROM: dict[str, tuple[str, ...]] = {
+    "text_encoder": ("text_encoder",),
+    "image_encoder": ("image_encoder",),
+}
+MUST_START = False
 
 
 def build(
@@ -26,9 +30,13 @@ def build(
     )
     size, length = config.model.image_size, config.model.text_encoder.max_position_embeddings
 
-    def init(key):
+    def init(key, start):
         image, tokens = jnp.zeros((1, size, size, 3)), jnp.zeros((1, length), jnp.int32)
-        return model.init(key, image, tokens)["params"]
+        fresh = model.init(key, image, tokens)["params"]
+        if set(start) < set(STARTS_FROM):
+            return fresh
+        given = {"text_model": start["text_encoder"], **start["image_encoder"]}
+        return release.fit(fresh, given, "the model to continue from")
 
     def loss(params, frozen, batch, key):
         image, _ = image_and_luminance(batch["image"])
@@ -46,6 +54,7 @@ def build(
     return plain(
         init,
         loss,
+        start,
         {},
         options,
         total_steps,

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from colorjax import diffusion, optim
+from colorjax import diffusion, optim, release
 from colorjax.methods import lcad
-from colorjax.stages.stage import Stage, image_and_luminance, plain, start_from
+from colorjax.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Array, ImageBytes, Latents, Params, Timesteps, TokenIds
 
 NEEDS: tuple[str, ...] = ("text_encoder", "vae", "luminance_encoder")
-STARTS_FROM: dict[str, tuple[str, ...]] = {"unet": ("unet", "base_unet")}
+STARTS_FROM: dict[str, tuple[str, ...]] = {"unet": ("unet", "text_to_image_unet")}
+MUST_START = True  # the paper's method extends a trained text-to-image UNet
 
 
 def loss(
@@ -42,20 +43,16 @@ def build(
     model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype))
     side = config.model.image_size // model.vae.factor
     latent = (side, side, model.vae.latent_channels)
-    length, width = (
-        config.model.text_encoder.max_position_embeddings,
-        config.model.text_encoder.hidden_size,
-    )
 
-    def whole(key):
-        feature = jnp.zeros((1, side, side, model.vae.block_out_channels[-1]))
-        example = (jnp.zeros((1, *latent)), jnp.zeros((1,), jnp.int32))
-        context = jnp.zeros((1, length, width))
-        fresh = model.unet.init(key, *example, context, feature)["params"]
-        return start_from(fresh, start["unet"]) if "unet" in start else fresh
+    def whole(key, start):
+        fresh = lcad.init(model, key)["unet"]
+        if not start:
+            return fresh
+        return release.fit(fresh, start["unet"], "the UNet to start from", may_lack="cec_")
 
     # The frozen share of the UNet belongs to `frozen`: no gradient, no moments, no checkpoint.
-    rest = optim.split(jax.jit(whole)(jax.random.key(config.seed)), options.trainable)[1]
+    share = jax.jit(lambda key, start: optim.split(whole(key, start), options.trainable)[1])
+    rest = share(jax.random.key(config.seed), start)
     frozen = {part: parts[part] for part in NEEDS} | {"unet": rest}
 
     def trees(params, frozen):
@@ -78,27 +75,27 @@ def build(
 
     def predict(params, frozen, batch, key):
         _, luminance = image_and_luminance(batch["image"])
-        sampling = config.model.colorize
+        sampling, levels = config.model.colorize, ("complete", "partial", "scarce")
+        keys = jax.random.split(key, len(luminance))
+        # All levels in one batch, with the same noise: one sampler to compile, one to run.
+        inputs = lcad.Inputs(
+            jnp.concatenate([luminance] * len(levels)),
+            jnp.concatenate([batch[level] for level in levels]),
+            jnp.concatenate([batch["none"]] * len(levels)),
+            sampling.guidance_scale,
+            keys=jnp.concatenate([keys] * len(levels)),
+        )
         sample_options = lcad.Options(sampling.num_steps, sampling.spacing)
-
-        def sample(level):
-            inputs = lcad.Inputs(
-                luminance,
-                batch[level],
-                batch["none"],
-                sampling.guidance_scale,
-                keys=jax.random.split(key, len(luminance)),
-            )
-            return lcad.colorize(model, trees(params, frozen), inputs, sample_options)
-
-        return {level: sample(level) for level in ("complete", "partial", "scarce")}
+        images = lcad.colorize(model, trees(params, frozen), inputs, sample_options)
+        return dict(zip(levels, jnp.split(images, len(levels)), strict=True))
 
     def finish(params, frozen, batch):
         return {"unet": trees(params, frozen)["unet"]}, {}
 
     return plain(
-        lambda key: optim.split(whole(key), options.trainable)[0],
+        lambda key, start: optim.split(whole(key, start), options.trainable)[0],
         batch_loss,
+        start,
         frozen,
         options,
         total_steps,

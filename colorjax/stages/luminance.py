@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from colorjax import diffusion, losses
+from colorjax import diffusion, losses, release
 from colorjax.methods import lcad
-from colorjax.stages.stage import Stage, image_and_luminance, plain, start_from
+from colorjax.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Image, Latents, Luminance, Params
 
 NEEDS: tuple[str, ...] = ("vae",)
 STARTS_FROM: dict[str, tuple[str, ...]] = {"luminance_encoder": ("luminance_encoder",)}
+MUST_START = False
 
 
 def guided_sample(
@@ -26,10 +27,10 @@ def guided_sample(
     return lcad.decode(model, params, latents, lcad.encode_luminance(model, params, luminance))
 
 
-def from_vae_encoder(model: lcad.LCAD, vae: Params, fresh: Params) -> Params:
+def from_vae_encoder(vae: Params, fresh: Params) -> Params:
     """The VAE encoder's trunk with zero side convolutions: our reading of L-CAD's init file."""
     encoder = {k: v for k, v in vae["encoder"].items() if k not in ("conv_norm_out", "conv_out")}
-    return start_from(fresh, encoder, may_lack="zero_convs_")
+    return release.fit(fresh, encoder, "the VAE's encoder", may_lack="zero_convs_")
 
 
 def build(
@@ -38,11 +39,14 @@ def build(
     model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype))
     size = config.model.image_size
 
-    def init(key):
-        if "luminance_encoder" in start:
-            return start["luminance_encoder"]
-        fresh = model.luminance_encoder.init(key, jnp.zeros((1, size, size, 1)))["params"]
-        return from_vae_encoder(model, parts["vae"], fresh)
+    if "luminance_encoder" not in start:
+        start = {"vae": parts["vae"]}
+
+    def init(key, start):
+        fresh = lcad.init(model, key)["luminance_encoder"]
+        if "vae" in start:
+            return from_vae_encoder(start["vae"], fresh)
+        return release.fit(fresh, start["luminance_encoder"], "the encoder to continue from")
 
     def loss(params, frozen, batch, key):
         image, luminance = image_and_luminance(batch["image"])
@@ -66,4 +70,4 @@ def build(
         return {"luminance_encoder": params}, {}
 
     frozen = {"vae": parts["vae"]}
-    return plain(init, loss, frozen, options, total_steps, predict=predict, finish=finish)
+    return plain(init, loss, start, frozen, options, total_steps, predict=predict, finish=finish)

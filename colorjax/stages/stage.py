@@ -7,16 +7,20 @@ from ml_collections import ConfigDict
 
 from colorjax import optim
 from colorjax.color import luminance
-from colorjax.errors import UserError
 from colorjax.types import Image, ImageBytes, Luminance, Params, PRNGKey
 
 Batch = dict[str, Any]
 
 
 class Stage(NamedTuple):
-    """A stage as a value. `frozen` weights are neither donated nor checkpointed."""
+    """A stage as a value.
 
-    init: Callable[[PRNGKey], optim.TrainState]
+    `start` are weights to begin with, given to `init`: arguments, for a program must not hold
+    gigabytes of constants. `frozen` weights are neither donated nor checkpointed.
+    """
+
+    init: Callable[[PRNGKey, Params], optim.TrainState]
+    start: Params
     frozen: Params
     step: optim.Step
     predict: Callable[[Params, Params, Batch, PRNGKey], dict[str, Image]]  # columns of a grid
@@ -24,8 +28,9 @@ class Stage(NamedTuple):
 
 
 def plain(
-    init: Callable[[PRNGKey], Params],
+    init: Callable[[PRNGKey, Params], Params],
     loss: optim.Loss,
+    start: Params,
     frozen: Params,
     options: ConfigDict,
     total_steps: int,
@@ -33,7 +38,8 @@ def plain(
 ) -> Stage:
     tx = optim.optimizer(options, total_steps)
     return Stage(
-        init=lambda key: optim.create(init(key), tx, options.ema_decay),
+        init=lambda key, start: optim.create(init(key, start), tx, options.ema_decay),
+        start=start,
         frozen=frozen,
         step=optim.make_step(loss, tx, options.ema_decay),
         **rest,
@@ -44,24 +50,3 @@ def image_and_luminance(pixels: ImageBytes) -> tuple[Image, Luminance]:
     """Bytes to the image in [-1,1] and its luminance, on the device."""
     image = pixels.astype("float32") / 127.5 - 1.0
     return image, luminance(image)
-
-
-def start_from(fresh: Params, given: Params, may_lack: str = "cec_") -> Params:
-    """`given` weights in the tree of `fresh` ones; only leaves named `may_lack` may be new.
-
-    Raises:
-        UserError: a leaf more, a leaf less or another shape.
-    """
-    from flax.traverse_util import flatten_dict, unflatten_dict
-
-    ours, theirs = flatten_dict(fresh, sep="/"), flatten_dict(given, sep="/")
-    missing = sorted(k for k in ours if k not in theirs and may_lack not in k)
-    unknown = sorted(k for k in theirs if k not in ours)
-    shapes = sorted(k for k in ours.keys() & theirs.keys() if ours[k].shape != theirs[k].shape)
-    if missing or unknown or shapes:
-        raise UserError(
-            "the weights to start from are of another model: "
-            f"missing {missing[:3]}, unknown {unknown[:3]}, other shapes {shapes[:3]} "
-            f"({len(missing)}, {len(unknown)} and {len(shapes)} in all)"
-        )
-    return unflatten_dict(ours | theirs, sep="/")

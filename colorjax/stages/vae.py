@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from colorjax import diffusion, losses
+from colorjax import diffusion, losses, release
 from colorjax.models.layers import apply
 from colorjax.models.vae import AutoencoderKL
 from colorjax.stages.stage import Stage, image_and_luminance, plain
@@ -16,6 +16,7 @@ from colorjax.types import Params
 
 NEEDS: tuple[str, ...] = ()
 STARTS_FROM: dict[str, tuple[str, ...]] = {"vae": ("vae",)}
+MUST_START = False
 
 
 def build(
@@ -24,8 +25,9 @@ def build(
     model = AutoencoderKL(**config.model.vae)
     size = config.model.image_size
 
-    def init(key):
-        return start.get("vae") or model.init(key, jnp.zeros((1, size, size, 3)))["params"]
+    def init(key, start):
+        fresh = model.init(key, jnp.zeros((1, size, size, 3)))["params"]
+        return release.fit(fresh, start["vae"], "the VAE to continue from") if start else fresh
 
     def loss(params, frozen, batch, key):
         image, _ = image_and_luminance(batch["image"])
@@ -51,4 +53,4 @@ def build(
         deviation = jnp.sqrt(jnp.var(mean) + jnp.exp(log_variance).mean())
         return {"vae": params}, {"scaling_factor": float(1.0 / deviation)}
 
-    return plain(init, loss, {}, options, total_steps, predict=predict, finish=finish)
+    return plain(init, loss, start, {}, options, total_steps, predict=predict, finish=finish)

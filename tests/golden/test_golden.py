@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import color, diffusion, losses, samplers
+from colorjax import color, diffusion, losses, release, samplers
 from colorjax.methods import lcad
 from tests.golden import weights
 
@@ -36,32 +36,26 @@ def close(got, expected) -> None:
     assert np.abs(got - expected).max() <= BOUND * np.abs(expected).max()
 
 
-def build(width: int) -> lcad.LCAD:
-    unet, clip = CONFIG["unet"], CONFIG["clip_text"]
-    widths = tuple(width * factor for factor in unet["channel_mult"])
-    return lcad.build(
-        {
-            "text_encoder": {k: v for k, v in clip.items() if k != "layer_norm_eps"},
-            "vae": dict(block_out_channels=widths, layers_per_block=2),
-            "unet": dict(
-                block_out_channels=widths,
-                num_attention_heads=(unet["num_heads"],) * 4,
-                cec="conv_in",
-            ),
-            "schedule": {},
-            "scaling_factor": CONFIG["scale_factor"],
-        }
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("golden")
+    return lcad.load(weights.release(directory, "state_dict_shapes_tiny.tsv"))
+
+
+@pytest.fixture(scope="module")
+def width64(tiny, tmp_path_factory):
+    """Sizes from the shapes: only the heads are told."""
+    directory = tmp_path_factory.mktemp("golden")
+    config = json.loads((HERE / "tiny_config.json").read_text())
+    parts = ("vae", "luminance_encoder", "unet")
+    told = directory / "heads.json"
+    told.write_text(json.dumps({"unet": {"num_heads": config["unet"]["num_heads"]}}))
+    path = weights.release(
+        directory, "state_dict_shapes_width64.tsv", f"--parts={','.join(parts)}", config=told
     )
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return build(32), weights.parts("state_dict_shapes_tiny.tsv")
-
-
-@pytest.fixture(scope="module")
-def width64():
-    return build(64), weights.parts("state_dict_shapes_width64.tsv")
+    sizes = release.read_config(path)
+    sizes["text_encoder"] = {}
+    return lcad.build(sizes), {part: release.read_part(path, part) for part in parts}
 
 
 def jitted(function, model, params, *inputs):

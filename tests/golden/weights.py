@@ -1,4 +1,4 @@
-"""The rule that makes the reference's weights from their checkpoint keys."""
+"""The rule that makes the reference's weights from their checkpoint keys, and their conversion."""
 
 import ast
 import math
@@ -6,9 +6,9 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from flax.traverse_util import unflatten_dict
 
-from colorjax.convert import rules
+from colorjax.convert import __main__ as command
+from colorjax.convert import writers
 
 HERE = Path(__file__).parent
 TEXT = "cond_stage_model.transformer.text_model.embeddings."
@@ -16,6 +16,10 @@ EMBEDDINGS = (f"{TEXT}token_embedding.weight", f"{TEXT}position_embedding.weight
 
 
 def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    if key == f"{TEXT}position_ids":
+        return np.arange(shape[1])[None]
+    if "." not in key:
+        return np.load(HERE / "schedule.npz")[key]
     rng = np.random.RandomState(zlib.crc32(key.encode()))
     values = rng.standard_normal(shape).astype(np.float32)
     if key in EMBEDDINGS:
@@ -27,13 +31,18 @@ def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.float32(0.05) * values
 
 
-def parts(shapes: str) -> dict:
-    """Nested trees by part, through the production key rules."""
-    state = {}
-    for line in (HERE / shapes).read_text().splitlines():
-        key, shape, _ = line.split("\t")
-        state[key] = tensor(key, ast.literal_eval(shape))
-    flat, extras = rules.lcad_parts(state)
-    # 13 buffers, the position ids and the unused end of the luminance encoder.
-    assert len(extras) in (13 + 1 + 4, 4)
-    return {part: unflatten_dict(leaves, sep="/") for part, leaves in flat.items()}
+def state_dict(shapes: str) -> dict[str, np.ndarray]:
+    rows = (line.split("\t") for line in (HERE / shapes).read_text().splitlines())
+    return {key: tensor(key, ast.literal_eval(shape)) for key, shape, _ in rows}
+
+
+def release(
+    directory: Path, shapes: str, *flags: str, config: Path = HERE / "tiny_config.json"
+) -> Path:
+    """A release directory, made by the conversion command from a checkpoint of these weights."""
+    checkpoint = directory / f"{Path(shapes).stem}.ckpt"
+    writers.write_checkpoint(checkpoint, state_dict(shapes))
+    output = directory / Path(shapes).stem
+    arguments = ["--format=lcad", f"--input={checkpoint}", f"--output={output}", *flags]
+    assert command.main([*arguments, f"--config={config}"]) == 0
+    return output

@@ -10,7 +10,8 @@ from colorjax.stages.stage import Stage
 from colorjax.types import Params
 
 NEEDS = latent.NEEDS
-STARTS_FROM: dict[str, tuple[str, ...]] = {"unet": ("base_unet",)}
+STARTS_FROM: dict[str, tuple[str, ...]] = {"unet": ("text_to_image_unet",)}
+MUST_START = False
 
 
 def build(
@@ -22,6 +23,6 @@ def build(
     stage = latent.build(without, options, parts, start, total_steps)
 
     def finish(params, frozen, batch):
-        return {"base_unet": stage.finish(params, frozen, batch)[0]["unet"]}, {}
+        return {"text_to_image_unet": stage.finish(params, frozen, batch)[0]["unet"]}, {}
 
     return stage._replace(finish=finish)

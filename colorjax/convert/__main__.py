@@ -1,0 +1,169 @@
+"""Weights of other projects in and out, without PyTorch.
+
+    python -m colorjax.convert --format=lcad --input=coco_weight.ckpt --output=DIR --tokenizer=DIR
+    python -m colorjax.convert --format=diffusers --input=stable-diffusion-v1-5 --output=DIR
+    python -m colorjax.convert --format=init-lcad --input=stable-diffusion-v1-5 --output=DIR
+    python -m colorjax.convert --format=lpips --input=vgg16.pth --input=vgg.pth --output=DIR
+    python -m colorjax.convert --to=lcad --input=DIR --output=lcad.ckpt
+
+Every key of the input and every leaf of the model is accounted for, or nothing is written.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import ml_dtypes
+
+from colorjax import errors, release
+from colorjax.convert import (
+    architecture,
+    export,
+    features,
+    formats,
+    initial,
+    model,
+    settings,
+    writers,
+)
+from colorjax.errors import UserError
+
+EXPORTS = {"lcad": export.lcad, "diffusers": export.diffusers}
+INITIAL = "init-lcad"
+FORMATS = (*formats.FORMATS, *features.FORMATS, INITIAL)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="colorjax.convert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    direction = parser.add_mutually_exclusive_group(required=True)
+    direction.add_argument("--format", choices=FORMATS, help="of the input")
+    direction.add_argument("--to", choices=EXPORTS, help="of the output; the input is a release")
+    parser.add_argument(
+        "--input",
+        required=True,
+        type=Path,
+        action="append",
+        help="file or folder; for lpips once for the heads and once for the backbone",
+    )
+    parser.add_argument("--output", required=True, type=Path, help="must not exist")
+    parser.add_argument("--config", type=Path, help="JSON: head counts, activations")
+    parser.add_argument("--parts", default="", help="all that the input holds, as unet,vae")
+    parser.add_argument("--tokenizer", type=Path, help="folder with vocab.json and merges.txt")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parse(arguments)
+    if len(args.input) > 1 and args.format != "lpips":
+        raise UserError("--input can be given twice for --format=lpips only")
+    if args.to:
+        if args.config or args.parts or args.tokenizer:
+            raise UserError("--to takes only --input and --output")
+        export_to = EXPORTS[args.to]
+        write_whole(args.output, lambda output: export_to(args.input[0], output))
+    elif args.format in features.FORMATS:
+        if args.config or args.parts or args.tokenizer:
+            raise UserError(f"--format={args.format} takes only --input and --output")
+        trees = features.read(args.format, args.input)
+        write_whole(args.output, lambda output: release.write(output, {}, trees))
+    else:
+        parts = tuple(filter(None, args.parts.split(",")))
+        convert(args.format, args.input[0], args.output, args.config, parts, args.tokenizer)
+    print(f"colorjax: wrote '{args.output}'")
+    return 0
+
+
+def convert(
+    kind: str,
+    path: Path,
+    output: Path,
+    config_file: Path | None = None,
+    parts: tuple[str, ...] = (),
+    tokenizer: Path | None = None,
+) -> None:
+    """Reads a file or folder of the given format and writes a release directory.
+
+    Raises:
+        UserError: anything that does not fit; then there is no output.
+    """
+    source, wanted = _read(kind, path, parts)
+    told = settings.official(config_file) if config_file else {}
+    for section, values in source.settings.items():
+        for key, value in values.items():
+            if told.setdefault(section, {}).setdefault(key, value) != value:
+                raise UserError(
+                    f"'{config_file}' says {section}.{key} is {told[section][key]}, but '{path}' "
+                    f"says {value}"
+                )
+    config, assumed = architecture.settle(source.parts, told)
+    model.check(source, config, wanted)
+    architecture.check_schedule(source.extras, config)
+    tokenizer = tokenizer or source.tokenizer
+    if tokenizer and not all((tokenizer / name).is_file() for name in ("vocab.json", "merges.txt")):
+        raise UserError(f"'{tokenizer}' has no vocab.json and merges.txt of a CLIP tokenizer")
+    config["source"] = {"format": kind, "spelling": source.spelling}
+    write_whole(output, lambda directory: _write(source, config, tokenizer, directory))
+    if assumed:
+        print(f"colorjax: assumed, since nothing tells it: {'; '.join(assumed)}")
+    if tokenizer is None:
+        print("colorjax: no tokenizer: colorize needs one, give it by --tokenizer=DIR")
+
+
+def _read(kind: str, path: Path, parts: tuple[str, ...]) -> tuple[formats.Source, tuple[str, ...]]:
+    """The sorted source, and the parts that it must have."""
+    known = (*formats.NEEDED["lcad"], "image_encoder")
+    for part in parts:
+        if part not in known:
+            raise UserError(f"part {part!r} is unknown; there are {', '.join(known)}")
+    if not path.exists():
+        raise UserError(f"'{path}' does not exist")
+    if kind == INITIAL:
+        if parts:
+            raise UserError(f"--format={INITIAL} makes all parts: leave out --parts")
+        base = "diffusers" if path.is_dir() else "ldm"
+        return initial.extend(formats.FORMATS[base](path, ())), formats.NEEDED["lcad"]
+    source = formats.FORMATS[kind](path, parts)
+    return source, parts or formats.NEEDED.get(kind) or tuple(source.parts)
+
+
+def _write(source: formats.Source, config: dict, tokenizer: Path | None, directory: Path) -> None:
+    directory.mkdir()
+    narrow = []
+    for part, flat in source.parts.items():
+        found = [path for path, leaf in flat.items() if leaf.dtype == ml_dtypes.bfloat16]
+        narrow += [part] if len(found) == len(flat) else [f"{part}/{path}" for path in found]
+        writers.write_safetensors(directory / f"{part}.safetensors", flat, widen=True)
+    if narrow:
+        config["source"]["bfloat16"] = narrow
+    if source.extras:
+        writers.write_safetensors(directory / "extras.safetensors", source.extras)
+    release.write(directory, config, {}, tokenizer)
+
+
+def write_whole(output: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write` make a file or folder beside the output, and moves it there when it is whole.
+
+    Raises:
+        UserError: the output exists.
+    """
+    if output.exists() or output.is_symlink():
+        raise UserError(f"'{output}' exists; give another --output, or delete it")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        write(scratch / output.name)
+        (scratch / output.name).rename(output)
+    except OSError as error:
+        raise UserError(f"'{output}' cannot be written ({error})") from error
+    finally:
+        shutil.rmtree(scratch)
+
+
+if __name__ == "__main__":
+    errors.run(main)

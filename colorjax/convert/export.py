@@ -1,0 +1,175 @@
+"""The way back: a release as diffusers' folders, or as a released L-CAD checkpoint."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from colorjax import release
+from colorjax.convert import describe, formats, readers, rules, writers
+from colorjax.convert.readers import Tensors
+from colorjax.errors import UserError
+
+Parts = dict[str, Tensors]
+
+
+def read(directory: Path) -> tuple[dict[str, Any], Parts, Tensors]:
+    """Configuration, parts and extras of a release, mapped from its files, checksums compared."""
+    directory = release.locate(str(directory))
+    config = release.read_config(directory)
+    files = {path.stem: path for path in sorted(directory.glob("*.safetensors"))}
+    tensors = {name: readers.read(path) for name, path in files.items()}
+    extras = tensors.pop("extras", {})
+    narrow = set(config.get("source", {}).get("bfloat16", ()))
+    for part, flat in tensors.items():
+        for path, leaf in flat.items():
+            if part in narrow or f"{part}/{path}" in narrow:
+                flat[path] = leaf.astype(ml_dtypes.bfloat16)
+    return config, tensors, extras
+
+
+def lcad(directory: Path, output: Path) -> None:
+    """The official layout: `.safetensors`, or a `.ckpt` that PyTorch reads."""
+    config, parts, extras = read(directory)
+    cec = config.get("unet", {}).get("cec", "none")
+    if cec != "conv_in":
+        raise UserError(
+            f"'{directory}' has cec {cec!r}; the official layout only knows 'conv_in', of "
+            "which --to=lcad is"
+        )
+    missing = [part for part in formats.NEEDED["lcad"] if part not in parts]
+    own = {k: v for k, v in extras.items() if _is_extra(k)}
+    state = {} if missing else _lcad_extras(config, parts)
+    state |= own
+    unet = dict(parts["unet"])
+    unet["conv_in/kernel"] = np.concatenate(
+        [unet["conv_in/kernel"], unet.pop("cec_conv_in/kernel")], axis=2
+    )
+    for prefix, flat, table in (
+        (formats.UNET, unet, _unet_table(config["unet"])),
+        (formats.VAE, parts.get("vae", {}), _trunk(rules.vae_table, config)),
+        (formats.LUMINANCE, parts.get("luminance_encoder", {}), _trunk(rules.trunk_table, config)),
+    ):
+        state |= _original(prefix, flat, rules.inverse(table))
+    tower = config.get("source", {}).get("spelling", {}).get("text_prefix", "text_model.")
+    for path, leaf in parts.get("text_encoder", {}).items():
+        name, tensor = rules.to_torch(path, leaf)
+        state[f"{formats.TEXT}{tower}{name}"] = tensor
+    write = writers.write_checkpoint
+    if output.suffix == ".safetensors":
+        write = writers.write_safetensors
+    write(output, state)
+
+
+def _unet_table(sizes: dict[str, Any]) -> rules.Table:
+    levels, attention = len(sizes["block_out_channels"]), tuple(sizes["attention_levels"])
+    return rules.unet_table(levels, sizes["layers_per_block"], attention)
+
+
+def _trunk(table: Callable[[int, int], rules.Table], config: dict[str, Any]) -> rules.Table:
+    sizes = config.get("vae", {})
+    return table(len(sizes.get("block_out_channels", ())), sizes.get("layers_per_block", 0))
+
+
+def _is_extra(key: str) -> bool:
+    return any(re.fullmatch(pattern, key) for pattern in formats.LCAD_EXTRAS)
+
+
+def _original(prefix: str, flat: Tensors, back: rules.Table) -> Tensors:
+    state = {}
+    for path, leaf in flat.items():
+        name, tensor = rules.to_torch(path, leaf)
+        key = rules.rename(name, back)
+        if key is None:
+            raise UserError(f"'{path}' has no name in the official layout")
+        if re.search(r"attn_1\.(q|k|v|proj_out)\.weight$", key):
+            tensor = tensor[:, :, None, None]
+        state[prefix + key] = tensor
+    return state
+
+
+def _lcad_extras(config: dict[str, Any], parts: Parts) -> Tensors:
+    """What a released file holds besides weights, for a model that came without it.
+
+    The schedule's buffers, and the luminance encoder's unused end, here the VAE encoder's.
+    """
+    state = schedule_buffers(**config["schedule"])
+    positions = config["text_encoder"]["max_position_embeddings"]
+    name = f"{formats.TEXT}text_model.embeddings.position_ids"
+    state[name] = np.arange(positions, dtype=np.int64)[None]
+    for path, leaf in parts["vae"].items():
+        if path.startswith(("encoder/conv_norm_out/", "encoder/conv_out/")):
+            torch_name, tensor = rules.to_torch(path, leaf)
+            end = torch_name.removeprefix("encoder.").replace("conv_norm_out", "norm_out")
+            state[formats.LUMINANCE + end] = tensor
+    return state
+
+
+def schedule_buffers(num_timesteps: int, beta_start: float, beta_end: float) -> Tensors:
+    """The buffers of the original class: Ho et al. 2020, Eq. 4 and 7, made in double precision."""
+    betas = np.linspace(beta_start**0.5, beta_end**0.5, num_timesteps, dtype=np.float64) ** 2
+    alphas = 1.0 - betas
+    bars = np.cumprod(alphas)
+    previous = np.append(1.0, bars[:-1])
+    variance = betas * (1.0 - previous) / (1.0 - bars)
+    buffers = {
+        "betas": betas,
+        "alphas_cumprod": bars,
+        "alphas_cumprod_prev": previous,
+        "sqrt_alphas_cumprod": np.sqrt(bars),
+        "sqrt_one_minus_alphas_cumprod": np.sqrt(1.0 - bars),
+        "log_one_minus_alphas_cumprod": np.log(1.0 - bars),
+        "sqrt_recip_alphas_cumprod": np.sqrt(1.0 / bars),
+        "sqrt_recipm1_alphas_cumprod": np.sqrt(1.0 / bars - 1.0),
+        "posterior_variance": variance,
+        "posterior_log_variance_clipped": np.log(np.maximum(variance, 1e-20)),
+        "posterior_mean_coef1": betas * np.sqrt(previous) / (1.0 - bars),
+        "posterior_mean_coef2": (1.0 - previous) * np.sqrt(alphas) / (1.0 - bars),
+        "logvar": np.zeros(num_timesteps),
+    }
+    return {name: values.astype(np.float32) for name, values in buffers.items()}
+
+
+def diffusers(directory: Path, output: Path) -> None:
+    """Folders that diffusers and transformers load, of a model without extended convolutions."""
+    config, parts, extras = read(directory)
+    if config.get("unet", {}).get("cec", "none") != "none":
+        raise UserError(
+            f"'{directory}' has cec {config['unet']['cec']!r}, which diffusers does not know; "
+            "use --to=lcad"
+        )
+    spelling = config.get("source", {}).get("spelling", {})
+    old = rules.inverse(rules.OLD_VAE_ATTENTION) if spelling.get("old_vae_attention") else {}
+    written = [part for part in formats.FOLDERS if part in parts]
+    for part in written:
+        state = {}
+        for path, leaf in parts[part].items():
+            name, tensor = rules.to_torch(path, leaf)
+            if part == "text_encoder":
+                name = spelling.get("text_prefix", "text_model.") + name
+            state[(rules.rename(name, old) if part == "vae" else None) or name] = tensor
+        for key, tensor in extras.items():
+            folder, slash, name = key.partition("/")
+            if slash and folder == part:
+                state[name] = tensor
+        (output / part).mkdir(parents=True)
+        stem = "model" if part == "text_encoder" else "diffusion_pytorch_model"
+        writers.write_safetensors(output / part / f"{stem}.safetensors", state)
+        description = describe.DESCRIBE[part](config, parts)
+        _write_json(output / part / "config.json", description)
+    if "vae" in parts or "unet" in parts:
+        (output / "scheduler").mkdir()
+        _write_json(output / "scheduler" / "scheduler_config.json", describe.scheduler(config))
+    if (directory / "tokenizer").is_dir():
+        shutil.copytree(directory / "tokenizer", output / "tokenizer")
+    index = describe.index(written, (output / "tokenizer").is_dir())
+    _write_json(output / "model_index.json", index)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

