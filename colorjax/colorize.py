@@ -51,6 +51,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--guidance_scale", type=float, help="how strictly to follow the prompt")
     parser.add_argument("--num_steps", type=int, help="sampling steps")
     parser.add_argument("--spacing", choices=("released", "even"), help="which timesteps")
+    parser.add_argument("--temperature", type=float, help="below 1: less variety, fewer mistakes")
     parser.add_argument("--batch_size", type=int, help="pictures at a time")
     return parser.parse_args(arguments)
 
@@ -73,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         num_steps=args.num_steps,
         guidance_scale=args.guidance_scale,
         spacing=args.spacing,
+        temperature=args.temperature,
     )
     if lost := colorizer.tokenize.lost_words(prompt):
         print(f"colorjax: the prompt is too long; these words are lost: {lost}", file=sys.stderr)

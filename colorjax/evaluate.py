@@ -35,6 +35,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--guidance_scale", type=float)
     parser.add_argument("--num_steps", type=int)
     parser.add_argument("--spacing", choices=("released", "even"))
+    parser.add_argument("--temperature", type=float)
     parser.add_argument("--batch_size", type=int, default=100)
     parser.add_argument("--swap", nargs=2, metavar="PROMPT", help="two prompts, each with a colour")
     parser.add_argument("--labels", default="", help="with --swap: only these classes, by commas")
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         num_steps=args.num_steps,
         guidance_scale=args.guidance_scale,
         spacing=args.spacing,
+        temperature=args.temperature,
     )
     figures: dict[str, Any]
     if args.swap:
@@ -105,14 +107,14 @@ def coloured(colorizer: Colorizer, lightness: np.ndarray, ids: np.ndarray, seed:
 
 def table(args, colorizer: Colorizer, directory: Path) -> dict[str, dict[str, float]]:
     """Figures of every row over the whole set."""
-    name, mean_ab = mean_chroma(directory, args.split)
+    averaged, mean_ab = mean_chroma(directory, args.split)
     scores: dict[str, list[Any]] = {}
     for truth, lightness, raw in outputs(args, colorizer, directory):
         plain, guided = colorizer.reconstruct(truth * 2.0 - 1.0)
         rows = {
             f"output ({args.captions} captions)": shown(raw, lightness),
             "gray": painted(lightness, np.zeros(2, np.float32)),
-            f"mean chroma of {name}": painted(lightness, mean_ab),
+            f"mean chroma of {averaged}": painted(lightness, mean_ab),
             "autoencoder": shown(plain, lightness),
             "autoencoder, guided decoder": shown(guided, lightness),
             "truth": truth,

@@ -59,7 +59,8 @@ class Colorizer:
         dtype: Any = jnp.float32,
         **sampling: Any,
     ) -> None:
-        """`sampling` overrides the release's `num_steps`, `spacing` and `guidance_scale`."""
+        """`sampling` overrides the release's `num_steps`, `spacing`, `guidance_scale`
+        and `temperature`."""
         config = release.read_config(directory)
         if missing := [key for key in ("colorize", "image_size") if key not in config]:
             raise UserError(f"'{directory}/config.json' lacks {', '.join(missing)}")
@@ -68,8 +69,10 @@ class Colorizer:
         if self.batch_size < 1:
             raise UserError(f"batch_size is {self.batch_size}; it must be 1 or more")
         self.guidance_scale = float(defaults["guidance_scale"])
-        if not math.isfinite(self.guidance_scale):
-            raise UserError(f"guidance_scale is {self.guidance_scale}; it must be a number")
+        self.temperature = float(defaults["temperature"])
+        for name in ("guidance_scale", "temperature"):
+            if not math.isfinite(getattr(self, name)):
+                raise UserError(f"{name} is {getattr(self, name)}; it must be a number")
         options = lcad.Options(int(defaults["num_steps"]), defaults["spacing"])
         self.model, self._params = lcad.load(directory, dtype)
         lcad.check(self.model, options)
@@ -103,6 +106,7 @@ class Colorizer:
             np.pad(input_ids, [*fill, (0, 0)]),
             np.repeat(self.tokenize([""]), self.batch_size, axis=0),
             np.float32(self.guidance_scale),
+            np.float32(self.temperature),
             np.uint32(seed),
             np.pad(np.asarray(fingerprints, np.uint32), fill),
         )
@@ -122,12 +126,17 @@ class Colorizer:
 
 
 def _reconstruct(model, params, image):
-    features = lcad.encode_luminance(model, params, luminance(image))
     plain = lcad.reconstruct(model, params, image)
+    if "luminance_encoder" not in params:
+        return plain, plain
+    features = lcad.encode_luminance(model, params, luminance(image))
     return plain, lcad.reconstruct(model, params, image, features)
 
 
-def _colorize(model, options, params, lightness, ids, uncond_ids, scale, seed, fingerprints):
+def _colorize(
+    model, options, params, lightness, ids, uncond_ids, scale, temperature, seed, fingerprints
+):
     keys = jax.vmap(lambda bits: jax.random.fold_in(jax.random.key(seed), bits))(fingerprints)
-    inputs = lcad.Inputs(luminance_from_lightness(lightness), ids, uncond_ids, scale, keys)
+    light = luminance_from_lightness(lightness)
+    inputs = lcad.Inputs(light, ids, uncond_ids, scale, keys, temperature=temperature)
     return lcad.colorize(model, params, inputs, options)

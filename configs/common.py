@@ -74,7 +74,7 @@ def sd15() -> ConfigDict:
     model.schedule = ConfigDict(dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012))
     model.scaling_factor = 0.18215
     model.colorize = ConfigDict(
-        dict(num_steps=50, guidance_scale=5.0, spacing="released", batch_size=4)
+        dict(num_steps=50, guidance_scale=5.0, spacing="released", temperature=1.0, batch_size=4)
     )
     return model
 
@@ -109,7 +109,9 @@ def tiny() -> ConfigDict:
         norm_num_groups=8,
     )
     model.scaling_factor = 1.0  # measured when the VAE has been trained
-    model.colorize.update(num_steps=20, guidance_scale=1.5, spacing="even", batch_size=8)
+    model.colorize.update(
+        num_steps=4, guidance_scale=1.5, spacing="even", temperature=0.7, batch_size=8
+    )
     return model
 
 

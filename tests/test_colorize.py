@@ -73,6 +73,13 @@ def test_bytes_depend_on_picture_and_seed_only(folder, tmp_path, small_release) 
     assert (tmp_path / "p.png").read_bytes() != (tmp_path / "all/0.png").read_bytes()
 
 
+def test_temperature_zero_leaves_no_choice_to_the_seed(folder, tmp_path, small_release) -> None:
+    for seed in (0, 1):
+        arguments = [folder / "0.png", "--temperature", 0, "--seed", seed]
+        assert run(*arguments, "--output", tmp_path / f"{seed}.png", model=small_release) == 0
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+
+
 def test_a_new_size_never_compiles_again(colorizer: Colorizer) -> None:
     ids = colorizer.tokenize(["a car"])
     for height, width in colorizer.buckets:
@@ -139,6 +146,7 @@ def test_bad_pictures_do_not_stop_the_rest(folder, tmp_path, small_release, caps
         (["PHOTO", "--seed", "-1"], "seed is -1"),
         (["PHOTO", "--batch_size", "0"], "batch_size is 0"),
         (["PHOTO", "--guidance_scale", "nan"], "guidance_scale is nan"),
+        (["PHOTO", "--temperature", "inf"], "temperature is inf"),
         (["PHOTO", "--prompt", "red\udcff"], "no text"),
     ],
 )

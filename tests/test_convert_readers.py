@@ -78,6 +78,7 @@ def test_shards(tmp_path) -> None:
         {"a": "model-1.safetensors", "b": "../model-2.safetensors"},
         {"a": "model-1.safetensors", "b": "model-3.safetensors"},
         {"a": "model-1.safetensors", "b": "model-1.safetensors"},
+        {"a": ["model-1.safetensors"]},
         "model-1.safetensors",
     ],
 )
@@ -115,6 +116,7 @@ def header_of(entries: dict, body: bytes) -> bytes:
         header_of({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, bytes(9)),
         header_of({"a": {"shape": [2]}}, bytes(8)),
         header_of({"a": 3}, b""),
+        struct.pack("<Q", 200_000) + b"[" * 200_000,
         b"",
     ],
 )

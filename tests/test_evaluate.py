@@ -38,7 +38,7 @@ def test_reference_rows(capsys, small_release, cifar, tmp_path, truth) -> None:
     figures = run(capsys, small_release, cifar, tmp_path, "--captions", "scarce")
     gray = painted(truth, np.zeros(2))
     row = figures["gray"]
-    assert row["pictures"] == 64
+    assert row["pictures"] == 64 and len(figures) == 6
     assert row["psnr_pooled"] == pytest.approx(
         -10 * np.log10(((gray - truth) ** 2).mean()), abs=0.02
     )

@@ -32,6 +32,8 @@ from colorjax.errors import UserError
 
 EXPORTS = {"lcad": export.lcad, "diffusers": export.diffusers}
 INITIAL = "init-lcad"
+WRONG_KIND = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 FORMATS = (*formats.FORMATS, *features.FORMATS, INITIAL)
 
 
@@ -93,7 +95,10 @@ def convert(
         UserError: anything that does not fit; then there is no output.
     """
     source, wanted = _read(kind, path, parts)
-    told = settings.official(config_file) if config_file else {}
+    try:
+        told = settings.official(config_file) if config_file else {}
+    except WRONG_KIND as error:
+        raise UserError(f"'{config_file}' has a value of the wrong kind ({error})") from error
     for section, values in source.settings.items():
         for key, value in values.items():
             if told.setdefault(section, {}).setdefault(key, value) != value:
@@ -101,7 +106,12 @@ def convert(
                     f"'{config_file}' says {section}.{key} is {told[section][key]}, but '{path}' "
                     f"says {value}"
                 )
-    config, assumed = architecture.settle(source.parts, told)
+    try:
+        config, assumed = architecture.settle(source.parts, told)
+    except architecture.Unreadable as error:
+        raise model.unreadable(source, error.pattern) from error
+    except WRONG_KIND as error:
+        raise UserError(f"a value of the model's configuration cannot be used ({error})") from error
     model.check(source, config, wanted)
     architecture.check_schedule(source.extras, config)
     tokenizer = tokenizer or source.tokenizer
@@ -143,7 +153,12 @@ def _write(source: formats.Source, config: dict, tokenizer: Path | None, directo
         config["source"]["bfloat16"] = narrow
     if source.extras:
         writers.write_safetensors(directory / "extras.safetensors", source.extras)
-    release.write(directory, config, {}, tokenizer)
+    if tokenizer:
+        (directory / "tokenizer").mkdir()
+        for file in (tokenizer / name for name in TOKENIZER):
+            if file.is_file():
+                shutil.copyfile(file, directory / "tokenizer" / file.name)
+    release.write(directory, config, {})
 
 
 def write_whole(output: Path, write: Callable[[Path], None]) -> None:

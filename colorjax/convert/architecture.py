@@ -23,6 +23,14 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+class Unreadable(UserError):
+    """A size that no tensor tells; `pattern` is what such a tensor would be called."""
+
+    def __init__(self, pattern: str) -> None:
+        super().__init__(f"the model's sizes cannot be read: no tensor is called '{pattern}'")
+        self.pattern = pattern
+
+
 def _size(flat: Flat, pattern: str, axis: int = -1) -> int:
     """What most tensors of these names agree on, so that one wrong tensor is not believed."""
     sizes = Counter(
@@ -31,7 +39,7 @@ def _size(flat: Flat, pattern: str, axis: int = -1) -> int:
         if re.fullmatch(pattern, path) and -tensor.ndim <= axis < tensor.ndim
     )
     if not sizes:
-        raise UserError(f"the model's sizes cannot be read: no tensor is called '{pattern}'")
+        raise Unreadable(pattern)
     return sizes.most_common(1)[0][0]
 
 

@@ -19,22 +19,18 @@ TEXT = "cond_stage_model.transformer."
 OPEN_CLIP = "cond_stage_model.model."
 # Without a place in our trees; these travel along untouched.
 LCAD_EXTRAS = (
-    r"[a-z0-9_]+",  # schedule buffers and logvar: keys without a dot
+    r"betas|alphas_cumprod(_prev)?|sqrt(_one_minus|_recip|_recipm1)?_alphas_cumprod|logvar|"
+    r"log_one_minus_alphas_cumprod|posterior_(variance|log_variance_clipped|mean_coef[12])",
     r"cond_stage_model\.transformer\.(text_model\.)?embeddings\.position_ids",
     r"first_stage_model\.g_encoder\.(norm_out|conv_out)\.(weight|bias)",
 )
 LDM_EXTRAS = (
     *LCAD_EXTRAS[:2],
+    r"lvlb_weights|scale_factor",
     r"model_ema\..+",  # a second set of weights beside those that are used
     r"cond_stage_model\.model\.(text_projection|logit_scale|attn_mask)",
 )
 CLIP_EXTRAS = (r"((text|vision)_model\.)?embeddings\.position_ids",)
-WEIGHTS = [
-    f"{stem}{variant}{end}"
-    for variant in ("", ".fp16")
-    for stem in ("diffusion_pytorch_model", "model", "pytorch_model")
-    for end in (".safetensors", ".safetensors.index.json", ".bin")
-]
 FOLDERS = ("unet", "vae", "text_encoder")
 
 
@@ -164,7 +160,7 @@ def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
     if not path.is_dir():
         raise UserError(f"'{path}' is no folder with {', '.join(FOLDERS)} in it")
     for part in FOLDERS if not parts else [p for p in FOLDERS if p in parts]:
-        state = readers.read(weights_file(path / part))
+        state = readers.read(readers.weights_file(path / part))
         if part == "text_encoder":
             _tower(source, {f"{part}/{key}": tensor for key, tensor in state.items()}, f"{part}/")
             config = path / part / "config.json"
@@ -188,18 +184,10 @@ def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
     return source
 
 
-def weights_file(folder: Path) -> Path:
-    """The first weights file that transformers or diffusers would write there."""
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(f"'{folder}' has no weights such as {WEIGHTS[0]} or {WEIGHTS[3]}")
-
-
 def clip(path: Path, parts: tuple[str, ...]) -> Source:
     """CLIP of transformers: a file, or its folder; one tower or both, prefixed or not."""
     source = Source()
-    _tower(source, readers.read(weights_file(path) if path.is_dir() else path), "")
+    _tower(source, readers.read(readers.weights_file(path) if path.is_dir() else path), "")
     if path.is_dir() and (path / "config.json").is_file():
         config = readers.read_json(path / "config.json")
         for part, section, keys in (

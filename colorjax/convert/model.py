@@ -1,5 +1,6 @@
 """The leaves that the networks of a configuration have, and whether a file has all of them."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,12 +17,13 @@ from colorjax.models.unet import UNet
 from colorjax.models.vae import AutoencoderKL, LuminanceEncoder
 
 Shapes = dict[str, tuple[int, ...]]
+LEAVES = ("kernel", "bias", "scale", "embedding", "class_embedding", "logit_scale")
 
 
 def leaves(config: Mapping[str, Any], part: str, parts: Mapping[str, Any]) -> Shapes:
     """Paths and shapes of a part, by tracing its network; nothing is computed."""
     if part == "text_encoder":
-        return _init(CLIPTextModel(**config[part]), jnp.zeros((1, 1), jnp.int32))
+        return _init(CLIPTextModel(**config[part]), _like(1, 1, dtype=jnp.int32))
     if part == "image_encoder":
         return _image_encoder(config, parts[part])
     if part == "unet":
@@ -29,14 +31,19 @@ def leaves(config: Mapping[str, Any], part: str, parts: Mapping[str, Any]) -> Sh
     vae = AutoencoderKL(**config.get("vae", {}))
     side = vae.factor
     if part == "vae":
-        return _init(vae, jnp.zeros((1, side, side, 3)))
+        return _init(vae, _like(1, side, side, 3))
     encoder = LuminanceEncoder(vae.block_out_channels, vae.layers_per_block, vae.norm_num_groups)
-    return _init(encoder, jnp.zeros((1, side, side, 1)))
+    return _init(encoder, _like(1, side, side, 1))
 
 
-def _init(module: Any, *inputs: Any) -> Shapes:
+@functools.lru_cache(maxsize=16)
+def _init(module: Any, *inputs: jax.ShapeDtypeStruct | None) -> Shapes:
     tree = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
     return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+
+
+def _like(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
 
 
 def _unet(config: Mapping[str, Any], parts: Mapping[str, Any]) -> Shapes:
@@ -46,11 +53,11 @@ def _unet(config: Mapping[str, Any], parts: Mapping[str, Any]) -> Shapes:
     if unet.cec != "none":
         kernel = parts["unet"]["cec_conv_in/kernel"]
         sizes = config.get("vae", {}).get("block_out_channels", (kernel.shape[-2],))
-        feature = jnp.zeros((1, side, side, sizes[-1]))
+        feature = _like(1, side, side, sizes[-1])
     inner = [leaf for path, leaf in parts["unet"].items() if path.endswith("attn2/to_k/kernel")]
     width = config.get("text_encoder", {}).get("hidden_size", inner[0].shape[0] if inner else 1)
-    latents = jnp.zeros((1, side, side, unet.out_channels))
-    return _init(unet, latents, jnp.zeros(1, jnp.int32), jnp.zeros((1, 1, width)), feature)
+    latents = _like(1, side, side, unet.out_channels)
+    return _init(unet, latents, _like(1, dtype=jnp.int32), _like(1, 1, width), feature)
 
 
 def _image_encoder(config: Mapping[str, Any], flat: Mapping[str, Any]) -> Shapes:
@@ -59,7 +66,7 @@ def _image_encoder(config: Mapping[str, Any], flat: Mapping[str, Any]) -> Shapes
     side = tower.image_size
     shapes = {
         f"vision_model/{path}": shape
-        for path, shape in _init(tower, jnp.zeros((1, side, side, 3))).items()
+        for path, shape in _init(tower, _like(1, side, side, 3)).items()
     }
     if "visual_projection/kernel" in flat:
         shapes["visual_projection/kernel"] = (tower.hidden_size, config["projection_dim"])
@@ -92,11 +99,24 @@ def check(source: Source, config: Mapping[str, Any], wanted: tuple[str, ...]) ->
             if path not in found or found[path].shape != shape:
                 empty.append(f"{part}/{path} {_stored(path, shape)}")
     if keys or empty:
-        raise UserError(
-            f"the weights do not fit: {len(keys)} keys have no place and {len(empty)} leaves of "
-            "the model stay empty (both with shapes as PyTorch has them)"
-            f"\nkeys without a place:{_listed(keys)}\nempty leaves:{_listed(empty)}"
-        )
+        raise misfit(keys, empty)
+
+
+def unreadable(source: Source, pattern: str) -> UserError:
+    """As `check`, where a size is missing and with it the model to compare with."""
+    keys = [f"{key} {tensor.shape}" for key, tensor in source.unknown.items()]
+    for (part, path), key in source.keys.items():
+        if path.split("/")[-1] not in LEAVES:
+            keys.append(f"{key} {source.parts[part][path].shape}")
+    return misfit(keys, [f"{pattern} (which tells the model's size)"])
+
+
+def misfit(keys: list[str], empty: list[str]) -> UserError:
+    return UserError(
+        f"the weights do not fit: {len(keys)} keys have no place and {len(empty)} leaves of the "
+        "model stay empty (both with shapes as PyTorch has them)"
+        f"\nkeys without a place:{_listed(keys)}\nempty leaves:{_listed(empty)}"
+    )
 
 
 def _stored(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -29,6 +29,12 @@ DTYPES = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
+WEIGHTS = [
+    f"{stem}{variant}{end}"
+    for variant in ("", ".fp16")
+    for stem in ("diffusion_pytorch_model", "model", "pytorch_model")
+    for end in (".safetensors", ".safetensors.index.json", ".bin")
+]
 MAX_HEADER = 100 * 2**20
 
 
@@ -80,7 +86,7 @@ def read_safetensors(path: Path) -> Tensors:
             end = stop
         if end != len(data):
             raise ValueError("it holds more than its header says")
-    except (OSError, LookupError, TypeError, ValueError, AttributeError, struct.error) as error:
+    except (OSError, *torch_zip.DAMAGE) as error:
         raise UserError(f"'{path}' is damaged or no safetensors file ({error})") from error
     return tensors
 
@@ -88,11 +94,11 @@ def read_safetensors(path: Path) -> Tensors:
 def _read_shards(index: Path) -> Tensors:
     """One model in several files: the index says which key is where, and must be right."""
     places = read_json(index).get("weight_map")
-    if not isinstance(places, dict):
-        raise UserError(f"'{index}' has no weight_map")
+    if not isinstance(places, dict) or not all(isinstance(v, str) for v in places.values()):
+        raise UserError(f"'{index}' has no weight_map of keys to file names")
     tensors: Tensors = {}
     for name in sorted(set(places.values())):
-        if not re.fullmatch(r"[\w.-]+", str(name)) or not (index.parent / name).is_file():
+        if not re.fullmatch(r"[\w.-]+", name) or not (index.parent / name).is_file():
             raise UserError(f"'{index}' names the file {name!r}, which is not there")
         shard = read(index.parent / name)
         wanted = {key for key, place in places.items() if place == name}
@@ -118,7 +124,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises `UserError` for anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"'{path}' cannot be read ({error})") from error
     if not isinstance(value, dict):
         raise UserError(f"'{path}' holds no JSON object")
@@ -136,3 +142,11 @@ def check_sum(path: Path) -> None:
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != digest.lower():
                     raise UserError(f"'{path}' does not match SHA256SUMS: it is damaged")
+
+
+def weights_file(folder: Path) -> Path:
+    """The first weights file that transformers or diffusers would write there."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"'{folder}' has no weights such as {WEIGHTS[0]} or {WEIGHTS[3]}")

@@ -84,6 +84,7 @@ def build(
             jnp.concatenate([batch["none"]] * len(levels)),
             sampling.guidance_scale,
             keys=jnp.concatenate([keys] * len(levels)),
+            temperature=sampling.temperature,
         )
         sample_options = lcad.Options(sampling.num_steps, sampling.spacing)
         images = lcad.colorize(model, trees(params, frozen), inputs, sample_options)

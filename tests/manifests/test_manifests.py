@@ -78,7 +78,7 @@ def test_folders_of_diffusers(name, monkeypatch, tmp_path) -> None:
         prefix = f"{path.name}/"
         return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
-    monkeypatch.setattr(formats, "weights_file", lambda folder: folder)
+    monkeypatch.setattr(readers, "weights_file", lambda folder: folder)
     monkeypatch.setattr(readers, "read", read)
     source = formats.diffusers(tmp_path, ())
     config = settled(source, formats.NEEDED["diffusers"])
