@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 COLORIZE := $(BIN)/python -m colorjax.colorize
+PROMPTED := $(COLORIZE) --guidance_scale 3
 
 .PHONY: demo test check clean
 
@@ -19,9 +20,9 @@ $(VENV)/dev: $(VENV)/run
 
 demo: $(VENV)/run
 	$(COLORIZE) examples --output outputs/automatic
-	$(COLORIZE) examples/car.png --prompt "a red car on a gray background" --output outputs/red_car.png
-	$(COLORIZE) examples/car.png --prompt "a blue car on a gray background" --output outputs/blue_car.png
-	$(COLORIZE) examples/horse.png --prompt "a brown horse on a green background" --output outputs/brown_horse.png
+	$(PROMPTED) examples/car.png --prompt "a red car on a gray background" --output outputs/red_car.png
+	$(PROMPTED) examples/car.png --prompt "a blue car on a gray background" --output outputs/blue_car.png
+	$(PROMPTED) examples/horse.png --prompt "a brown horse on a green background" --output outputs/brown_horse.png
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest

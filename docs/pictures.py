@@ -17,13 +17,13 @@ SIDE, GAP = 192, 6
 ROWS = (
     ("car.png", "a red car on a gray background", "a blue car on a gray background"),
     ("horse.png", "a brown horse on a green background", "a white horse on a yellow background"),
-    ("ship.png", "a white ship on a blue background", "a red ship on a teal background"),
+    ("ship.png", "a white ship on a blue background", "a red ship on a yellow background"),
 )
 
 
 def main() -> None:
     runtime.setup()
-    colorizer = Colorizer(release.BUNDLED)
+    colorizer = Colorizer(release.BUNDLED, guidance_scale=3.0)
     rows = [row(colorizer, load_photo(ROOT / "examples" / name), *texts) for name, *texts in ROWS]
     sheet = np.concatenate(rows)[:-GAP]
     Image.fromarray(sheet).save(ROOT / "docs" / "prompts.png", optimize=True)
