@@ -103,10 +103,9 @@ def test_cec_equals_one_convolution_over_concatenated_channels() -> None:
         jnp.array([1]),
         jnp.zeros((1, 2, 8)),
         feature,
-        capture_intermediates=lambda module, _: module.name in ("conv_in", "cec_conv_in"),
+        mutable=["intermediates"],
     )
-    outputs = state["intermediates"]
-    split = outputs["conv_in"]["__call__"][0] + outputs["cec_conv_in"]["__call__"][0]
+    (split,) = state["intermediates"]["conv_in"]["output"]
     np.testing.assert_allclose(split, fused, atol=1e-4)
 
 

@@ -3,12 +3,13 @@
 Everything is a pure function of a `model` (sizes, schedule) and `params` (a dict of parts).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 from jaxtyping import Float, Key
 
 from colorjax import diffusion, guidance, release, samplers
@@ -186,6 +187,46 @@ def predict_eps(
     if model.prediction_type == "v":
         return diffusion.eps_from_v(latents, predicted, timesteps, model.schedule)
     return predicted
+
+
+def capture(
+    model: LCAD,
+    params: Params,
+    latents: Latents,
+    timesteps: Timesteps,
+    context: Context,
+    luminance_features: Features | None,
+    paths: Collection[str],
+) -> dict[str, Array]:
+    """What modules inside the UNet give, by their diffusers paths, in the model's type.
+
+    A path is the one of the module's parameters: `conv_in` (the CEC part is in it), `mid_block`,
+    `up_blocks_3`, `down_blocks_0/attentions_0`. Nothing is kept that was not asked for.
+
+    Raises:
+        UserError: a path that no module has.
+    """
+    feature = luminance_features[-1] if luminance_features else None
+    _, state = model.unet.apply(
+        {"params": params["unet"]},
+        latents,
+        timesteps,
+        context,
+        feature,
+        capture_intermediates=lambda module, _: "/".join(module.path) in paths,
+    )
+    kept = flatten_dict(state["intermediates"], sep="/")
+
+    def output(path: str) -> Array:
+        for name in ("output", "__call__"):
+            if f"{path}/{name}" in kept:
+                return kept[f"{path}/{name}"][0]
+        raise UserError(
+            f"the UNet has no module {path!r}; give paths of its parameters, such as "
+            "'conv_in', 'mid_block' or 'up_blocks_0/resnets_0'"
+        )
+
+    return {path: output(path) for path in paths}
 
 
 def initial_noise(model: LCAD, inputs: Inputs) -> Latents:

@@ -21,6 +21,8 @@ from colorjax.models.layers import (
 from colorjax.types import Array, Context, Latents, Timesteps
 
 CEC_CHOICES = ("none", "conv_in", "down_blocks")
+# Where a block's output is sown when that is not just what its `__call__` returns.
+OUTPUT = ("intermediates", "output")
 
 
 def timestep_features(timesteps: Timesteps, channels: int) -> Float[Array, "b c"]:
@@ -161,15 +163,18 @@ class UNet(nn.Module):
         time = TimestepEmbedding(4 * widths[0], self.dtype, name="time_embedding")(
             timestep_features(timesteps, widths[0]).astype(self.dtype)
         )
-        maps = conv3x3(widths[0], self.dtype, "conv_in")(latents.astype(self.dtype))
+        conv_in = conv3x3(widths[0], self.dtype, "conv_in")
+        maps = conv_in(latents.astype(self.dtype))
         if self.cec != "none":
             luminance_feature = luminance_feature.astype(self.dtype)  # type: ignore[union-attr]
             maps += zero_conv(widths[0], 3, self.dtype, "cec_conv_in", False)(luminance_feature)
+        conv_in.sow(*OUTPUT, maps)
         skips = [maps]
         for i in range(len(widths)):
             sizes = self._level(i, resample=i < last, cec=self.cec == "down_blocks")
             level = DownLevel(**sizes, name=f"down_blocks_{i}")
             maps, more = level(maps, time, context, luminance_feature)
+            level.sow(*OUTPUT, maps)
             skips += more
         sizes = self._level(last, attention=True, resample=False)
         maps = MidLevel(**sizes, name="mid_block")(maps, time, context)

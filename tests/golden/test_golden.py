@@ -1,6 +1,7 @@
 """Our networks against the reference L-CAD modules; bounds relative to each array's maximum."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from colorjax import color, diffusion, losses, release, samplers
+from colorjax.errors import UserError
 from colorjax.methods import lcad
 from tests.golden import weights
 
@@ -88,6 +90,17 @@ def test_unet(tiny) -> None:
     unet = arrays("unet")
     inputs = unet["x_t"], unet["t"], unet["context"], (unet["control"],)
     close(jitted(lcad.predict_eps, *tiny, *inputs), unet["eps"])
+    blocks = {
+        "time_embedding": "emb",
+        "conv_in": "input_blocks.0",
+        "mid_block": "middle_block",
+        "up_blocks_3": "output_blocks.11",
+    }
+    captured = jitted(partial(lcad.capture, paths=tuple(blocks)), *tiny, *inputs)
+    for path, name in blocks.items():
+        close(captured[path], unet[name])
+    with pytest.raises(UserError, match="no module 'up_blocks_4'"):
+        lcad.capture(*tiny, *inputs, paths=["conv_in", "up_blocks_4"])
 
 
 def test_second_width_not_square(width64) -> None:
@@ -101,6 +114,10 @@ def test_second_width_not_square(width64) -> None:
     close(jitted(lcad.decode, *width64, z, None), wide["decoded_no_gray"])
     inputs = wide["x_t"], wide["t"], wide["context"], features
     close(jitted(lcad.predict_eps, *width64, *inputs), wide["eps"])
+    blocks = {"down_blocks_0/attentions_0": "input_blocks.1", "mid_block": "middle_block"}
+    captured = jitted(partial(lcad.capture, paths=tuple(blocks)), *width64, *inputs)
+    for path, name in blocks.items():
+        close(captured[path], wide[name])
 
 
 def test_schedule_and_steps() -> None:
