@@ -182,7 +182,7 @@ def print_table(figures: dict[str, dict[str, float]]) -> None:
         print(f"{row:32}{cells}")
 
 
-def swap(args, colorizer: Colorizer, directory: Path) -> dict[str, float]:
+def swap(args, colorizer: Colorizer, directory: Path) -> dict[str, Any]:
     """How far two prompts pull the centre's mean ab apart along their colours' difference.
 
     The projection of each picture's difference on that of the prototypes, in Lab units, and the

@@ -54,6 +54,23 @@ def artifact_l1(target: Image, reconstruction: Image, variant: str = "paper") ->
     return jnp.abs(weights * reconstruction - weights * target).mean()
 
 
+def hinge(real: Float[Array, "b h w 1"], fake: Float[Array, "b h w 1"]) -> Float[Array, ""]:
+    """The critic's hinge loss (Lim and Ye 2017), halved as in the reference."""
+    return 0.5 * (jax.nn.relu(1.0 - real).mean() + jax.nn.relu(1.0 + fake).mean())
+
+
+def adaptive_weight(
+    reconstruction: Float[Array, "..."], adversarial: Float[Array, "..."]
+) -> Float[Array, ""]:
+    """Balances two losses by the norms of their gradients at the decoder's last kernel.
+
+    VQGAN (Esser et al. 2021) Eq. 7, with the reference's constants; without gradient itself.
+    """
+    norms = (jnp.linalg.norm(jnp.ravel(g)) for g in (reconstruction, adversarial))
+    ratio = next(norms) / (next(norms) + 1e-4)
+    return jax.lax.stop_gradient(jnp.clip(ratio, 0.0, 1e4))
+
+
 def chroma_mse(target: Image, reconstruction: Image) -> Float[Array, ""]:
     """Mean squared error of the difference from each pixel's own mean over the channels."""
 

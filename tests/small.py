@@ -34,6 +34,7 @@ def config() -> ConfigDict:
     made.data.update(directory=str(DATA / "cifar10"), train_split="test")
     made.tokenizer = str(DATA / "tokenizer")
     made.log_every = 2
+    made.luminance.perceptual_weight = 0.0  # its pretrained weights are no part of the package
     for stage in made.stages:
         made[stage].update(batch_size=8, total_steps=2, warmup_steps=1)
     return made

@@ -115,9 +115,9 @@ def test_sampling_keeps_the_shares():
 
 def test_an_empty_level_gives_way_to_the_other():
     rng = np.random.default_rng(0)
-    draws = {captions.sample({"partial": ["p"]}, rng, 0, 0) for _ in range(50)}
+    draws = {captions.sample({"partial": ["p"]}, rng, 0.0, 0.0) for _ in range(50)}
     assert draws == {"p"}
-    assert {captions.sample({}, rng, 0, 0) for _ in range(200)} == set(captions.SCARCE)
+    assert {captions.sample({}, rng, 0.0, 0.0) for _ in range(200)} == set(captions.SCARCE)
     assert captions.fixed({"complete": [], "partial": ["p"]}, "complete") == "p"
 
 

@@ -38,7 +38,7 @@ def test_shards_hold_all_records_in_order(tmp_path):
 
 
 def test_missing_data_names_the_command_and_the_splits(tmp_path):
-    with pytest.raises(UserError, match="python -m colorjax.prepare --source=cifar10"):
+    with pytest.raises(UserError, match="python -m colorjax.prepare"):
         records.open_split(tmp_path / "nowhere", "train")
     records.write_split(tmp_path, "train", _records(3), shard_size=1)
     records.write_split(tmp_path, "val", _records(1))

@@ -10,6 +10,7 @@ from skimage.metrics import structural_similarity
 from colorjax import evaluate
 from colorjax.data import records, transforms
 from colorjax.errors import UserError
+from colorjax.inference import Colorizer
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +67,14 @@ def test_lightness_is_kept_and_captions_matter(
     assert one["ssim"] > 0.5, "with the lightness kept, structure is the picture's"
 
 
-class Painter:
-    """A colorizer that paints every picture in the colour that the prompt names."""
+class Painter(Colorizer):
+    """Paints every picture in the colour that the prompt names."""
 
     batch_size, image_size = 32, 32
     LABS = {"red": (60.0, 20.0, 5.0), "blue": (60.0, -4.0, -30.0)}
+
+    def __init__(self):
+        pass
 
     def tokenize(self, texts):
         return np.array([[int("blue" in text)] for text in texts], np.int32)

@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -117,7 +117,7 @@ def _read_archive(path: Path, names: tuple[str, ...]) -> Iterator[tuple[np.ndarr
         ) from None
 
 
-def _read_pickle(file: IO[bytes]) -> tuple[np.ndarray, np.ndarray]:
+def _read_pickle(file: Any) -> tuple[np.ndarray, np.ndarray]:
     # Python 2 wrote the official files: without encoding="bytes" their arrays do not load.
     batch = _ArrayUnpickler(file, encoding="bytes").load()
     planes = np.asarray(batch[b"data"]).reshape(-1, 3, 32, 32)

@@ -1,7 +1,5 @@
 """Pictures: decoding, and the crops of L-CAD's release as pure functions of (image, rng)."""
 
-from typing import Literal
-
 import cv2
 import numpy as np
 import PIL.Image
@@ -9,9 +7,7 @@ from jaxtyping import UInt8
 
 from colorjax.errors import UserError
 
-Image = UInt8[np.ndarray, "h w 3"]
-TrainCrop = Literal["random_resized"]
-EvalCrop = Literal["resize", "center"]
+Image = UInt8[np.ndarray, "_ _ 3"]
 
 # Batches are already read by several threads; OpenCV's own would compete with them.
 cv2.setNumThreads(1)
@@ -100,9 +96,7 @@ def _checked(image: Image, size: int) -> Image:
     return image
 
 
-def for_training(
-    image: Image, rng: np.random.Generator, size: int, crop: TrainCrop | None
-) -> Image:
+def for_training(image: Image, rng: np.random.Generator, size: int, crop: str | None) -> Image:
     """Random crop (None: the image has the model's size already), then random flip.
 
     Raises:
@@ -115,7 +109,7 @@ def for_training(
     return random_flip(random_resized_crop(image, rng, size), rng)
 
 
-def for_evaluation(image: Image, size: int, crop: EvalCrop | None) -> Image:
+def for_evaluation(image: Image, size: int, crop: str | None) -> Image:
     """The image at the model's size, without randomness.
 
     Raises:

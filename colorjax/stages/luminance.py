@@ -1,30 +1,116 @@
 """L-CAD's pixel space: the luminance encoder learns to guide the frozen decoder (section 3.1)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from colorjax import diffusion, losses, release
+from colorjax import diffusion, losses, optim, release
 from colorjax.methods import lcad
+from colorjax.models.discriminator import PatchDiscriminator
+from colorjax.models.layers import apply
+from colorjax.models.perceptual import Lpips
 from colorjax.stages.stage import Stage, image_and_luminance, plain
-from colorjax.types import Image, Latents, Luminance, Params
+from colorjax.types import Array, Image, ImageBytes, Latents, Params
 
 NEEDS: tuple[str, ...] = ("vae",)
 STARTS_FROM: dict[str, tuple[str, ...]] = {"luminance_encoder": ("luminance_encoder",)}
 MUST_START = False
+CRITIC, LPIPS = PatchDiscriminator(), Lpips("vgg16")
 
 
 def guided_sample(
+    model: lcad.LCAD, params: Params, pixels: ImageBytes, posterior_noise: Latents
+) -> tuple[Image, Float[Array, "b H W c"]]:
+    """Pictures through the encoder, a posterior sample and the guided decoder.
+
+    Also what the decoder's last convolution read.
+    """
+    image, luminance = image_and_luminance(pixels)
+    moments = lcad.encode_image(model, params, image)
+    latents = diffusion.sample_posterior(moments, posterior_noise)
+    features = lcad.encode_luminance(model, params, luminance)
+    decoded, seen = model.vae.apply(
+        {"params": params["vae"]},
+        latents,
+        features,
+        method="decode",
+        capture_intermediates=lambda module, _: module.name == "conv_norm_out",
+        mutable=["intermediates"],
+    )
+    return decoded, jax.nn.silu(seen["intermediates"]["decoder"]["conv_norm_out"]["__call__"][0])
+
+
+def _last_convolution(maps: Array, kernel: Array, bias: Array) -> Image:
+    axes = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(maps, kernel, (1, 1), "SAME", dimension_numbers=axes) + bias
+
+
+def loss(
     model: lcad.LCAD,
     params: Params,
-    image: Image,
-    luminance: Luminance,
+    pixels: ImageBytes,
     posterior_noise: Latents,
-) -> Image:
-    """The image through the encoder, a posterior sample and the guided decoder."""
-    moments = lcad.encode_image(model, params, image)
-    latents = diffusion.sample_posterior(moments, posterior_noise) * model.scaling_factor
-    return lcad.decode(model, params, latents, lcad.encode_luminance(model, params, luminance))
+    options: Mapping[str, Any],
+    step: Float[Array, ""] | int = 0,
+) -> tuple[Float[Array, ""], optim.Metrics]:
+    """Generator's plus critic's loss (L-CAD Eq. 2-4), with all randomness given.
+
+    Each of the two sees the other as constant, so one gradient of the sum is both gradients.
+
+    Args:
+        params: `vae`, `luminance_encoder`, and `discriminator` and `lpips_vgg16` where their
+            weights are not zero.
+        options: `artifact_weights`, "paper" or "released"; `adversarial_weight` (the paper's
+            alpha, 1), times the adaptive weight of VQGAN as released; `perceptual_weight` (beta,
+            0.5; 0 as released); `perceptual_size`, the side to which pictures are enlarged for
+            LPIPS, 0 for as they are; `discriminator_start`, the step the adversary joins at.
+        step: how many steps were made, for `discriminator_start`.
+    """
+    image, _ = image_and_luminance(pixels)
+    decoded, maps = guided_sample(model, params, pixels, posterior_noise)
+
+    def reconstruction(of: Image) -> Float[Array, ""]:
+        value = losses.artifact_l1(image, of, options["artifact_weights"])
+        if options["perceptual_weight"]:
+            distance = lpips(params["lpips_vgg16"], image, of, options["perceptual_size"])
+            value += options["perceptual_weight"] * distance
+        return value
+
+    generator = reconstruction(decoded)
+    metrics = {"reconstruction": generator, "l1": jnp.abs(decoded - image).mean()}
+    if not options["adversarial_weight"]:
+        return generator, metrics
+    critic = params["discriminator"]
+
+    def adversarial(of: Image) -> Float[Array, ""]:
+        return -apply(CRITIC, jax.lax.stop_gradient(critic), of).mean()
+
+    last = params["vae"]["decoder"]["conv_out"]
+    maps, joins = jax.lax.stop_gradient(maps), step >= options["discriminator_start"]
+
+    def at_last_kernel(of_image: Any) -> Array:
+        decode = lambda kernel: of_image(_last_convolution(maps, kernel, last["bias"]))
+        return jax.grad(decode)(last["kernel"])
+
+    weight = losses.adaptive_weight(at_last_kernel(reconstruction), at_last_kernel(adversarial))
+    weight *= options["adversarial_weight"] * joins
+    fake = jax.lax.stop_gradient(decoded)
+    hinge = losses.hinge(apply(CRITIC, critic, image), apply(CRITIC, critic, fake)) * joins
+    metrics |= {"critic": hinge, "adversarial_weight": weight}
+    return generator + weight * adversarial(decoded) + hinge, metrics
+
+
+def lpips(params: Params, image: Image, other: Image, size: int) -> Float[Array, ""]:
+    """Mean LPIPS on VGG16, of pictures enlarged so that their shorter side is `size`."""
+    if size:
+        scale = size / min(image.shape[1:3])
+        shape = (len(image), *(round(side * scale) for side in image.shape[1:3]), 3)
+        image, other = (jax.image.resize(of, shape, "bilinear") for of in (image, other))
+    return apply(LPIPS, params, image, other).mean()
 
 
 def from_vae_encoder(vae: Params, fresh: Params) -> Params:
@@ -38,28 +124,36 @@ def build(
 ) -> Stage:
     model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype))
     size = config.model.image_size
-
+    side = size // model.vae.factor
+    frozen = {"vae": parts["vae"]}
+    if options.perceptual_weight:
+        frozen["lpips_vgg16"] = release.read_lpips("vgg16", config.lpips)
     if "luminance_encoder" not in start:
         start = {"vae": parts["vae"]}
 
     def init(key, start):
-        fresh = lcad.init(model, key)["luminance_encoder"]
+        generator_key, critic_key = jax.random.split(key)
+        fresh = lcad.init(model, generator_key)["luminance_encoder"]
         if "vae" in start:
-            return from_vae_encoder(start["vae"], fresh)
-        return release.fit(fresh, start["luminance_encoder"], "the encoder to continue from")
+            made = from_vae_encoder(start["vae"], fresh)
+        else:
+            given = start["luminance_encoder"]
+            made = release.fit(fresh, given, "the encoder to continue from")
+        params = {"luminance_encoder": made}
+        if options.adversarial_weight:
+            image = jnp.zeros((1, size, size, 3))
+            params["discriminator"] = CRITIC.init(critic_key, image)["params"]
+        return params
 
-    def loss(params, frozen, batch, key):
-        image, luminance = image_and_luminance(batch["image"])
-        trees = frozen | {"luminance_encoder": params}
-        side = size // model.vae.factor
-        noise = jax.random.normal(key, (len(image), side, side, model.vae.latent_channels))
-        decoded = guided_sample(model, trees, image, luminance, noise)
-        value = losses.artifact_l1(image, decoded, options.artifact_weights)
-        return value, {"l1": jnp.abs(decoded - image).mean()}
+    def batch_loss(params, frozen, batch, key):
+        shape = (len(batch["image"]), side, side, model.vae.latent_channels)
+        noise = jax.random.normal(key, shape)
+        trees = frozen | params
+        return loss(model, trees, batch["image"], noise, options, frozen["step"])
 
     def predict(params, frozen, batch, key):
         image, luminance = image_and_luminance(batch["image"])
-        trees = frozen | {"luminance_encoder": params}
+        trees = frozen | params
         features = lcad.encode_luminance(model, trees, luminance)
         return {
             "plain": lcad.reconstruct(model, trees, image),
@@ -67,7 +161,15 @@ def build(
         }
 
     def finish(params, frozen, batch):
-        return {"luminance_encoder": params}, {}
+        return {"luminance_encoder": params["luminance_encoder"]}, {}
 
-    frozen = {"vae": parts["vae"]}
-    return plain(init, loss, start, frozen, options, total_steps, predict=predict, finish=finish)
+    trained = ("luminance_encoder", "discriminator")[: 1 + bool(options.adversarial_weight)]
+    tx = optim.separately({name: optim.optimizer(options, total_steps) for name in trained})
+    stage = plain(
+        init, batch_loss, start, frozen, options, total_steps, tx, predict=predict, finish=finish
+    )
+
+    def step(state, frozen, batch, key):
+        return stage.step(state, frozen | {"step": state.step}, batch, key)
+
+    return stage._replace(step=step)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import optax
 from ml_collections import ConfigDict
 
 from colorjax import optim
@@ -34,9 +35,10 @@ def plain(
     frozen: Params,
     options: ConfigDict,
     total_steps: int,
+    tx: optax.GradientTransformation | None = None,
     **rest: Any,
 ) -> Stage:
-    tx = optim.optimizer(options, total_steps)
+    tx = tx or optim.optimizer(options, total_steps)
     return Stage(
         init=lambda key, start: optim.create(init(key, start), tx, options.ema_decay),
         start=start,
