@@ -121,6 +121,24 @@ def test_an_empty_level_gives_way_to_the_other():
     assert captions.fixed({"complete": [], "partial": ["p"]}, "complete") == "p"
 
 
+def test_partial_sentences_are_made_of_complete_ones():
+    """A record with free sentences only, as COCO has."""
+    levels = {"complete": ["a red car under a blue sky"]}
+    rng = np.random.default_rng(0)
+    draws = Counter(captions.sample(levels, rng, 0.0, 0.0) for _ in range(4000))
+    assert set(draws) == {
+        "a red car under a blue sky",
+        "a car under a blue sky",
+        "a red car under a sky",
+    }
+    # Half stays complete; 0.04 is five standard deviations.
+    assert draws["a red car under a blue sky"] / 4000 == pytest.approx(0.5, abs=0.04)
+    assert draws["a car under a blue sky"] / 4000 == pytest.approx(0.25, abs=0.04)
+    partial = captions.fixed(levels, "partial")
+    assert partial in draws and partial != levels["complete"][0]
+    assert captions.fixed(levels, "partial") == partial
+
+
 def test_fixed_levels():
     levels = {"complete": ["c1", "c2"], "partial": ["p1", "p2"]}
     texts = [captions.fixed(levels, level) for level in captions.LEVELS]

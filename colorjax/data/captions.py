@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from colorjax import color
+from colorjax.data import phrases
 from colorjax.errors import UserError
 
 LEVELS = ("complete", "partial", "scarce", "none")
@@ -150,6 +151,14 @@ def _sentences(captions: Mapping[str, Sequence[str]], level: str) -> Sequence[st
     return captions.get(level) or captions.get(other) or SCARCE
 
 
+def _of_level(
+    text: str, captions: Mapping[str, Sequence[str]], level: str, rng: np.random.Generator
+) -> str:
+    """The sentence that `_sentences` gave, without some of its colours if it is too complete."""
+    too_complete = level == "partial" and not captions.get(level) and captions.get("complete")
+    return phrases.partial(text, rng) if too_complete else text
+
+
 def sample(
     captions: Mapping[str, Sequence[str]],
     rng: np.random.Generator,
@@ -160,14 +169,17 @@ def sample(
 
     A share `drop_share` is dropped to "" for classifier-free guidance; of the rest `scarce_share`
     is scarce, both as in the paper. What remains is complete or partial with equal chance: the
-    paper does not say, the half is our choice. A record without sentences gets a scarce one.
+    paper does not say, the half is our choice. Where a record has complete sentences only, as
+    COCO's, partial ones are made of them (`phrases.partial`). A record without sentences gets a
+    scarce one.
     """
     if rng.random() < drop_share:
         return ""
     if rng.random() < scarce_share:
         return SCARCE[int(rng.integers(len(SCARCE)))]
-    sentences = _sentences(captions, "complete" if rng.random() < 0.5 else "partial")
-    return sentences[int(rng.integers(len(sentences)))]
+    level = "complete" if rng.random() < 0.5 else "partial"
+    sentences = _sentences(captions, level)
+    return _of_level(sentences[int(rng.integers(len(sentences)))], captions, level, rng)
 
 
 def fixed(captions: Mapping[str, Sequence[str]], level: str) -> str:
@@ -180,4 +192,6 @@ def fixed(captions: Mapping[str, Sequence[str]], level: str) -> str:
         raise UserError(f"caption level {level!r} is unknown; choose one of {', '.join(LEVELS)}")
     if level == "none":
         return ""
-    return SCARCE[0] if level == "scarce" else _sentences(captions, level)[0]
+    if level == "scarce":
+        return SCARCE[0]
+    return _of_level(_sentences(captions, level)[0], captions, level, np.random.default_rng(0))

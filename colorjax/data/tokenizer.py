@@ -81,15 +81,18 @@ class Tokenizer:
 
     def lost_words(self, text: str) -> str:
         """The tail of the text that does not fit, from the first word cut; "" if all of it fits."""
-        kept = self.max_length - 2
-        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        offsets = encoded["offset_mapping"]
+        kept, offsets = self.max_length - 2, self.offsets(text)
         if len(offsets) <= kept:
             return ""
         start = offsets[kept][0]
         while start > 0 and not text[start - 1].isspace():
             start -= 1
         return text[start:].strip()
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Each token's place `text[start:stop]`, of all tokens between BOS and EOS, uncut."""
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return encoded["offset_mapping"]
 
     def _uncached_row(self, text: str) -> Int32[np.ndarray, "length"]:
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"][: self.max_length - 2]
