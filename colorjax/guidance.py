@@ -1,10 +1,20 @@
 """Wrappers that turn a denoiser into a guided denoiser."""
 
-import jax.numpy as jnp
-from jaxtyping import Float
+from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from colorjax.errors import UserError
 from colorjax.samplers import Denoise
-from colorjax.types import Array, Latents, Timesteps
+from colorjax.types import Array, Latents, Params, Timesteps
+
+Logits = Float[Array, "b heads q n"]
+Masks = Float[Array, "b k H W"]
+Spans = Bool[Array, "b k n"]
+OBJECTIVES = ("inside", "outside")
 
 
 def classifier_free(denoise: Denoise, scale: float | Float[Array, "..."]) -> Denoise:
@@ -21,3 +31,126 @@ def classifier_free(denoise: Denoise, scale: float | Float[Array, "..."]) -> Den
         return uncond + scale * (cond - uncond)
 
     return guided
+
+
+def refine_logits(
+    logits: Logits,
+    masks: Masks,
+    spans: Spans,
+    step_size: float | Float[Array, ""] = 1.0,
+    objective: str = "inside",
+    weight: float = 1.0,
+) -> Logits:
+    """One gradient step on cross-attention logits that ties phrases to their masks.
+
+    Gradients are in closed form: of the logits, not through the network (L-CAD section 3.3).
+
+    Args:
+        logits: before the softmax; q is a whole fraction of the masks' pixels, row by row.
+        masks: of each phrase, in [0, 1], soft edges allowed; sampled at the top left pixel of
+            each cell, as released.
+        spans: the tokens of each phrase. A phrase without tokens is padding.
+        step_size: lambda; the release's 1 changes almost nothing, since the objective is a mean
+            over heads, tokens and pixels.
+        objective: "inside", the binary cross-entropy of the logits' sigmoid and the mask (paper's
+            Algorithm 1); "outside", the attention that falls outside the mask, summed over the
+            map (an earlier version of the release).
+        weight: what the objective is multiplied by; "outside" was weighted by the latent's
+            pixels over the map's.
+    """
+    if objective not in OBJECTIVES:
+        raise UserError(f"objective is {objective!r}; it must be one of {', '.join(OBJECTIVES)}")
+    heads, cells = logits.shape[1:3]
+    inside = cell_masks(masks, cells)
+    tokens = spans.astype(logits.dtype)
+    count = heads * jnp.maximum(tokens.sum(-1, keepdims=True), 1.0)
+    if objective == "inside":
+        share = tokens / (count * cells)  # [b,k,n]
+        wanted = jnp.einsum("bkq,bkn->bqn", inside, share)
+        gradient = jax.nn.sigmoid(logits) * share.sum(1)[:, None, None] - wanted[:, None]
+    else:
+        cost = jnp.einsum("bkq,bkn->bqn", 1.0 - inside, tokens / count)[:, None]
+        attention = jax.nn.softmax(logits, axis=-1)
+        mean = (attention * cost).sum(-1, keepdims=True)
+        gradient = attention * (cost - mean)
+    return logits - step_size * weight * gradient
+
+
+def cell_masks(masks: Masks, cells: int) -> Float[Array, "b k q"]:
+    """Masks at a map of `cells` pixels: the top left pixel of each cell."""
+    height, width = masks.shape[2:]
+    stride = int(np.sqrt(height * width / cells))
+    if stride * stride * cells != height * width or height % stride or width % stride:
+        raise ValueError(f"a map of {cells} cells is no whole fraction of {height} x {width}")
+    return masks[:, :, ::stride, ::stride].reshape(*masks.shape[:2], cells)
+
+
+def instance_aware(
+    capture: Callable[[Latents, Timesteps], tuple[Latents, Params]],
+    replay: Callable[[Latents, Timesteps, Params], Latents],
+    masks: Masks,
+    spans: Spans,
+    step_size: float | Float[Array, ""] = 1.0,
+    objective: str = "inside",
+) -> Denoise:
+    """Instance-aware sampling (L-CAD Algorithm 1): a second pass with refined attention.
+
+    Args:
+        capture: the conditional estimate, and what was captured: under `capture` the
+            cross-attention logits of every layer.
+        replay: the conditional estimate with captured attention given back.
+        masks, spans, step_size, objective: see `refine_logits`.
+    """
+
+    def denoise(latents: Latents, timesteps: Timesteps) -> Latents:
+        _, captured = capture(latents, timesteps)
+        pixels = latents.shape[1] * latents.shape[2]
+
+        def refine(layer: Logits) -> Logits:
+            weight = pixels / layer.shape[2] if objective == "outside" else 1.0
+            return refine_logits(layer, masks, spans, step_size, objective, weight)
+
+        refined = captured | {"capture": jax.tree.map(refine, captured["capture"])}
+        return replay(latents, timesteps, refined)
+
+    return denoise
+
+
+def branches(uncond: Denoise, cond: Denoise, scale: float | Float[Array, "..."]) -> Denoise:
+    """Classifier-free guidance of two denoisers that differ in more than their text."""
+
+    def guided(latents: Latents, timesteps: Timesteps) -> Latents:
+        eps_uncond = uncond(latents, timesteps)
+        return eps_uncond + scale * (cond(latents, timesteps) - eps_uncond)
+
+    return guided
+
+
+def attention_maps(
+    logits: Params, spans: Spans, height: int, width: int
+) -> Float[Array, "b k {height} {width}"]:
+    """How much the captured cross-attention looks at each phrase, at the latents' size.
+
+    The attention to a phrase's tokens, averaged over heads and summed over layers.
+    """
+    tokens = spans.astype(jnp.float32)
+
+    def of(layer: Logits) -> Float[Array, "b k h w"]:
+        stride = int(np.sqrt(height * width / layer.shape[2]))
+        attention = jax.nn.softmax(layer, axis=-1).mean(1)
+        maps = jnp.einsum("bqn,bkn->bkq", attention, tokens)
+        maps = maps.reshape(*maps.shape[:2], height // stride, width // stride)
+        return jnp.repeat(jnp.repeat(maps, stride, axis=2), stride, axis=3)
+
+    return sum(of(layer) for layer in jax.tree.leaves(logits))
+
+
+def attention_masks(maps: Float[Array, "b k h w"]) -> Masks:
+    """Masks of `attention_maps`: a cell belongs to the phrase that it attends to most.
+
+    Each map counts relative to its own mean, and a cell below every mean belongs to none. Our
+    choice: the paper takes its masks from a segmenter.
+    """
+    relative = maps / jnp.maximum(maps.mean((2, 3), keepdims=True), 1e-8)
+    most = relative.max(axis=1, keepdims=True)
+    return ((relative == most) & (relative > 1.0)).astype(jnp.float32)

@@ -1,7 +1,7 @@
 """Samplers: short functions of a denoiser, each one `lax.scan`."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,12 @@ def time_grid(schedule: Schedule, num_steps: int, spacing: str) -> Grid:
     )
 
 
+def ddim_step(z_t: Latents, eps: Latents, at: Grid) -> Latents:
+    """From one level of a grid to the next."""
+    z_0 = (z_t - jnp.sqrt(1.0 - at.alphas) * eps) / jnp.sqrt(at.alphas)
+    return jnp.sqrt(at.alphas_prev) * z_0 + jnp.sqrt(1.0 - at.alphas_prev) * eps
+
+
 def ddim(
     denoise: Denoise,
     latents: Latents,
@@ -81,7 +87,101 @@ def ddim(
 
     def step(z_t: Latents, at: Grid) -> tuple[Latents, None]:
         eps = denoise(z_t, jnp.full(len(z_t), at.timesteps, jnp.int32))
-        z_0 = (z_t - jnp.sqrt(1.0 - at.alphas) * eps) / jnp.sqrt(at.alphas)
-        return jnp.sqrt(at.alphas_prev) * z_0 + jnp.sqrt(1.0 - at.alphas_prev) * eps, None
+        return ddim_step(z_t, eps, at), None
 
     return jax.lax.scan(step, latents, jax.tree.map(jnp.asarray, grid))[0]
+
+
+class Steps(NamedTuple):
+    """Exponential-integrator steps of a grid, in lambda = log(sqrt(alpha) / sqrt(1 - alpha)).
+
+    A step of length h takes z to `ratio` z + `gain` D, with D an estimate of z_0: the current one
+    plus `slope` times its change since the last step. `correct` is the weight of the change that
+    the next estimate will show, `bend` that of the last change beside it.
+    """
+
+    timesteps: np.ndarray
+    alphas: np.ndarray
+    ratio: np.ndarray
+    gain: np.ndarray
+    slope: np.ndarray
+    bend: np.ndarray
+    correct: np.ndarray
+
+
+def exponential_steps(grid: Grid) -> Steps:
+    """Coefficients in double precision; the first and the last step are of first order."""
+    alpha, alpha_next = grid.alphas.astype(np.float64), grid.alphas_prev.astype(np.float64)
+    ratio = np.sqrt((1.0 - alpha_next) / (1.0 - alpha))
+    decay = ratio * np.sqrt(alpha / alpha_next)  # e^-h, 0 where the step ends without noise
+    gain = np.sqrt(alpha_next) * (1.0 - decay)
+    h = -np.log(np.maximum(decay, np.finfo(np.float64).tiny))
+    growth = np.concatenate([[0.0], h[1:] / h[:-1]])  # h over the last h
+    slope = 0.5 * growth
+    slope[-1] = 0.0
+    # UniC's two conditions (Zhao et al. 2023, B(h) = e^-h - 1): with the unknown weights u of the
+    # last slope and v of the next change, u + v = b_1 and -u / growth + v = b_2.
+    phi = np.expm1(-h)
+    b_1 = (phi / -h - 1.0) / phi
+    b_2 = 2.0 * ((phi / -h - 1.0) / -h - 0.5) / phi
+    u = np.where(growth > 0, (b_1 - b_2) / (1.0 + 1.0 / np.maximum(growth, 1e-12)), 0.0)
+    v = np.where(growth > 0, b_1 - u, 0.5)
+    columns = (ratio, gain, slope, u * growth, v)
+    return Steps(grid.timesteps, grid.alphas, *(c.astype(np.float32) for c in columns))
+
+
+def _clean(denoise: Denoise, z_t: Latents, at: Steps) -> Latents:
+    """The estimate of z_0 at a step."""
+    eps = denoise(z_t, jnp.full(len(z_t), at.timesteps, jnp.int32))
+    return (z_t - jnp.sqrt(1.0 - at.alphas) * eps) / jnp.sqrt(at.alphas)
+
+
+def dpmpp_2m(
+    denoise: Denoise,
+    latents: Latents,
+    schedule: Schedule,
+    num_steps: int,
+    spacing: Spacing = "released",
+) -> Latents:
+    """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2). Arguments as `ddim`."""
+    steps = exponential_steps(time_grid(schedule, num_steps, spacing))
+
+    def step(carry: tuple[Latents, Latents], at: Steps) -> tuple[tuple[Latents, Latents], None]:
+        z_t, last = carry
+        z_0 = _clean(denoise, z_t, at)
+        return (at.ratio * z_t + at.gain * (z_0 + at.slope * (z_0 - last)), z_0), None
+
+    start = (latents, jnp.zeros_like(latents))
+    return jax.lax.scan(step, start, jax.tree.map(jnp.asarray, steps))[0][0]
+
+
+def unipc(
+    denoise: Denoise,
+    latents: Latents,
+    schedule: Schedule,
+    num_steps: int,
+    spacing: Spacing = "released",
+) -> Latents:
+    """UniPC of second order (Zhao et al. 2023): DPM-Solver++(2M) whose every step is corrected
+    by the estimate that the next one makes anyway. Arguments as `ddim`."""
+    steps = exponential_steps(time_grid(schedule, num_steps, spacing))
+    # Each step sees itself and the one before it, whose end it corrects.
+    before = jax.tree.map(lambda column: np.concatenate([column[:1], column[:-1]]), steps)
+    first = np.arange(num_steps) == 0
+
+    def step(carry: Any, at: tuple[Steps, Steps, Any]) -> tuple[Any, None]:
+        now, previous, is_first = at
+        predicted, base, z_1, z_2 = carry  # z_1, z_2: the last two estimates
+        z_0 = _clean(denoise, predicted, now)
+        change = previous.bend * (z_1 - z_2) + previous.correct * (z_0 - z_1)
+        corrected = previous.ratio * base + previous.gain * (z_1 + change)
+        z_t = jnp.where(is_first, predicted, corrected)
+        ahead = now.ratio * z_t + now.gain * (z_0 + now.slope * (z_0 - z_1))
+        return (ahead, z_t, z_0, z_1), None
+
+    zeros = jnp.zeros_like(latents)
+    columns = jax.tree.map(jnp.asarray, (steps, before, first))
+    return jax.lax.scan(step, (latents, latents, zeros, zeros), columns)[0][0]
+
+
+SAMPLERS = {"ddim": ddim, "dpmpp_2m": dpmpp_2m, "unipc": unipc}

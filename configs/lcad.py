@@ -31,6 +31,7 @@ PAPER_TRAINABLE = ("(.*/)?cec_.*",)
 PIXEL_LOSS = dict(
     artifact_weights="paper",
     adversarial_weight=1.0,
+    discriminator=dict(features=64, layers=3),
     discriminator_start=0,  # the released code asks for a step and gives none
     perceptual_weight=0.5,
     perceptual_size=0,
@@ -83,9 +84,11 @@ def _tiny() -> ConfigDict:
     config.vae = common.stage(**small | dict(epochs=1.5, ema_decay=0.995))
     config.vae.kl_weight = 1e-6
     config.vae.chroma_weight = 20.0
-    config.luminance = common.stage(**small | dict(epochs=0.75, b1=0.5))
+    config.luminance = common.stage(**small | dict(batch_size=16, epochs=0.25, b1=0.5, b2=0.9))
     config.luminance.update(PIXEL_LOSS)
+    config.luminance.discriminator.layers = 2  # a patch of 34 pixels: the picture
+    config.luminance.perceptual_size = 48
     captions = dict(scarce_share=0.3, drop_share=0.1, ema_decay=0.9995)
     config.text_to_image = common.stage(**small | captions | dict(epochs=2.0))
-    config.latent = common.stage(**small | captions | dict(epochs=5.0))
+    config.latent = common.stage(**small | captions | dict(epochs=4.0))
     return config

@@ -51,6 +51,21 @@ class Options(NamedTuple):
 
     num_steps: int = 50
     spacing: samplers.Spacing = "released"
+    sampler: str = "ddim"
+    decoder: str = "guided"  # "plain" is without the luminance features
+    instance_aware: bool = False  # phrases tied to masks; twice the conditional passes
+    refine_step_size: float = 1.0  # lambda of the refinement; 1 is the release's
+    refine_objective: str = "inside"
+    replay: str = "cross"  # "all" replays self-attention's logits too, as the release
+    mask_steps: int = 2  # where no masks are given, the first steps whose attention makes them
+
+
+CHOICES = {
+    "sampler": tuple(samplers.SAMPLERS),
+    "decoder": ("guided", "plain"),
+    "refine_objective": guidance.OBJECTIVES,
+    "replay": ("cross", "all"),
+}
 
 
 class Inputs(NamedTuple):
@@ -63,6 +78,8 @@ class Inputs(NamedTuple):
     keys: Key[Array, "b"] | None = None  # the noise of each picture
     initial_latents: Latents | None = None  # given noise instead
     temperature: Float[Array, ""] | float = 1.0  # the noise of `keys` is multiplied by it
+    masks: guidance.Masks | None = None  # of each phrase, at the picture's or the latents' size
+    spans: guidance.Spans | None = None  # the tokens of each phrase
 
 
 def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> LCAD:
@@ -141,8 +158,13 @@ def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[LCAD, Params]
 
 
 def check(model: LCAD, options: Options) -> None:
-    """Raises `UserError` for options that the model's schedule cannot take."""
+    """Raises `UserError` for options that do not exist or that the schedule cannot take."""
     samplers.time_grid(model.schedule, options.num_steps, options.spacing)
+    for name, allowed in CHOICES.items():
+        if getattr(options, name) not in allowed:
+            raise UserError(
+                f"{name} is {getattr(options, name)!r}; it must be one of {', '.join(allowed)}"
+            )
 
 
 def encode_text(model: LCAD, params: Params, input_ids: TokenIds) -> Context:
@@ -182,11 +204,32 @@ def predict_eps(
     luminance_features: Features | None,
 ) -> Latents:
     """The noise estimate; of the features the UNet reads the last, and none without CEC."""
+    return _predict(model, params, latents, timesteps, context, luminance_features)[0]
+
+
+def _predict(
+    model: LCAD,
+    params: Params,
+    latents: Latents,
+    timesteps: Timesteps,
+    context: Context,
+    luminance_features: Features | None,
+    replay: Mapping[str, Params] | None = None,
+    capture: tuple[str, ...] = (),
+) -> tuple[Latents, dict[str, Params]]:
+    """The noise estimate, with attention replayed or captured (`models.attention.Attention`)."""
     feature = luminance_features[-1] if luminance_features else None
-    predicted = apply(model.unet, params["unet"], latents, timesteps, context, feature)
+    predicted, captured = model.unet.apply(
+        {"params": params["unet"], **(replay or {})},
+        latents,
+        timesteps,
+        context,
+        feature,
+        mutable=list(capture),
+    )
     if model.prediction_type == "v":
-        return diffusion.eps_from_v(latents, predicted, timesteps, model.schedule)
-    return predicted
+        predicted = diffusion.eps_from_v(latents, predicted, timesteps, model.schedule)
+    return predicted, dict(captured)
 
 
 def capture(
@@ -244,7 +287,7 @@ def initial_noise(model: LCAD, inputs: Inputs) -> Latents:
 
 
 def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> Image:
-    """DDIM with classifier-free guidance, then the luminance-guided decoder.
+    """Classifier-free guidance, instance-aware by choice, then the luminance-guided decoder.
 
     The luminance stays in the unconditional branch, as released. Returns the raw decoded image,
     unclamped; `colorjax.color.with_lightness` puts the photograph's lightness back. Without a
@@ -253,6 +296,19 @@ def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> I
     features = None
     if "luminance_encoder" in params:
         features = encode_luminance(model, params, inputs.luminance)
+    noise = initial_noise(model, inputs)
+    guided = _instance_aware if options.instance_aware else _guided
+    latents = samplers.SAMPLERS[options.sampler](
+        guided(model, params, inputs, options, features, noise),
+        noise,
+        model.schedule,
+        options.num_steps,
+        options.spacing,
+    )
+    return decode(model, params, latents, features if options.decoder == "guided" else None)
+
+
+def _guided(model, params, inputs, options, features, noise) -> samplers.Denoise:
     tokens = jnp.concatenate([inputs.uncond_input_ids, inputs.input_ids])
     context = encode_text(model, params, tokens)
     twice = (jnp.concatenate([features[-1]] * 2),) if features else None
@@ -260,11 +316,48 @@ def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> I
     def denoise(latents: Latents, timesteps: Timesteps) -> Latents:
         return predict_eps(model, params, latents, timesteps, context, twice)
 
-    latents = samplers.ddim(
-        guidance.classifier_free(denoise, inputs.guidance_scale),
-        initial_noise(model, inputs),
-        model.schedule,
-        options.num_steps,
-        options.spacing,
+    return guidance.classifier_free(denoise, inputs.guidance_scale)
+
+
+def _instance_aware(model, params, inputs, options, features, noise) -> samplers.Denoise:
+    """Both branches apart: only the conditional one is captured, refined and replayed.
+
+    In the release the unconditional branch replays its own unchanged logits, which is the
+    ordinary pass.
+    """
+    uncond_context = encode_text(model, params, inputs.uncond_input_ids)
+    context = encode_text(model, params, inputs.input_ids)
+    everything = options.replay == "all"
+
+    def uncond(latents: Latents, timesteps: Timesteps) -> Latents:
+        return predict_eps(model, params, latents, timesteps, uncond_context, features)
+
+    def capture(latents: Latents, timesteps: Timesteps) -> tuple[Latents, Params]:
+        kinds = ("capture", "capture_self")[: 1 + everything]
+        return _predict(model, params, latents, timesteps, context, features, capture=kinds)
+
+    def replay(latents: Latents, timesteps: Timesteps, captured: Params) -> Latents:
+        given = {kind.replace("capture", "replay"): tree for kind, tree in captured.items()}
+        return _predict(model, params, latents, timesteps, context, features, given)[0]
+
+    masks = inputs.masks
+    if masks is None:
+        masks = _masks_by_attention(model, inputs, options, capture, noise)
+    cond = guidance.instance_aware(
+        capture, replay, masks, inputs.spans, options.refine_step_size, options.refine_objective
     )
-    return decode(model, params, latents, features)
+    return guidance.branches(uncond, cond, inputs.guidance_scale)
+
+
+def _masks_by_attention(model, inputs, options, capture, noise) -> guidance.Masks:
+    """From the conditional branch's first steps, without guidance."""
+    grid = samplers.time_grid(model.schedule, options.num_steps, options.spacing)
+    first = jax.tree.map(lambda column: jnp.asarray(column[: options.mask_steps]), grid)
+    height, width = noise.shape[1:3]
+
+    def step(z_t: Latents, at: samplers.Grid) -> tuple[Latents, Float[Array, "b k h w"]]:
+        eps, captured = capture(z_t, jnp.full(len(z_t), at.timesteps, jnp.int32))
+        maps = guidance.attention_maps(captured["capture"], inputs.spans, height, width)
+        return samplers.ddim_step(z_t, eps, at), maps
+
+    return guidance.attention_masks(jax.lax.scan(step, noise, first)[1].sum(0))

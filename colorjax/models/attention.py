@@ -17,15 +17,36 @@ def split_heads(tokens: Float[Array, "b n c"], heads: int) -> Float[Array, "b n 
     return tokens.reshape(*tokens.shape[:2], heads, -1)
 
 
+def attention_logits(
+    query: Float[Array, "b q heads d"], key: Float[Array, "b n heads d"]
+) -> Float[Array, "b heads q n"]:
+    """Scaled products before the softmax, in float32."""
+    products = jnp.einsum("bqhd,bnhd->bhqn", query, key, preferred_element_type=jnp.float32)
+    return products * query.shape[-1] ** -0.5
+
+
+def mix(
+    logits: Float[Array, "b heads q n"], value: Float[Array, "b n heads d"]
+) -> Float[Array, "b q heads d"]:
+    """The values averaged by the softmax of the logits."""
+    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
+    return jnp.einsum("bhqn,bnhd->bqhd", weights, value)
+
+
 class Attention(nn.Module):
-    """Multi-head attention; `context` None means self-attention. Logits scale by width^-1/2."""
+    """Multi-head attention; `context` None means self-attention. Logits scale by width^-1/2.
+
+    With the collection `capture` mutable, cross-attention stores its `logits` [b,heads,q,n] there,
+    in float32; where the collection `replay` holds logits for it, it attends by these and computes
+    the values only. Self-attention does the same with `capture_self` and `replay_self`.
+    """
 
     heads: int
     use_bias: bool = False
     dtype: Any = jnp.float32
 
     def attend(self, tokens: Tokens, context: Float[Array, "b n d"] | None = None) -> Tokens:
-        channels = tokens.shape[-1]
+        channels, kind = tokens.shape[-1], "_self" if context is None else ""
         context = tokens if context is None else context
 
         def project(name: str, of: Array) -> Array:
@@ -37,7 +58,14 @@ class Attention(nn.Module):
             project("to_k", context),
             project("to_v", context),
         )
-        mixed = jax.nn.dot_product_attention(query, key, value)
+        if self.has_variable(f"replay{kind}", "logits"):
+            mixed = mix(self.get_variable(f"replay{kind}", "logits"), value)
+        elif self.is_mutable_collection(f"capture{kind}"):
+            logits = attention_logits(query, key)
+            self.put_variable(f"capture{kind}", "logits", logits)
+            mixed = mix(logits, value)
+        else:
+            mixed = jax.nn.dot_product_attention(query, key, value)
         return dense(channels, self.dtype, "to_out_0")(mixed.reshape(tokens.shape))
 
     @nn.compact

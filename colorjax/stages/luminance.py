@@ -19,7 +19,7 @@ from colorjax.types import Array, Image, ImageBytes, Latents, Params
 NEEDS: tuple[str, ...] = ("vae",)
 STARTS_FROM: dict[str, tuple[str, ...]] = {"luminance_encoder": ("luminance_encoder",)}
 MUST_START = False
-CRITIC, LPIPS = PatchDiscriminator(), Lpips("vgg16")
+LPIPS = Lpips("vgg16")
 
 
 def guided_sample(
@@ -67,7 +67,8 @@ def loss(
         options: `artifact_weights`, "paper" or "released"; `adversarial_weight` (the paper's
             alpha, 1), times the adaptive weight of VQGAN as released; `perceptual_weight` (beta,
             0.5; 0 as released); `perceptual_size`, the side to which pictures are enlarged for
-            LPIPS, 0 for as they are; `discriminator_start`, the step the adversary joins at.
+            LPIPS, 0 for as they are; `discriminator`, its sizes; `discriminator_start`, the step
+            the adversary joins at.
         step: how many steps were made, for `discriminator_start`.
     """
     image, _ = image_and_luminance(pixels)
@@ -84,10 +85,11 @@ def loss(
     metrics = {"reconstruction": generator, "l1": jnp.abs(decoded - image).mean()}
     if not options["adversarial_weight"]:
         return generator, metrics
+    discriminator = PatchDiscriminator(**options["discriminator"])
     critic = params["discriminator"]
 
     def adversarial(of: Image) -> Float[Array, ""]:
-        return -apply(CRITIC, jax.lax.stop_gradient(critic), of).mean()
+        return -apply(discriminator, jax.lax.stop_gradient(critic), of).mean()
 
     last = params["vae"]["decoder"]["conv_out"]
     maps, joins = jax.lax.stop_gradient(maps), step >= options["discriminator_start"]
@@ -99,7 +101,8 @@ def loss(
     weight = losses.adaptive_weight(at_last_kernel(reconstruction), at_last_kernel(adversarial))
     weight *= options["adversarial_weight"] * joins
     fake = jax.lax.stop_gradient(decoded)
-    hinge = losses.hinge(apply(CRITIC, critic, image), apply(CRITIC, critic, fake)) * joins
+    real_logits, fake_logits = (apply(discriminator, critic, of) for of in (image, fake))
+    hinge = losses.hinge(real_logits, fake_logits) * joins
     metrics |= {"critic": hinge, "adversarial_weight": weight}
     return generator + weight * adversarial(decoded) + hinge, metrics
 
@@ -141,8 +144,9 @@ def build(
             made = release.fit(fresh, given, "the encoder to continue from")
         params = {"luminance_encoder": made}
         if options.adversarial_weight:
+            discriminator = PatchDiscriminator(**options.discriminator)
             image = jnp.zeros((1, size, size, 3))
-            params["discriminator"] = CRITIC.init(critic_key, image)["params"]
+            params["discriminator"] = discriminator.init(critic_key, image)["params"]
         return params
 
     def batch_loss(params, frozen, batch, key):
