@@ -83,3 +83,16 @@ def test_unknown_artifact_weights_are_told() -> None:
     image = jnp.zeros((1, 8, 8, 3))
     with pytest.raises(UserError, match="papier"):
         losses.artifact_weights(image, image, "papier")
+
+
+def test_hinge_stops_at_the_margin() -> None:
+    real, fake = jnp.array([2.0, 0.5]), jnp.array([-3.0, 0.0])
+    value = losses.hinge(real.reshape(2, 1, 1, 1), fake.reshape(2, 1, 1, 1))
+    assert float(value) == pytest.approx(0.5 * (0.25 + 0.5))
+
+
+def test_adaptive_weight_is_the_ratio_of_norms_without_gradient() -> None:
+    one, other = jnp.array([3.0, 4.0]), jnp.array([0.0, 2.0])
+    assert float(losses.adaptive_weight(one, other)) == pytest.approx(5 / 2.0001)
+    assert float(losses.adaptive_weight(one, 0 * other)) == 1e4
+    assert not jax.grad(lambda a: losses.adaptive_weight(a, other))(one).any()

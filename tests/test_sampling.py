@@ -97,3 +97,30 @@ def test_posterior_sample_and_clamp() -> None:
     moments = jnp.stack([jnp.full((1, 2, 2), 0.5), jnp.full((1, 2, 2), 100.0)], axis=-1)
     sample = diffusion.sample_posterior(moments, jnp.ones((1, 2, 2, 1)))
     np.testing.assert_allclose(sample, 0.5 + np.exp(10.0), rtol=1e-6)
+
+
+def test_higher_orders_converge_faster() -> None:
+    """Errors against the closed flow of a Gaussian, on a schedule even in log signal to noise."""
+    lambdas = np.linspace(3, -3, 1000)
+    schedule = diffusion.Schedule((1 / (1 + np.exp(-2 * lambdas))).astype(np.float32))
+    alphas, mean, deviation = jnp.asarray(schedule.alphas_cumprod), 0.7, 0.4
+
+    def estimate(z_t, timesteps):
+        alpha = alphas[timesteps][:, None, None, None]
+        centred = z_t - jnp.sqrt(alpha) * mean
+        return jnp.sqrt(1 - alpha) * centred / (alpha * deviation**2 + 1 - alpha)
+
+    noise = jax.random.normal(jax.random.key(2), (1, 4, 4, 3))
+
+    def error(sampler, count: int) -> float:
+        first = samplers.time_grid(schedule, count, "released").alphas[0]
+        start, end = (np.sqrt(a * deviation**2 + 1 - a) for a in (first, alphas[0]))
+        exact = np.sqrt(alphas[0]) * mean + (noise - np.sqrt(first) * mean) * end / start
+        return float(jnp.abs(sampler(estimate, noise, schedule, count, "released") - exact).max())
+
+    orders = {}
+    for name, sampler in samplers.SAMPLERS.items():
+        orders[name] = np.log2(error(sampler, 20) / error(sampler, 40))
+    assert 0.7 < orders["ddim"] < 1.3
+    assert orders["dpmpp_2m"] > 1.5
+    assert orders["unipc"] > 2.0

@@ -1,11 +1,10 @@
 """L-CAD's pixel space: the luminance encoder learns to guide the frozen decoder (section 3.1)."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from colorjax import diffusion, losses, optim, release
@@ -24,7 +23,7 @@ LPIPS = Lpips("vgg16")
 
 def guided_sample(
     model: lcad.LCAD, params: Params, pixels: ImageBytes, posterior_noise: Latents
-) -> tuple[Image, Float[Array, "b H W c"]]:
+) -> tuple[Image, Float[Array, "b H W _"]]:
     """Pictures through the encoder, a posterior sample and the guided decoder.
 
     Also what the decoder's last convolution read.
@@ -54,8 +53,8 @@ def loss(
     params: Params,
     pixels: ImageBytes,
     posterior_noise: Latents,
-    options: Mapping[str, Any],
-    step: Float[Array, ""] | int = 0,
+    options: Any,
+    step: Int[Array, ""] | int = 0,
 ) -> tuple[Float[Array, ""], optim.Metrics]:
     """Generator's plus critic's loss (L-CAD Eq. 2-4), with all randomness given.
 
@@ -64,11 +63,11 @@ def loss(
     Args:
         params: `vae`, `luminance_encoder`, and `discriminator` and `lpips_vgg16` where their
             weights are not zero.
-        options: `artifact_weights`, "paper" or "released"; `adversarial_weight` (the paper's
-            alpha, 1), times the adaptive weight of VQGAN as released; `perceptual_weight` (beta,
-            0.5; 0 as released); `perceptual_size`, the side to which pictures are enlarged for
-            LPIPS, 0 for as they are; `discriminator`, its sizes; `discriminator_start`, the step
-            the adversary joins at.
+        options: a mapping with `artifact_weights`, "paper" or "released"; `adversarial_weight`
+            (the paper's alpha, 1), times the adaptive weight of VQGAN as released;
+            `perceptual_weight` (beta, 0.5; 0 as released); `perceptual_size`, the side to which
+            pictures are enlarged for LPIPS, 0 for as they are; `discriminator`, its sizes;
+            `discriminator_start`, the step the adversary joins at.
         step: how many steps were made, for `discriminator_start`.
     """
     image, _ = image_and_luminance(pixels)

@@ -1,0 +1,159 @@
+"""Instance-aware refinement: its closed form against autodiff, its effect inside the network."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from colorjax import guidance
+from colorjax.errors import UserError
+from colorjax.methods import lcad
+from tests import small
+
+HEIGHT, WIDTH, CELLS = 8, 12, 6  # maps of 2 x 3
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.fixture(scope="module")
+def case() -> tuple:
+    """Two pictures, three phrases: of two tokens, of one, and an empty one that is padding."""
+    logits = 2.0 * normal(0, 2, 4, CELLS, 9)
+    masks = jax.random.uniform(jax.random.key(1), (2, 3, HEIGHT, WIDTH))
+    spans = np.zeros((2, 3, 9), bool)
+    spans[:, 0, 1:3] = spans[:, 1, 5:6] = True
+    return logits, masks, jnp.asarray(spans)
+
+
+def cells_by_hand(masks) -> np.ndarray:
+    """The top left pixel of each cell of 4 x 4, row by row."""
+    return np.stack([masks[:, :, 4 * (i // 3), 4 * (i % 3)] for i in range(CELLS)], axis=-1)
+
+
+def inside_loss(logits, masks, spans) -> jax.Array:
+    """Sum over phrases of the mean binary cross-entropy over heads, tokens and cells."""
+    total = jnp.zeros(())
+    for b, j in np.argwhere(np.asarray(spans).any(-1)):
+        columns = logits[b][:, :, np.flatnonzero(spans[b, j])]
+        target = cells_by_hand(masks)[b, j][None, :, None]
+        terms = jax.nn.softplus(columns) - target * columns
+        total += terms.mean()
+    return total
+
+
+def outside_loss(logits, masks, spans) -> jax.Array:
+    """Attention outside the mask: summed over the map, mean over heads and tokens."""
+    attention = jax.nn.softmax(logits, axis=-1)
+    total = jnp.zeros(())
+    for b, j in np.argwhere(np.asarray(spans).any(-1)):
+        columns = attention[b][:, :, np.flatnonzero(spans[b, j])]
+        total += (columns * (1 - cells_by_hand(masks)[b, j])[None, :, None]).sum(1).mean()
+    return total
+
+
+@pytest.mark.parametrize(
+    ("objective", "loss"), [("inside", inside_loss), ("outside", outside_loss)]
+)
+def test_the_closed_form_is_the_gradient(case, objective: str, loss) -> None:
+    logits, masks, spans = case
+    refined = guidance.refine_logits(logits, masks, spans, 7.0, objective, weight=3.0)
+    expected = logits - 21.0 * jax.grad(loss)(logits, masks, spans)
+    np.testing.assert_allclose(refined, expected, atol=1e-5)
+    assert float(jnp.abs(refined - logits).max()) > 0.01
+
+
+def test_other_tokens_stay(case) -> None:
+    logits, masks, spans = case
+    refined = guidance.refine_logits(logits, masks, spans, 100.0)
+    nobody = ~np.asarray(spans).any(1)[0]
+    np.testing.assert_array_equal(refined[..., nobody], logits[..., nobody])
+
+
+def test_mistakes_are_told(case) -> None:
+    with pytest.raises(UserError, match="'inside', 'outside'|inside, outside"):
+        guidance.refine_logits(*case, objective="beside")
+    with pytest.raises(ValueError, match="no whole fraction"):
+        guidance.cell_masks(case[1], 7)
+
+
+def test_masks_of_attention_divide_the_picture() -> None:
+    maps = jnp.zeros((1, 2, 2, 4)).at[0, 0, :, :2].set(3.0).at[0, 1, :, 3].set(0.1)
+    masks = np.asarray(guidance.attention_masks(maps))
+    assert masks[0, 0].tolist() == [[1, 1, 0, 0]] * 2
+    assert masks[0, 1].tolist() == [[0, 0, 0, 1]] * 2
+
+
+@pytest.fixture(scope="module")
+def network() -> tuple:
+    model = lcad.build(small.config().model.to_dict())
+    params = small.random_params(model)
+    spans = np.zeros((2, 2, 24), bool)
+    spans[:, 0, 1:4], spans[:, 1, 5:8] = True, True
+    masks = np.zeros((2, 2, 32, 64), np.float32)
+    masks[:, 0, :, :32], masks[:, 1, :, 32:] = 1.0, 1.0
+    inputs = lcad.Inputs(
+        luminance=0.3 * normal(2, 2, 32, 64, 1),
+        input_ids=jax.random.randint(jax.random.key(3), (2, 24), 0, 1000),
+        uncond_input_ids=jnp.zeros((2, 24), jnp.int32),
+        guidance_scale=3.0,
+        initial_latents=normal(4, 2, 8, 16, 4),
+        masks=masks,
+        spans=spans,
+    )
+    return model, params, inputs
+
+
+@pytest.fixture(scope="module")
+def colorize(network):
+    model, params, inputs = network
+    run = jax.jit(functools.partial(lcad.colorize, model), static_argnums=2)
+    return lambda **options: run(params, inputs, lcad.Options(2, "even", **options))
+
+
+@pytest.mark.parametrize("replay", ["cross", "all"])
+def test_replaying_unchanged_logits_changes_nothing(colorize, replay: str) -> None:
+    aware = colorize(instance_aware=True, refine_step_size=0.0, replay=replay)
+    np.testing.assert_allclose(aware, colorize(), atol=2e-4)
+
+
+def test_refinement_moves_attention_into_the_masks_and_the_picture(network, colorize) -> None:
+    model, params, inputs = network
+    features = lcad.encode_luminance(model, params, inputs.luminance)
+    context = lcad.encode_text(model, params, inputs.input_ids)
+    time = jnp.full(2, 500)
+    _, captured = lcad._predict(
+        model, params, inputs.initial_latents, time, context, features, capture=("capture",)
+    )
+    logits = jax.tree.leaves(captured["capture"])
+    assert (
+        len(logits) == 4
+    )  # one transformer down, one in the middle, two up; none in self-attention
+
+    def inside(step_size: float) -> float:
+        shares = []
+        for layer in logits:
+            refined = guidance.refine_logits(layer, inputs.masks, inputs.spans, step_size)
+            attention = jax.nn.softmax(refined, axis=-1).mean(1)
+            phrases = jnp.einsum("bqn,bkn->bkq", attention, inputs.spans.astype(jnp.float32))
+            cells = guidance.cell_masks(inputs.masks, layer.shape[2])
+            shares.append((phrases * cells).sum() / phrases.sum())
+        return float(np.mean(shares))
+
+    shares = [inside(step_size) for step_size in (0.0, 300.0, 3000.0)]
+    assert shares[0] < shares[1] < shares[2] and shares[2] > 0.9
+    moved = jnp.abs(colorize(instance_aware=True, refine_step_size=3000.0) - colorize())
+    assert float(moved.max()) > 0.01
+
+
+def test_without_masks_attention_makes_them(network) -> None:
+    model, params, inputs = network
+    options = lcad.Options(2, "even", instance_aware=True, refine_step_size=3000.0)
+    run = jax.jit(functools.partial(lcad.colorize, model), static_argnums=2)
+    image = run(params, inputs._replace(masks=None), options)
+    given = run(params, inputs, options)
+    assert image.shape == given.shape and np.isfinite(image).all()
+    assert float(jnp.abs(image - given).max()) > 1e-3
