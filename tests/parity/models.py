@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPModel, CLIPTextConfig, CLIPTextModel
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
 
 GENERATION = {
     "sd1": dict(heads=4, linear=False, act="quick_gelu", prediction="epsilon"),
@@ -77,6 +78,13 @@ def text_encoder(kind: dict) -> CLIPTextModel:
     return randomize(CLIPTextModel(CLIPTextConfig(**text_sizes(kind))), 3)
 
 
+def token_ids(batch: int) -> np.ndarray:
+    """Sentences of words, then three ends."""
+    ids = np.random.default_rng(5).integers(1, 60, (batch, LENGTH))
+    ids[:, 0], ids[:, -3:] = VOCABULARY - 2, VOCABULARY - 1
+    return ids
+
+
 def scheduler(kind: dict) -> DDIMScheduler:
     return DDIMScheduler(
         beta_start=0.00085,
@@ -90,8 +98,6 @@ def scheduler(kind: dict) -> DDIMScheduler:
 
 
 def clip(kind: dict) -> CLIPModel:
-    from transformers import CLIPConfig
-
     vision = dict(
         hidden_size=64,
         intermediate_size=128,

