@@ -4,12 +4,13 @@ Parts are named trees: `text_encoder`, `image_encoder`, `vae`, `luminance_encode
 trees, not models.
 """
 
+import functools
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,25 +59,31 @@ def parts_in(directory: Path) -> set[str]:
 def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
     """One part's tree, checked against the checksums.
 
+    Leaf by leaf: a model read as bfloat16 is never in memory as float32.
+
     Raises:
         UserError: a missing or damaged file.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors import SafetensorError, safe_open
 
     path = directory / f"{part}.safetensors"
     if not path.is_file():
         raise UserError(
             f"'{directory}' has no part {part!r}; it has {', '.join(sorted(parts_in(directory)))}"
         )
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != _checksums(directory).get(path.name):
+    if _sha256(path) != _checksums(directory).get(path.name):
         raise UserError(f"'{path}' does not match {CHECKSUMS}: it is damaged, get it again")
+    flat = {}
     try:
-        flat = load(data)
+        with safe_open(path, framework="np") as file:
+            keys = list(file.keys())
+        for key in keys:
+            # Opened anew, since what is read stays mapped until it is closed.
+            with safe_open(path, framework="np") as file:
+                flat[key] = file.get_tensor(key).astype(dtype, copy=False)
     except SafetensorError as error:
         raise UserError(f"'{path}' is not a safetensors file ({error})") from error
-    return unflatten_dict({k: v.astype(dtype) for k, v in flat.items()}, sep="/")
+    return unflatten_dict(flat, sep="/")
 
 
 def read_lpips(backbone: str, directory: str = "") -> Params:
@@ -111,27 +118,27 @@ def write(
     The checksums come last, and those of files not written here stay as they were: damage done to
     a file meanwhile is not confirmed.
     """
-    from safetensors.numpy import save
+    from safetensors.numpy import save_file
 
     directory.mkdir(parents=True, exist_ok=True)
     digests = _checksums(directory) if (directory / CHECKSUMS).is_file() else {}
     for name, params in parts.items():
         flat = {k: np.ascontiguousarray(v, dtype) for k, v in flatten_dict(params, sep="/").items()}
         file = f"{name}.safetensors"
-        _replace(directory / file, save(flat))
+        _replace(directory / file, functools.partial(save_file, flat))
         digests.pop(file, None)
     if inherit is not None:
         digests |= _copy_missing(inherit, directory)
     if tokenizer is not None and tokenizer.resolve() != (directory / "tokenizer").resolve():
         shutil.copytree(tokenizer, directory / "tokenizer", dirs_exist_ok=True)
     text = json.dumps({"format": FORMAT, **config}, indent=1, sort_keys=True)
-    _replace(directory / "config.json", (text + "\n").encode())
+    _replace(directory / "config.json", lambda path: path.write_text(text + "\n", "utf-8"))
     lines = []
     for path in sorted(p for p in directory.rglob("*") if p.suffix in CHECKED):
         name = path.relative_to(directory).as_posix()
         kept = digests.get(name) if path.suffix == ".safetensors" else None
         lines.append(f"{kept or _sha256(path)}  {name}\n")
-    _replace(directory / CHECKSUMS, "".join(lines).encode())
+    _replace(directory / CHECKSUMS, lambda path: path.write_text("".join(lines), "utf-8"))
 
 
 def _copy_missing(source: Path, directory: Path) -> dict[str, str]:
@@ -142,10 +149,10 @@ def _copy_missing(source: Path, directory: Path) -> dict[str, str]:
     return {file: _checksums(source)[file] for file in files}
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     """Writes a file whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
+    write(partial)
     partial.replace(path)
 
 

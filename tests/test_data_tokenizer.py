@@ -143,6 +143,24 @@ def test_the_bundled_files_are_what_training_writes(tmp_path):
         assert (tmp_path / name).read_bytes() == (SMALL / name).read_bytes()
 
 
+@pytest.mark.parametrize("padding", ["<|endoftext|>", "!"])
+def test_padding_is_what_the_folder_says(tmp_path, padding):
+    """As in the folders of Stable Diffusion 1 and 2, whose two descriptions disagree."""
+    from transformers import CLIPTokenizer
+
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / name).write_bytes((SMALL / name).read_bytes())
+    described = {"pad_token": "<|endoftext|>", "tokenizer_class": "CLIPTokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(described))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"pad_token": padding}))
+    texts = ["", "a red truck", "stop! a truck!!", "a red truck on a gray background " * 5]
+    theirs = CLIPTokenizer.from_pretrained(tmp_path)
+    expected = theirs(texts, padding="max_length", max_length=16, truncation=True)["input_ids"]
+    ours = tokenizer.Tokenizer(tmp_path, max_length=16)
+    np.testing.assert_array_equal(ours(texts), expected)
+    assert ours.pad_id == expected[0][-1] == {"!": 0}.get(padding, 1023)
+
+
 def test_mistakes_are_told(tmp_path):
     with pytest.raises(UserError, match="no vocab.json and no merges.txt"):
         tokenizer.Tokenizer(tmp_path)

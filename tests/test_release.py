@@ -1,7 +1,9 @@
 """Release directories: what is written is read, what is damaged is told."""
 
 import json
+import tracemalloc
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -36,6 +38,17 @@ def test_one_flipped_bit_is_found(tmp_path) -> None:
     path.write_bytes(bytes(data))
     with pytest.raises(UserError, match="damaged"):
         release.read_part(tmp_path, "vae")
+
+
+def test_reading_needs_little_more_memory_than_the_result(tmp_path) -> None:
+    leaves = {str(i): np.ones((250, 1000), np.float32) for i in range(40)}
+    release.write(tmp_path, {}, {"vae": leaves})
+    tracemalloc.start()
+    got = release.read_part(tmp_path, "vae", jnp.bfloat16)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    size = sum(leaf.nbytes for leaf in got.values())
+    assert size == 20_000_000 and peak < 1.3 * size
 
 
 def test_missing_things_are_named(tmp_path) -> None:

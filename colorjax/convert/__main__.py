@@ -10,12 +10,11 @@ Every key of the input and every leaf of the model is accounted for, or nothing 
 """
 
 import argparse
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-
-import ml_dtypes
 
 from colorjax import errors, release
 from colorjax.convert import (
@@ -33,7 +32,8 @@ from colorjax.errors import UserError
 EXPORTS = {"lcad": export.lcad, "diffusers": export.diffusers}
 INITIAL = "init-lcad"
 WRONG_KIND = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+VOCABULARY = ("vocab.json", "merges.txt")
+SPECIAL_TOKENS = ("tokenizer_config.json", "special_tokens_map.json")
 FORMATS = (*formats.FORMATS, *features.FORMATS, INITIAL)
 
 
@@ -115,7 +115,7 @@ def convert(
     model.check(source, config, wanted)
     architecture.check_schedule(source.extras, config)
     tokenizer = tokenizer or source.tokenizer
-    if tokenizer and not all((tokenizer / name).is_file() for name in ("vocab.json", "merges.txt")):
+    if tokenizer and not all((tokenizer / name).is_file() for name in VOCABULARY):
         raise UserError(f"'{tokenizer}' has no vocab.json and merges.txt of a CLIP tokenizer")
     config["source"] = {"format": kind, "spelling": source.spelling}
     write_whole(output, lambda directory: _write(source, config, tokenizer, directory))
@@ -144,21 +144,27 @@ def _read(kind: str, path: Path, parts: tuple[str, ...]) -> tuple[formats.Source
 
 def _write(source: formats.Source, config: dict, tokenizer: Path | None, directory: Path) -> None:
     directory.mkdir()
-    narrow = []
     for part, flat in source.parts.items():
-        found = [path for path, leaf in flat.items() if leaf.dtype == ml_dtypes.bfloat16]
-        narrow += [part] if len(found) == len(flat) else [f"{part}/{path}" for path in found]
-        writers.write_safetensors(directory / f"{part}.safetensors", flat, widen=True)
-    if narrow:
-        config["source"]["bfloat16"] = narrow
+        writers.write_safetensors(directory / f"{part}.safetensors", flat)
     if source.extras:
         writers.write_safetensors(directory / "extras.safetensors", source.extras)
     if tokenizer:
-        (directory / "tokenizer").mkdir()
-        for file in (tokenizer / name for name in TOKENIZER):
-            if file.is_file():
-                shutil.copyfile(file, directory / "tokenizer" / file.name)
+        _copy_tokenizer(tokenizer, directory / "tokenizer", source.spelling.get("text"))
     release.write(directory, config, {})
+
+
+def _copy_tokenizer(source: Path, output: Path, spelling: str | None) -> None:
+    """Vocabulary and merges, and what the folder says of the padding.
+
+    OpenCLIP pads with id 0, which is "!", whatever the folder of the same vocabulary says.
+    """
+    output.mkdir()
+    for name in VOCABULARY if spelling == "open_clip" else (*VOCABULARY, *SPECIAL_TOKENS):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, output / name)
+    if spelling == "open_clip":
+        text = json.dumps({"pad_token": "!"})
+        (output / "special_tokens_map.json").write_text(text + "\n")
 
 
 def write_whole(output: Path, write: Callable[[Path], None]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from colorjax import release
@@ -25,11 +24,6 @@ def read(directory: Path) -> tuple[dict[str, Any], Parts, Tensors]:
     files = {path.stem: path for path in sorted(directory.glob("*.safetensors"))}
     tensors = {name: readers.read(path) for name, path in files.items()}
     extras = tensors.pop("extras", {})
-    narrow = set(config.get("source", {}).get("bfloat16", ()))
-    for part, flat in tensors.items():
-        for path, leaf in flat.items():
-            if part in narrow or f"{part}/{path}" in narrow:
-                flat[path] = leaf.astype(ml_dtypes.bfloat16)
     return config, tensors, extras
 
 

@@ -18,15 +18,12 @@ STORAGE_NAMES = {dtype: name for name, dtype in STORAGES.items()}
 CHUNK = 1 << 24
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], widen: bool = False) -> None:
-    """Views of any layout in, a safetensors file out; the order is that of the mapping.
-
-    `widen` makes float32 of bfloat16, which the safetensors package cannot give to NumPy.
-    """
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Views of any layout in, a safetensors file out; the order is that of the mapping."""
     header: dict[str, dict] = {"__metadata__": {"format": "pt"}}  # transformers insists on it
     end = 0
     for key, tensor in tensors.items():
-        dtype = _stored(tensor, widen)
+        dtype = _stored(tensor)
         start, end = end, end + tensor.size * dtype.itemsize
         name = SAFETENSORS_NAMES[dtype]
         header[key] = {"dtype": name, "shape": tensor.shape, "data_offsets": (start, end)}
@@ -35,7 +32,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], widen: bool
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors.values():
-            file.writelines(_chunks(tensor, _stored(tensor, widen)))
+            file.writelines(_chunks(tensor))
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -46,20 +43,18 @@ def write_checkpoint(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
         for number, tensor in enumerate(tensors.values()):
             info = zipfile.ZipInfo(f"archive/data/{number}")
             with archive.open(info, "w", force_zip64=True) as member:
-                for chunk in _chunks(tensor, _stored(tensor)):
+                for chunk in _chunks(tensor):
                     member.write(chunk)
         archive.writestr("archive/version", "3\n")
 
 
-def _stored(tensor: np.ndarray, widen: bool = False) -> np.dtype:
+def _stored(tensor: np.ndarray) -> np.dtype:
     """The type in the file, which is in little-endian order."""
-    if tensor.dtype == ml_dtypes.bfloat16:
-        return np.dtype("<f4") if widen else tensor.dtype
-    return tensor.dtype.newbyteorder("<")
+    return tensor.dtype if tensor.dtype == ml_dtypes.bfloat16 else tensor.dtype.newbyteorder("<")
 
 
-def _chunks(tensor: np.ndarray, dtype: np.dtype) -> Iterator[memoryview]:
-    flat = np.ascontiguousarray(tensor, dtype).reshape(-1).view(np.uint8)
+def _chunks(tensor: np.ndarray) -> Iterator[memoryview]:
+    flat = np.ascontiguousarray(tensor, _stored(tensor)).reshape(-1).view(np.uint8)
     for start in range(0, len(flat), CHUNK):
         yield flat[start : start + CHUNK].data
 

@@ -43,16 +43,17 @@ blue navy azure indigo violet purple lavender magenta gray grey black white ivor
 
 
 class Tokenizer:
-    """Sentences to token ids of one length: BOS, lower-cased byte pairs, EOS up to the end.
+    """Sentences to token ids of one length: BOS, lower-cased byte pairs, EOS, padding.
 
     Attributes:
         max_length: number of ids of every sentence, BOS and at least one EOS included.
         vocab_size: number of different ids.
-        bos_id, eos_id: the ids of BOS and EOS; EOS is also the padding.
+        bos_id, eos_id, pad_id: of BOS, EOS and the padding: EOS again, but in Stable Diffusion 2
+            the "!" that its `special_tokens_map.json` names.
     """
 
     def __init__(self, directory: str | Path, max_length: int = 77):
-        """Reads `vocab.json` and `merges.txt`; nothing is downloaded.
+        """Reads `vocab.json`, `merges.txt` and what is told beside them; nothing is downloaded.
 
         Raises:
             UserError: a file is missing, or `max_length` leaves no place for a word.
@@ -71,6 +72,7 @@ class Tokenizer:
         self.vocab_size = len(self._tokenizer)
         self.bos_id: int = self._tokenizer.bos_token_id
         self.eos_id: int = self._tokenizer.eos_token_id
+        self.pad_id: int = self._tokenizer.pad_token_id
         # Training sees few different sentences, many times each: a look-up instead of 0.1 ms.
         self._row = functools.lru_cache(maxsize=1 << 17)(self._uncached_row)
 
@@ -96,8 +98,8 @@ class Tokenizer:
 
     def _uncached_row(self, text: str) -> Int32[np.ndarray, "length"]:
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"][: self.max_length - 2]
-        row = np.full(self.max_length, self.eos_id, np.int32)
-        row[: len(ids) + 1] = [self.bos_id, *ids]
+        row = np.full(self.max_length, self.pad_id, np.int32)
+        row[: len(ids) + 2] = [self.bos_id, *ids, self.eos_id]
         row.flags.writeable = False
         return row
 
@@ -108,11 +110,9 @@ def _load(directory: Path) -> Any:
     from transformers import CLIPTokenizer
 
     try:
-        vocabulary = json.loads((directory / VOCABULARY).read_text(encoding="utf-8"))
-        lines = (directory / MERGES).read_text(encoding="utf-8").splitlines()
-        merges: Any = [(a, b) for a, b in (line.split() for line in lines[1:] if line)]
-        return CLIPTokenizer(vocab=vocabulary, merges=merges)
-    except (ValueError, KeyError, TypeError) as error:
+        # Not from the two files alone: Stable Diffusion 2's others say that "!" is the padding.
+        return CLIPTokenizer.from_pretrained(directory, local_files_only=True)
+    except Exception as error:  # what tokenizers raises has no narrower type
         raise UserError(
             f"{str(directory)!r} does not hold a CLIP tokenizer ({error}); give CLIP's own "
             f"{VOCABULARY} and {MERGES}"

@@ -39,7 +39,7 @@ def written(monkeypatch: pytest.MonkeyPatch, source: formats.Source, config: dic
     """What an export would write, by file."""
     files: dict[str, Tensors] = {}
 
-    def keep(path: Path, tensors: Tensors, widen: bool = False) -> None:
+    def keep(path: Path, tensors: Tensors) -> None:
         files[f"{path.parent.name}/{path.name}"] = dict(tensors)
 
     monkeypatch.setattr(writers, "write_safetensors", keep)

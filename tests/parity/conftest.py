@@ -9,13 +9,15 @@ import os
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
-def python_part_of_torchvision() -> object:
-    """Makes `import torchvision` work beside a PyTorch that its compiled part was not built for.
+def prepare_torch() -> object:
+    """One thread; and `import torchvision` beside a PyTorch that it was not compiled for.
 
-    The import wants these operators, which that part would bring; no network here uses them.
+    The import wants these operators, which its compiled part would bring; nothing here uses them.
+    They last as long as what this returns.
     """
     import torch
 
+    torch.set_num_threads(1)  # the networks are tiny
     library = torch.library.Library("torchvision", "FRAGMENT")
     try:
         import torchvision  # noqa: F401
@@ -26,6 +28,6 @@ def python_part_of_torchvision() -> object:
 
 
 if os.environ.get("COLORJAX_PARITY"):
-    OPERATORS = python_part_of_torchvision()  # they last as long as the library
+    OPERATORS = prepare_torch()
 else:
     collect_ignore_glob = ["test_*.py"]

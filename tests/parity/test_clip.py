@@ -8,11 +8,13 @@ import torch
 from transformers import CLIPTextModel, CLIPVisionModel
 
 from colorjax import release
+from colorjax.data.tokenizer import Tokenizer
 from colorjax.models.clip import CLIPTextModel as OurText
 from colorjax.models.clip import CLIPVisionModel as OurVision
 from colorjax.models.layers import apply
 from tests.parity import models
 from tests.parity.compare import BOUND, close, convert, jitted, nchw, normal
+from tests.small import DATA
 
 KINDS = models.GENERATION
 
@@ -102,7 +104,10 @@ def test_text_tower_of_an_original_stable_diffusion_2_file(tmp_path) -> None:
     prefix = "cond_stage_model.model."
     state = {prefix + key: tensor for key, tensor in theirs.state_dict().items()}
     torch.save({"state_dict": state, "global_step": 1}, tmp_path / "sd2.ckpt")
-    convert("ldm", tmp_path / "sd2.ckpt", tmp_path / "ours", "--parts=text_encoder")
+    flags = "--parts=text_encoder", f"--tokenizer={DATA / 'tokenizer'}"
+    convert("ldm", tmp_path / "sd2.ckpt", tmp_path / "ours", *flags)
+    # As OpenCLIP's own tokenizer, which pads with zeros.
+    assert Tokenizer(tmp_path / "ours" / "tokenizer")(["a dog"])[0, -70:].tolist() == [0] * 70
     config = release.read_config(tmp_path / "ours")["text_encoder"]
     assert (config["num_hidden_layers"], config["hidden_act"]) == (layers - 1, "gelu")
     ids = models.token_ids(3)
