@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Float
 
 from colorjax import color, errors, recombine, release, runtime
-from colorjax.data import captions, photos
+from colorjax.data import captions, photos, phrases
 from colorjax.errors import UserError
-from colorjax.inference import Colorizer, bucket_for, fingerprint
+from colorjax.inference import Colorizer, add_sampling_flags, bucket_for, fingerprint, sampling
+from colorjax.instances import Instances
 
 MAX_PENDING_PIXELS = 128 * 10**6
 
@@ -29,6 +30,16 @@ class Job:
     exif: bytes
     lightness: Float[np.ndarray, "height width"]
     small: Float[np.ndarray, "h w"]
+    masks: Float[np.ndarray, "k h w"] | None = None
+
+
+@dataclass
+class Wish:
+    """What is asked for all photographs; more than one prompt gives a row of pictures."""
+
+    prompts: list[str]
+    seed: int
+    instances: Instances | None = None
 
 
 @dataclass
@@ -48,11 +59,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", default="outputs", help="a folder, or a file for one input")
     parser.add_argument("--model", default="bundled", help="'bundled' or a release directory")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other colours")
-    parser.add_argument("--guidance_scale", type=float, help="how strictly to follow the prompt")
-    parser.add_argument("--num_steps", type=int, help="sampling steps")
-    parser.add_argument("--spacing", choices=("released", "even"), help="which timesteps")
-    parser.add_argument("--temperature", type=float, help="below 1: less variety, fewer mistakes")
-    parser.add_argument("--batch_size", type=int, help="pictures at a time")
+    add_sampling_flags(parser)
+    parser.add_argument(
+        "--masks",
+        metavar="PATH|clipseg|attention",
+        help="tie the prompt's phrases to their parts of the picture: masks in files, found by "
+        "words, or found by the model itself",
+    )
+    parser.add_argument("--clipseg", type=Path, metavar="DIR", help="converted CLIPSeg weights")
+    parser.add_argument(
+        "--levels",
+        action="store_true",
+        help="a row of pictures: gray, by the whole prompt, by it without its colours, without it",
+    )
     return parser.parse_args(arguments)
 
 
@@ -61,6 +80,10 @@ def main(arguments: list[str] | None = None) -> int:
     if not 0 <= args.seed < 2**32:
         raise UserError(f"seed is {args.seed}; it must be in 0..{2**32 - 1}")
     prompt = captions.SCARCE[0] if args.prompt is None else args.prompt
+    if args.prompt is None and (args.masks or args.levels):
+        raise UserError("--masks and --levels are about what a prompt says: give --prompt TEXT")
+    if args.masks and args.levels:
+        raise UserError("--masks and --levels do not go together: masks belong to one prompt")
     if not prompt.isprintable():
         raise UserError(f"prompt {prompt!r} holds characters that are no text; type it again")
     directory = release.locate(args.model)
@@ -68,23 +91,27 @@ def main(arguments: list[str] | None = None) -> int:
     found = photos.find_photos([Path(p) for p in args.inputs], exclude)
     outputs = photos.output_paths(found, Path(args.output))
     runtime.setup()
-    colorizer = Colorizer(
-        directory,
-        args.batch_size,
-        num_steps=args.num_steps,
-        guidance_scale=args.guidance_scale,
-        spacing=args.spacing,
-        temperature=args.temperature,
-    )
+    aware = True if args.masks else None
+    colorizer = Colorizer(directory, args.batch_size, instance_aware=aware, **sampling(args))
     if lost := colorizer.tokenize.lost_words(prompt):
         print(f"colorjax: the prompt is too long; these words are lost: {lost}", file=sys.stderr)
-    report = colorize_all(colorizer, found, outputs, prompt, args.seed)
+    instances = None
+    if args.masks:
+        instances = Instances(prompt, args.masks, colorizer.tokenize, args.clipseg)
+    prompts = levels(prompt) if args.levels else [prompt]
+    report = colorize_all(colorizer, found, outputs, Wish(prompts, args.seed, instances))
     if report.failed:
         print(f"colorjax: {report.done} coloured, {len(report.failed)} skipped", file=sys.stderr)
     return 1 if report.failed else 0
 
 
-def colorize_all(colorizer, found, outputs, prompt: str, seed: int) -> Report:
+def levels(prompt: str) -> list[str]:
+    """L-CAD's three levels of detail of one description: complete, partial, scarce."""
+    partial = phrases.without_colours(prompt, phrases.colour_phrases(prompt))
+    return [prompt, partial, captions.SCARCE[0]]
+
+
+def colorize_all(colorizer, found, outputs, wish: Wish) -> Report:
     """Photographs wait until their bucket's batch is full, or until they take too much memory."""
     report = Report()
     waiting: dict[tuple[int, int], list[Job]] = {}
@@ -94,11 +121,11 @@ def colorize_all(colorizer, found, outputs, prompt: str, seed: int) -> Report:
         nonlocal pixels
         jobs = waiting.pop(bucket)
         pixels -= sum(job.lightness.size for job in jobs)
-        finish(colorizer, jobs, prompt, seed, report)
+        finish(colorizer, jobs, wish, report)
 
     for (path, _), output in zip(found, outputs, strict=True):
         try:
-            job = prepare(photos.load_photo(path), output, colorizer.buckets)
+            job = prepare(path, output, colorizer.buckets, wish)
         except UserError as error:
             report.fail(error)
             continue
@@ -114,32 +141,50 @@ def colorize_all(colorizer, found, outputs, prompt: str, seed: int) -> Report:
     return report
 
 
-def prepare(photo: photos.Photo, output: Path, sizes) -> Job:
+def prepare(path: Path, output: Path, sizes, wish: Wish) -> Job:
+    photo = photos.load_photo(path)
     lightness = color.lightness(photo.rgb)[..., 0]
     height, width = bucket_for(lightness.shape[0], lightness.shape[1], sizes)
-    return Job(output, photo.exif, lightness, recombine.to_model_size(lightness, height, width))
+    small = recombine.to_model_size(lightness, height, width)
+    masks = wish.instances.masks(path, lightness, height, width) if wish.instances else None
+    return Job(output, photo.exif, lightness, small, masks)
 
 
-def finish(colorizer, jobs: list[Job], prompt: str, seed: int, report: Report) -> None:
+def finish(colorizer, jobs: list[Job], wish: Wish, report: Report) -> None:
     start = time.monotonic()
-    images = colorizer(
-        np.stack([job.small for job in jobs]),
-        np.repeat(colorizer.tokenize([prompt]), len(jobs), axis=0),
-        [fingerprint(job.lightness) for job in jobs],
-        seed,
-    )
+    columns = [images_of(colorizer, jobs, prompt, wish) for prompt in wish.prompts]
     computed = time.monotonic() - start
-    for job, image in zip(jobs, images, strict=True):
+    for job, images in zip(jobs, zip(*columns, strict=True), strict=True):
         start = time.monotonic()
-        rgb = recombine.full_picture(image, job.lightness, job.small)
+        pictures = [recombine.full_picture(im, job.lightness, job.small) for im in images]
+        if len(pictures) > 1:
+            gray = recombine.full_picture(np.zeros_like(images[0]), job.lightness, job.small)
+            pictures.insert(0, gray)
         try:
-            photos.save_photo(job.output, rgb, job.exif)
+            photos.save_photo(job.output, np.concatenate(pictures, axis=1), job.exif)
         except (UserError, OSError) as error:
             report.fail(error)
             continue
         report.done += 1
         seconds = computed / len(jobs) + time.monotonic() - start
         print(f"{job.output}  {seconds:.1f} s", flush=True)
+
+
+def images_of(colorizer, jobs: list[Job], prompt: str, wish: Wish) -> np.ndarray:
+    """The model's pictures of a batch, at its size."""
+    spans = masks = None
+    if wish.instances:
+        spans = np.repeat(wish.instances.spans[None], len(jobs), axis=0)
+        if jobs[0].masks is not None:
+            masks = np.stack([np.asarray(job.masks) for job in jobs])
+    return colorizer(
+        np.stack([job.small for job in jobs]),
+        np.repeat(colorizer.tokenize([prompt]), len(jobs), axis=0),
+        [fingerprint(job.lightness) for job in jobs],
+        wish.seed,
+        spans,
+        masks,
+    )
 
 
 def command() -> None:

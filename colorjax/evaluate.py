@@ -1,8 +1,8 @@
 """Measures a model: `python -m colorjax.evaluate --model=bundled --data=cifar10 --split=test`.
 
-Prints PSNR, SSIM and colourfulness of the outputs with the input's lightness kept, beside gray,
-the training set's mean chroma and the truth on the same pictures. `--swap` measures instead
-whether two prompts pull the colour of the centre apart.
+Prints PSNR, SSIM, colourfulness and, with `--lpips`, LPIPS of the outputs with the input's
+lightness kept and of the raw decodes, beside gray, the training set's mean chroma and the truth
+on the same pictures. `--swap` measures instead whether two prompts pull the centre's colour apart.
 """
 
 import argparse
@@ -16,9 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from colorjax import color, errors, metrics, release, runtime
-from colorjax.data import captions, pipeline, records, transforms
+from colorjax.data import captions, phrases, pipeline, records, transforms
 from colorjax.errors import UserError
-from colorjax.inference import Colorizer, fingerprint
+from colorjax.inference import MAX_PHRASES, Colorizer, add_sampling_flags, fingerprint, sampling
+from colorjax.models.layers import apply
+from colorjax.models.perceptual import Lpips
+from colorjax.types import Params
 
 MEAN_CHROMA_PICTURES = 10_000
 
@@ -32,11 +35,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--captions", default="complete", choices=captions.LEVELS)
     parser.add_argument("--crop", choices=("resize", "center"), help="if the sizes differ")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--guidance_scale", type=float)
-    parser.add_argument("--num_steps", type=int)
-    parser.add_argument("--spacing", choices=("released", "even"))
-    parser.add_argument("--temperature", type=float)
-    parser.add_argument("--batch_size", type=int, default=100)
+    add_sampling_flags(parser)
+    parser.set_defaults(batch_size=100)
+    parser.add_argument(
+        "--masks", choices=("attention",), help="instance-aware, by the model's own masks"
+    )
+    parser.add_argument(
+        "--lpips",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="also LPIPS on VGG16, with the weights in DIR or where convert put them",
+    )
     parser.add_argument("--swap", nargs=2, metavar="PROMPT", help="two prompts, each with a colour")
     parser.add_argument("--labels", default="", help="with --swap: only these classes, by commas")
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -51,14 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     records.open_split(directory, args.split)
     model = release.locate(args.model)
     runtime.setup()
-    colorizer = Colorizer(
-        model,
-        args.batch_size,
-        num_steps=args.num_steps,
-        guidance_scale=args.guidance_scale,
-        spacing=args.spacing,
-        temperature=args.temperature,
-    )
+    aware = True if args.masks else None
+    colorizer = Colorizer(model, args.batch_size, instance_aware=aware, **sampling(args))
     figures: dict[str, Any]
     if args.swap:
         figures = swap(args, colorizer, directory)
@@ -95,24 +99,43 @@ def outputs(args, colorizer: Colorizer, directory: Path) -> Iterator[tuple[Any, 
         count = int(batch["weights"].sum())
         truth = batch["image"][:count].astype(np.float32) / 255.0
         lightness = color.lightness(truth)
-        raw = coloured(colorizer, lightness, batch["input_ids"][:count], args.seed)
+        spans = phrase_spans(colorizer, batch["captions"][:count]) if args.masks else None
+        raw = coloured(colorizer, lightness, batch["input_ids"][:count], args.seed, spans)
         yield truth, lightness, raw
 
 
-def coloured(colorizer: Colorizer, lightness: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
+def phrase_spans(colorizer: Colorizer, texts: list[str]) -> np.ndarray:
+    """The tokens of each caption's phrases; a caption without any has padding only."""
+    found = np.zeros((len(texts), MAX_PHRASES, colorizer.tokenize.max_length), bool)
+    for row, text in zip(found, texts, strict=True):
+        named = [text[phrase.start : phrase.stop] for phrase in phrases.colour_phrases(text)]
+        if named:
+            row[: len(named)] = phrases.spans(colorizer.tokenize, text, named[:MAX_PHRASES])
+    return found
+
+
+def coloured(
+    colorizer: Colorizer,
+    lightness: np.ndarray,
+    ids: np.ndarray,
+    seed: int,
+    spans: np.ndarray | None = None,
+) -> np.ndarray:
     """Raw outputs for pictures of the model's own size."""
     prints = [fingerprint(picture[..., 0]) for picture in lightness]
-    return colorizer(lightness[..., 0], ids, prints, seed)
+    return colorizer(lightness[..., 0], ids, prints, seed, spans)
 
 
 def table(args, colorizer: Colorizer, directory: Path) -> dict[str, dict[str, float]]:
     """Figures of every row over the whole set."""
     averaged, mean_ab = mean_chroma(directory, args.split)
     scores: dict[str, list[Any]] = {}
+    lpips = None if args.lpips is None else release.read_lpips("vgg16", args.lpips)
     for truth, lightness, raw in outputs(args, colorizer, directory):
         plain, guided = colorizer.reconstruct(truth * 2.0 - 1.0)
         rows = {
             f"output ({args.captions} captions)": shown(raw, lightness),
+            "output, raw decode": np.clip((raw + 1.0) / 2.0, 0.0, 1.0),
             "gray": painted(lightness, np.zeros(2, np.float32)),
             f"mean chroma of {averaged}": painted(lightness, mean_ab),
             "autoencoder": shown(plain, lightness),
@@ -120,7 +143,7 @@ def table(args, colorizer: Colorizer, directory: Path) -> dict[str, dict[str, fl
             "truth": truth,
         }
         for name, image in rows.items():
-            scores.setdefault(name, []).append(_scores(image, truth))
+            scores.setdefault(name, []).append(_scores(image, truth, lpips))
     return {name: _figures(np.concatenate(parts, axis=1)) for name, parts in scores.items()}
 
 
@@ -137,23 +160,27 @@ def painted(lightness: np.ndarray, ab: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _scores(image: jax.Array, truth: jax.Array) -> jax.Array:
+def _scores(image: jax.Array, truth: jax.Array, lpips: Params | None) -> jax.Array:
     # What is shown is 8-bit, so that is what is measured.
     image = jnp.round(image * 255.0) / 255.0
-    values = (metrics.mse(image, truth), metrics.ssim(image, truth), metrics.colourfulness(image))
+    values = [metrics.mse(image, truth), metrics.ssim(image, truth), metrics.colourfulness(image)]
+    if lpips is not None:
+        values.append(apply(Lpips("vgg16"), lpips, image * 2.0 - 1.0, truth * 2.0 - 1.0))
     return jnp.stack(values)
 
 
 def _figures(values: np.ndarray) -> dict[str, float]:
-    squared, ssim, colourfulness = values
-    return {
+    squared, ssim, colourfulness = values[:3]
+    figures = {
         # Capped as the per-image one: the truth's is infinite, which JSON cannot say.
         "psnr_pooled": min(60.0, float(metrics.psnr_pooled(jnp.asarray(squared)))),
         "psnr_per_image": float(metrics.psnr_per_image(jnp.asarray(squared)).mean()),
         "ssim": float(ssim.mean()),
         "colourfulness": float(colourfulness.mean()),
-        "pictures": len(squared),
     }
+    if len(values) > 3:
+        figures["lpips"] = float(values[3].mean())
+    return figures | {"pictures": len(squared)}
 
 
 def mean_chroma(directory: Path, split: str) -> tuple[str, np.ndarray]:
@@ -171,15 +198,23 @@ def mean_chroma(directory: Path, split: str) -> tuple[str, np.ndarray]:
     return name, (total / len(indices)).astype(np.float32)
 
 
+COLUMNS = {  # heading, decimals
+    "psnr_pooled": ("PSNR pooled", 2),
+    "psnr_per_image": ("PSNR per image", 2),
+    "ssim": ("SSIM", 4),
+    "lpips": ("LPIPS (VGG)", 4),
+    "colourfulness": ("colourfulness", 2),
+}
+
+
 def print_table(figures: dict[str, dict[str, float]]) -> None:
-    names = ("psnr_pooled", "psnr_per_image", "ssim", "colourfulness")
-    heads = ("PSNR pooled", "PSNR per image", "SSIM", "colourfulness")
-    count = next(iter(figures.values()))["pictures"]
-    print(f"{count} pictures, lightness kept\n")
-    print(f"{'':32}" + "".join(f"{head:>16}" for head in heads))
+    first = next(iter(figures.values()))
+    shown = {name: column for name, column in COLUMNS.items() if name in first}
+    print(f"{first['pictures']} pictures, lightness kept\n")
+    print(f"{'':32}" + "".join(f"{head:>16}" for head, _ in shown.values()))
     for row, values in figures.items():
-        cells = "".join(f"{values[name]:16.{4 if name == 'ssim' else 2}f}" for name in names)
-        print(f"{row:32}{cells}")
+        cells = (f"{values[name]:16.{decimals}f}" for name, (_, decimals) in shown.items())
+        print(f"{row:32}{''.join(cells)}")
 
 
 def swap(args, colorizer: Colorizer, directory: Path) -> dict[str, Any]:

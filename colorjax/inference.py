@@ -1,5 +1,6 @@
 """Colorization of any number of pictures with one compiled program per size bucket."""
 
+import argparse
 import functools
 import hashlib
 import math
@@ -10,14 +11,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Bool, Float, Int32
 
-from colorjax import release
+from colorjax import release, samplers
 from colorjax.color import luminance, luminance_from_lightness
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 from colorjax.methods import lcad
 
+MAX_PHRASES = 8
 ASPECTS = (1 / 2, 2 / 3, 1.0, 3 / 2, 2.0)  # width over height
 
 
@@ -45,6 +47,31 @@ def fingerprint(lightness: Float[np.ndarray, "h w"]) -> int:
     return int.from_bytes(digest.digest()[:4], "little")
 
 
+def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
+    """What the release's own values for sampling can be overridden by."""
+    parser.add_argument("--guidance_scale", type=float, help="how strictly to follow the prompt")
+    parser.add_argument("--num_steps", type=int, help="sampling steps")
+    parser.add_argument("--spacing", choices=("released", "even"), help="which timesteps")
+    parser.add_argument("--sampler", choices=sorted(samplers.SAMPLERS))
+    parser.add_argument("--temperature", type=float, help="below 1: less variety, fewer mistakes")
+    parser.add_argument("--decoder", choices=("guided", "plain"), help="by the luminance, or not")
+    parser.add_argument("--refine_step_size", type=float, help="of instance-aware sampling")
+    parser.add_argument("--batch_size", type=int, help="pictures at a time")
+
+
+def sampling(args: argparse.Namespace) -> dict[str, Any]:
+    """The values of `add_sampling_flags`, for `Colorizer`."""
+    return {
+        "guidance_scale": args.guidance_scale,
+        "temperature": args.temperature,
+        "num_steps": args.num_steps,
+        "spacing": args.spacing,
+        "sampler": args.sampler,
+        "decoder": args.decoder,
+        "refine_step_size": args.refine_step_size,
+    }
+
+
 class Colorizer:
     """A release, ready to run: compiles once for each bucket, whatever pictures come.
 
@@ -59,8 +86,8 @@ class Colorizer:
         dtype: Any = jnp.float32,
         **sampling: Any,
     ) -> None:
-        """`sampling` overrides the release's `num_steps`, `spacing`, `guidance_scale`
-        and `temperature`."""
+        """`sampling` overrides the release's `guidance_scale`, `temperature` and the options of
+        `methods.lcad.Options`."""
         config = release.read_config(directory)
         if missing := [key for key in ("colorize", "image_size") if key not in config]:
             raise UserError(f"'{directory}/config.json' lacks {', '.join(missing)}")
@@ -73,16 +100,17 @@ class Colorizer:
         for name in ("guidance_scale", "temperature"):
             if not math.isfinite(getattr(self, name)):
                 raise UserError(f"{name} is {getattr(self, name)}; it must be a number")
-        options = lcad.Options(int(defaults["num_steps"]), defaults["spacing"])
+        known = {name: defaults[name] for name in lcad.Options._fields if name in defaults}
+        self.options = lcad.Options(**known)
         self.model, self._params = lcad.load(directory, dtype)
-        lcad.check(self.model, options)
+        lcad.check(self.model, self.options)
         self.tokenize = Tokenizer(
             directory / "tokenizer", config["text_encoder"]["max_position_embeddings"]
         )
         levels = len(self.model.unet.block_out_channels)
         self.image_size = int(config["image_size"])
         self.buckets = buckets(self.image_size, self.model.vae.factor * 2 ** (levels - 1))
-        self._run = jax.jit(functools.partial(_colorize, self.model, options))
+        self._run = jax.jit(functools.partial(_colorize, self.model, self.options))
         self._reconstruct = jax.jit(functools.partial(_reconstruct, self.model))
 
     def __call__(
@@ -91,15 +119,25 @@ class Colorizer:
         input_ids: Int32[np.ndarray, "n tokens"],
         fingerprints: Sequence[int],
         seed: int,
+        spans: Bool[np.ndarray, "n k tokens"] | None = None,
+        masks: Float[np.ndarray, "n k h w"] | None = None,
     ) -> Float[np.ndarray, "n h w 3"]:
         """Decoded pictures in [-1,1], at the model's own lightness, for up to a batch of inputs.
 
-        `fingerprints` are those of the photographs at full size.
+        `fingerprints` are those of the photographs at full size. Instance-aware sampling needs
+        the phrases' `spans`; without `masks` it takes them from attention.
         """
         count, pad = len(lightness), self.batch_size - len(lightness)
         if pad < 0:
             raise ValueError(f"{count} pictures for batches of {self.batch_size}")
         fill = [(0, pad)]
+        instances = {}
+        if self.options.instance_aware:
+            if spans is None:
+                raise ValueError("instance-aware sampling needs the spans of the phrases")
+            instances["spans"] = _padded(spans, self.batch_size)
+            if masks is not None:
+                instances["masks"] = _padded(masks, self.batch_size)
         image = self._run(
             self._params,
             np.pad(lightness, [*fill, (0, 0), (0, 0)])[..., None],
@@ -109,6 +147,7 @@ class Colorizer:
             np.float32(self.temperature),
             np.uint32(seed),
             np.pad(np.asarray(fingerprints, np.uint32), fill),
+            **instances,
         )
         return np.asarray(image)[:count]
 
@@ -125,6 +164,16 @@ class Colorizer:
         return self._run._cache_size()  # type: ignore[attr-defined]
 
 
+def _padded(phrases: np.ndarray, batch_size: int) -> np.ndarray:
+    """To a full batch of `MAX_PHRASES` each: their number compiles nothing anew."""
+    missing = MAX_PHRASES - phrases.shape[1]
+    if missing < 0:
+        raise UserError(f"{phrases.shape[1]} phrases are given; at most {MAX_PHRASES} can be")
+    return np.pad(
+        phrases, [(0, batch_size - len(phrases)), (0, missing), (0, 0), (0, 0)][: phrases.ndim]
+    )
+
+
 def _reconstruct(model, params, image):
     plain = lcad.reconstruct(model, params, image)
     if "luminance_encoder" not in params:
@@ -134,9 +183,19 @@ def _reconstruct(model, params, image):
 
 
 def _colorize(
-    model, options, params, lightness, ids, uncond_ids, scale, temperature, seed, fingerprints
+    model,
+    options,
+    params,
+    lightness,
+    ids,
+    uncond_ids,
+    scale,
+    temperature,
+    seed,
+    fingerprints,
+    **instances,
 ):
     keys = jax.vmap(lambda bits: jax.random.fold_in(jax.random.key(seed), bits))(fingerprints)
     light = luminance_from_lightness(lightness)
-    inputs = lcad.Inputs(light, ids, uncond_ids, scale, keys, temperature=temperature)
+    inputs = lcad.Inputs(light, ids, uncond_ids, scale, keys, temperature=temperature, **instances)
     return lcad.colorize(model, params, inputs, options)

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "colorjax"
 
 MATHEMATICS = {"types", "errors", "color", "diffusion", "samplers", "guidance", "losses", "metrics"}
-INFERENCE = {"colorize", "evaluate", "inference", "bundle"}
+INFERENCE = {"colorize", "evaluate", "inference", "instances", "bundle"}
 TRAINING = {"stages", "optim", "train", "loop", "checkpoint"}
 
 # What each room may import of the package; a name covers its submodules.

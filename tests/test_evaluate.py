@@ -39,7 +39,7 @@ def test_reference_rows(capsys, small_release, cifar, tmp_path, truth) -> None:
     figures = run(capsys, small_release, cifar, tmp_path, "--captions", "scarce")
     gray = painted(truth, np.zeros(2))
     row = figures["gray"]
-    assert row["pictures"] == 64 and len(figures) == 6
+    assert row["pictures"] == 64 and len(figures) == 7
     assert row["psnr_pooled"] == pytest.approx(
         -10 * np.log10(((gray - truth) ** 2).mean()), abs=0.02
     )
@@ -79,7 +79,7 @@ class Painter(Colorizer):
     def tokenize(self, texts):
         return np.array([[int("blue" in text)] for text in texts], np.int32)
 
-    def __call__(self, lightness, input_ids, fingerprints, seed):
+    def __call__(self, lightness, input_ids, fingerprints, seed, spans=None, masks=None):
         labs = np.array([self.LABS["blue" if i else "red"] for i in input_ids[:, 0]])
         rgb = skcolor.lab2rgb(labs[:, None, None]).astype(np.float32)
         return np.broadcast_to(rgb * 2 - 1, (*lightness.shape, 3))

@@ -125,8 +125,8 @@ def test_refinement_moves_attention_into_the_masks_and_the_picture(network, colo
     features = lcad.encode_luminance(model, params, inputs.luminance)
     context = lcad.encode_text(model, params, inputs.input_ids)
     time = jnp.full(2, 500)
-    _, captured = lcad._predict(
-        model, params, inputs.initial_latents, time, context, features, capture=("capture",)
+    _, captured = lcad.predict_and_capture(
+        model, params, inputs.initial_latents, time, context, features
     )
     logits = jax.tree.leaves(captured["capture"])
     assert (

@@ -204,10 +204,11 @@ def predict_eps(
     luminance_features: Features | None,
 ) -> Latents:
     """The noise estimate; of the features the UNet reads the last, and none without CEC."""
-    return _predict(model, params, latents, timesteps, context, luminance_features)[0]
+    features = luminance_features
+    return predict_and_capture(model, params, latents, timesteps, context, features, capture=())[0]
 
 
-def _predict(
+def predict_and_capture(
     model: LCAD,
     params: Params,
     latents: Latents,
@@ -215,7 +216,7 @@ def _predict(
     context: Context,
     luminance_features: Features | None,
     replay: Mapping[str, Params] | None = None,
-    capture: tuple[str, ...] = (),
+    capture: tuple[str, ...] = ("capture",),
 ) -> tuple[Latents, dict[str, Params]]:
     """The noise estimate, with attention replayed or captured (`models.attention.Attention`)."""
     feature = luminance_features[-1] if luminance_features else None
@@ -334,11 +335,15 @@ def _instance_aware(model, params, inputs, options, features, noise) -> samplers
 
     def capture(latents: Latents, timesteps: Timesteps) -> tuple[Latents, Params]:
         kinds = ("capture", "capture_self")[: 1 + everything]
-        return _predict(model, params, latents, timesteps, context, features, capture=kinds)
+        return predict_and_capture(
+            model, params, latents, timesteps, context, features, capture=kinds
+        )
 
     def replay(latents: Latents, timesteps: Timesteps, captured: Params) -> Latents:
         given = {kind.replace("capture", "replay"): tree for kind, tree in captured.items()}
-        return _predict(model, params, latents, timesteps, context, features, given)[0]
+        return predict_and_capture(model, params, latents, timesteps, context, features, given, ())[
+            0
+        ]
 
     masks = inputs.masks
     if masks is None:
