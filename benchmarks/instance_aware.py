@@ -33,6 +33,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=200, help="composites, of two instances each")
     parser.add_argument("--objective", choices=guidance.OBJECTIVES, default="inside")
     parser.add_argument("--masks", choices=("given", "attention"), default="given")
+    parser.add_argument("--articles", choices=("in", "out"), default="out", help="of the phrases")
     parser.add_argument("--step_sizes", default="0,1,100,300,1000,3000,10000")
     parser.add_argument("--guidance_scale", type=float)
     parser.add_argument("--json", type=Path)
@@ -53,6 +54,14 @@ def composites(data: str, count: int, rng: np.random.Generator):
     return color.lightness(pairs)[..., 0], prompts, colours
 
 
+def apart(rgb: np.ndarray, pair: np.ndarray) -> float:
+    """How far the instances' mean ab lie apart along their two colours' difference, in Lab units."""
+    lab = color.srgb_to_lab(rgb)
+    left, right = (lab[8:24, at + 8 : at + 24, 1:].mean((0, 1)) for at in (0, 32))
+    direction = captions.prototype(pair[0])[1:] - captions.prototype(pair[1])[1:]
+    return float((left - right) @ direction / np.linalg.norm(direction))
+
+
 def named(rgb: np.ndarray) -> list[str]:
     """The colour words of both instances: their central halves."""
     lab = color.srgb_to_lab(rgb)
@@ -68,8 +77,12 @@ def main(arguments: list[str] | None = None) -> int:
     scale = args.guidance_scale or colorizer.guidance_scale
     lightness, prompts, colours = composites(args.data, args.count, np.random.default_rng(0))
     tokens = colorizer.tokenize(prompts)
+    content = phrases.without_article if args.articles == "out" else str
     spans = np.stack(
-        [phrases.spans(colorizer.tokenize, p, phrases.instance_phrases(p)) for p in prompts]
+        [
+            phrases.spans(colorizer.tokenize, p, list(map(content, phrases.instance_phrases(p))))
+            for p in prompts
+        ]
     )
     halves = np.zeros((2, 32, 64), np.float32)
     halves[0, :, :32] = halves[1, :, 32:] = 1.0
@@ -114,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = []
     for step_size in map(float, args.step_sizes.split(",")):
         own = other = 0
-        inside = []
+        inside, distances = [], []
         for start in range(0, args.count, BATCH):
             batch = slice(start, min(start + BATCH, args.count))
             inputs = inputs_of(batch)
@@ -122,6 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
             inside.append(float(attention_inside(params, inputs, step_size)))
             for picture, pair in zip(shown(raw, lightness[batch][..., None]), colours[batch]):
                 words = named(picture)
+                distances.append(apart(picture, pair))
                 own += sum(word == wanted for word, wanted in zip(words, pair, strict=True))
                 other += sum(word == wanted for word, wanted in zip(words, pair[::-1], strict=True))
         total = 2 * args.count
@@ -129,6 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
             step_size=step_size,
             own_colour=own / total,
             other_colour=other / total,
+            apart=float(np.mean(distances)),
             attention_inside=float(np.mean(inside)),
         )
         rows.append(row)

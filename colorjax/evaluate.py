@@ -20,10 +20,11 @@ from colorjax.data import captions, phrases, pipeline, records, transforms
 from colorjax.errors import UserError
 from colorjax.inference import MAX_PHRASES, Colorizer, add_sampling_flags, fingerprint, sampling
 from colorjax.models.layers import apply
-from colorjax.models.perceptual import Lpips
+from colorjax.models.perceptual import Lpips, enlarged
 from colorjax.types import Params
 
 MEAN_CHROMA_PICTURES = 10_000
+LPIPS_SIDE = 64  # smaller pictures are enlarged to it, or VGG16's last maps have nothing to see
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -165,7 +166,8 @@ def _scores(image: jax.Array, truth: jax.Array, lpips: Params | None) -> jax.Arr
     image = jnp.round(image * 255.0) / 255.0
     values = [metrics.mse(image, truth), metrics.ssim(image, truth), metrics.colourfulness(image)]
     if lpips is not None:
-        values.append(apply(Lpips("vgg16"), lpips, image * 2.0 - 1.0, truth * 2.0 - 1.0))
+        pair = (enlarged(of * 2.0 - 1.0, LPIPS_SIDE) for of in (image, truth))
+        values.append(apply(Lpips("vgg16"), lpips, *pair))
     return jnp.stack(values)
 
 

@@ -25,7 +25,8 @@ class Instances:
     def __init__(
         self, prompt: str, source: str, tokenize: Tokenizer, clipseg: Path | None = None
     ) -> None:
-        self._phrases = language.instance_phrases(prompt)
+        found = language.instance_phrases(prompt)
+        self._phrases = [language.without_article(phrase) for phrase in found]
         if not self._phrases:
             raise UserError(
                 f"masks are for phrases, and prompt {prompt!r} has none; name things by commas, "

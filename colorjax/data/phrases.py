@@ -258,6 +258,16 @@ def instance_phrases(prompt: str) -> list[str]:
     return [prompt[phrase.start : phrase.stop] for phrase in found]
 
 
+def without_article(phrase: str) -> str:
+    """The phrase from its first telling word on.
+
+    An article draws as much attention as the colour beside it and says nothing: attention that is
+    pushed into a mask should not go there. The release keeps it.
+    """
+    first, _, rest = phrase.partition(" ")
+    return rest.lstrip() if rest and first.lower() in ("a", "an", "the") else phrase
+
+
 @runtime_checkable
 class Tokenizer(Protocol):
     """What `spans` needs of `tokenizer.Tokenizer`, which imports this module."""

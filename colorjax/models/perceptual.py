@@ -7,6 +7,7 @@ for the heads. float32 convolutions of TPUs round to bfloat16 unless
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
@@ -68,6 +69,15 @@ def unit_length(maps: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """
     squared = jnp.square(maps).sum(axis=-1, keepdims=True)
     return maps / (jnp.sqrt(jnp.where(squared > 0, squared, 1.0)) + 1e-10)
+
+
+def enlarged(image: Image, size: int) -> Image:
+    """The image with its shorter side at `size`, bilinear; one that is larger already stays."""
+    scale = size / min(image.shape[1:3])
+    if scale <= 1:
+        return image
+    height, width = (round(side * scale) for side in image.shape[1:3])
+    return jax.image.resize(image, (len(image), height, width, 3), "bilinear")
 
 
 class Lpips(nn.Module):

@@ -11,7 +11,7 @@ from colorjax import diffusion, losses, optim, release
 from colorjax.methods import lcad
 from colorjax.models.discriminator import PatchDiscriminator
 from colorjax.models.layers import apply
-from colorjax.models.perceptual import Lpips
+from colorjax.models.perceptual import Lpips, enlarged
 from colorjax.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Array, Image, ImageBytes, Latents, Params
 
@@ -107,12 +107,8 @@ def loss(
 
 
 def lpips(params: Params, image: Image, other: Image, size: int) -> Float[Array, ""]:
-    """Mean LPIPS on VGG16, of pictures enlarged so that their shorter side is `size`."""
-    if size:
-        scale = size / min(image.shape[1:3])
-        shape = (len(image), *(round(side * scale) for side in image.shape[1:3]), 3)
-        image, other = (jax.image.resize(of, shape, "bilinear") for of in (image, other))
-    return apply(LPIPS, params, image, other).mean()
+    """Mean LPIPS on VGG16, of pictures enlarged until their shorter side is `size`."""
+    return apply(LPIPS, params, enlarged(image, size), enlarged(other, size)).mean()
 
 
 def from_vae_encoder(vae: Params, fresh: Params) -> Params:
