@@ -23,6 +23,13 @@ def parse(argument: str | None, **defaults: Any) -> dict[str, Any]:
     return values
 
 
+def one_of(variant: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        names = ", ".join(repr(name) for name in allowed)
+        raise ValueError(f"variant {variant!r} is {value!r}; it must be one of {names}")
+    return value
+
+
 def sd15() -> ConfigDict:
     """Stable Diffusion 1.5: 860 M UNet, 84 M VAE, CLIP ViT-L/14's text tower."""
     model = ConfigDict()
@@ -74,7 +81,17 @@ def sd15() -> ConfigDict:
     model.schedule = ConfigDict(dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012))
     model.scaling_factor = 0.18215
     model.colorize = ConfigDict(
-        dict(num_steps=50, guidance_scale=5.0, spacing="released", temperature=1.0, batch_size=4)
+        dict(
+            num_steps=50,
+            guidance_scale=5.0,
+            spacing="released",
+            sampler="ddim",
+            temperature=1.0,
+            decoder="guided",
+            instance_aware=False,  # needs a prompt that names instances
+            refine_step_size=1.0,
+            batch_size=4,
+        )
     )
     return model
 
@@ -110,7 +127,12 @@ def tiny() -> ConfigDict:
     )
     model.scaling_factor = 1.0  # measured when the VAE has been trained
     model.colorize.update(
-        num_steps=4, guidance_scale=1.5, spacing="even", temperature=0.7, batch_size=8
+        num_steps=4,
+        guidance_scale=1.5,
+        spacing="even",
+        temperature=0.7,
+        refine_step_size=3000.0,
+        batch_size=8,
     )
     return model
 

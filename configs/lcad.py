@@ -6,8 +6,18 @@
         trains the bundled model from nothing on CIFAR-10
     python -m colorjax.train --config=configs/lcad.py:tiny,stage=latent
         runs one stage
-    python -m colorjax.train --config=configs/lcad.py:cec=conv_in
+    python -m colorjax.train --config=configs/lcad.py:cec=conv_in,trainable=released
         as the released weights, not as the paper
+    python -m colorjax.train --config=configs/lcad.py:data=imagenet,captions=scarce,stage=latent \
+            --config.init_from=RELEASE
+        the paper's section 4.4: ImageNet without descriptions, from the weights of COCO
+    python -m colorjax.train --config=configs/lcad.py:ablation=no_slr
+        the paper's Table 1: no_lic (plain decoder), no_slr (no luminance in the UNet), no_iss (no
+        instance-aware sampling; like no_lic a way of sampling, the weights are the full model's)
+
+Variants, after a colon and between commas: `tiny`, `stage`, `data` (coco, multi_instance, imagenet:
+`data/<name>`), `captions` (any, scarce), `cec` (none, conv_in, down_blocks), `trainable` (paper,
+released, all), `ablation`.
 
 Where the numbers come from (paper, section 4.1, unless said otherwise):
 
@@ -24,8 +34,16 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-# Extended channels only, the rest of the UNet as pretrained (paper, section 3.2).
-PAPER_TRAINABLE = ("(.*/)?cec_.*",)
+DATA = ("coco", "multi_instance", "imagenet")
+CEC = ("none", "conv_in", "down_blocks")
+TRAINABLE = {
+    # Extended channels only, the rest of the UNet as pretrained (paper, section 3.2).
+    "paper": ("(.*/)?cec_.*",),
+    # The released code since January 2024: first convolution, output blocks, head.
+    "released": ("(cec_)?conv_in/.*", "up_blocks_.*", "conv_norm_out/.*", "conv_out/.*"),
+    "all": (".*",),
+}
+ABLATIONS = ("", "no_lic", "no_slr", "no_iss")
 
 # Of the luminance stage (paper, section 3.1); `released` in `losses.artifact_weights`.
 PIXEL_LOSS = dict(
@@ -39,23 +57,54 @@ PIXEL_LOSS = dict(
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    variant = common.parse(argument, tiny=False, stage="", cec="down_blocks")
-    config = _tiny() if variant["tiny"] else _full()
+    variant = common.parse(
+        argument,
+        tiny=False,
+        stage="",
+        data="",
+        captions="any",
+        cec="down_blocks",
+        trainable="",
+        ablation="",
+    )
+    if variant["tiny"] and variant["data"]:
+        raise ValueError("variant 'data' is for the full size; the tiny model learns CIFAR-10")
+    config = (
+        _tiny()
+        if variant["tiny"]
+        else _full(common.one_of("data", variant["data"] or "coco", DATA))
+    )
     config.name = "lcad_tiny" if variant["tiny"] else "lcad"
     config.method = "lcad"
-    config.model.unet.cec = variant["cec"]
-    if variant["cec"] == "none":
-        config.latent.trainable = (".*",)
+    config.model.unet.cec = common.one_of("cec", variant["cec"], CEC)
+    if common.one_of("captions", variant["captions"], ("any", "scarce")) == "scarce":
+        config.latent.scarce_share = 1.0
+    if variant["trainable"]:
+        chosen = common.one_of("trainable", variant["trainable"], tuple(TRAINABLE))
+        config.latent.trainable = TRAINABLE[chosen]
+    _ablate(config, common.one_of("ablation", variant["ablation"], ABLATIONS))
+    if config.model.unet.cec == "none":
+        config.latent.trainable = TRAINABLE["all"]
     if variant["stage"]:
         config.stages = (variant["stage"],)
     return config
 
 
-def _full() -> ConfigDict:
+def _ablate(config: ConfigDict, name: str) -> None:
+    if name == "no_slr":
+        config.model.unet.cec = "none"
+    elif name == "no_lic":
+        config.model.colorize.decoder = "plain"
+    elif name == "no_iss":
+        config.model.colorize.instance_aware = False
+    if name:
+        config.name += f"_{name}"
+
+
+def _full(data: str) -> ConfigDict:
     config = common.run()
     config.model = common.sd15()
-    config.data.directory = "data/coco"
-    config.data.eval_split = "val"
+    config.data.update(directory=f"data/{data}", eval_split="val")
     config.stages = ("luminance", "latent")
     config.luminance = common.stage(batch_size=8, epochs=10.0, learning_rate=1e-6, b1=0.5, b2=0.9)
     config.luminance.update(PIXEL_LOSS)
@@ -64,7 +113,7 @@ def _full() -> ConfigDict:
         learning_rate=5e-5,
         scarce_share=0.3,
         drop_share=0.1,
-        trainable=PAPER_TRAINABLE,
+        trainable=TRAINABLE["paper"],
     )
     return config
 
