@@ -165,3 +165,16 @@ def test_bfloat16_stays_near_float32() -> None:
     rough = small_unet("none").clone(dtype=jnp.bfloat16).apply(params, *inputs)
     assert rough.dtype == jnp.float32
     assert np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_other_readings_of_cec_are_options() -> None:
+    """Both convolutions of each block, fed a finer feature than the latents."""
+    sizes = ((8, 16), 1, (False, True), (1, 2))
+    net = unet.UNet(*sizes, norm_num_groups=4, cec_convolutions=("conv1", "conv2"), cec_feature=0)
+    latents, time, context = jnp.ones((1, 4, 4, 4)), jnp.array([3]), jnp.ones((1, 5, 24))
+    params = net.init(KEY, latents, time, context, jnp.ones((1, 16, 16, 6)))["params"]
+    for level, width in zip(("down_blocks_0", "down_blocks_1"), (8, 16)):
+        block = params[level]["resnets_0"]
+        assert block["cec_conv1"]["kernel"].shape == block["cec_conv2"]["kernel"].shape
+        assert block["cec_conv2"]["kernel"].shape == (3, 3, 6, width)
+    assert not any("cec" in name for name in params["mid_block"]["resnets_0"])

@@ -98,6 +98,9 @@ def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> LCAD:
     cec = config["unet"].get("cec", CEC_CHOICES[-1])
     if cec not in CEC_CHOICES:
         raise UserError(f"cec is {cec!r}; it must be one of {', '.join(CEC_CHOICES)}")
+    if not set(config["unet"].get("cec_convolutions", ())) <= {"conv1", "conv2"}:
+        names = config["unet"]["cec_convolutions"]
+        raise UserError(f"cec_convolutions are {names}; they can be 'conv1' and 'conv2'")
 
     def sizes(part: str) -> dict[str, Any]:
         return {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in config[part].items()}
@@ -124,17 +127,18 @@ def init(model: LCAD, key: PRNGKey) -> Params:
     tokens = jnp.zeros((1, model.text_encoder.max_position_embeddings), jnp.int32)
     context = jnp.zeros((*tokens.shape, model.text_encoder.hidden_size))
     latents = jnp.zeros((1, side, side, model.vae.latent_channels))
-    feature = jnp.zeros((1, side, side, model.vae.block_out_channels[-1]))
     keys = dict(zip(PARTS, jax.random.split(key, len(PARTS)), strict=True))
     image = jnp.zeros((1, pixels, pixels, 3))
     time = jnp.zeros(1, jnp.int32)
+    encoder = model.luminance_encoder
+    features, tree = encoder.init_with_output(keys["luminance_encoder"], image[..., :1])
     trees = {
         "text_encoder": model.text_encoder.init(keys["text_encoder"], tokens),
         "vae": model.vae.init(keys["vae"], image),
-        "luminance_encoder": model.luminance_encoder.init(
-            keys["luminance_encoder"], image[..., :1]
+        "luminance_encoder": tree,
+        "unet": model.unet.init(
+            keys["unet"], latents, time, context, features[model.unet.cec_feature]
         ),
-        "unet": model.unet.init(keys["unet"], latents, time, context, feature),
     }
     return {part: tree["params"] for part, tree in trees.items()}
 
@@ -203,7 +207,7 @@ def predict_eps(
     context: Context,
     luminance_features: Features | None,
 ) -> Latents:
-    """The noise estimate; of the features the UNet reads the last, and none without CEC."""
+    """The noise estimate; of the features the UNet reads one, and none without CEC."""
     features = luminance_features
     return predict_and_capture(model, params, latents, timesteps, context, features, capture=())[0]
 
@@ -219,7 +223,7 @@ def predict_and_capture(
     capture: tuple[str, ...] = ("capture",),
 ) -> tuple[Latents, dict[str, Params]]:
     """The noise estimate, with attention replayed or captured (`models.attention.Attention`)."""
-    feature = luminance_features[-1] if luminance_features else None
+    feature = luminance_features[model.unet.cec_feature] if luminance_features else None
     predicted, captured = model.unet.apply(
         {"params": params["unet"], **(replay or {})},
         latents,
@@ -250,7 +254,7 @@ def capture(
     Raises:
         UserError: a path that no module has.
     """
-    feature = luminance_features[-1] if luminance_features else None
+    feature = luminance_features[model.unet.cec_feature] if luminance_features else None
     _, state = model.unet.apply(
         {"params": params["unet"]},
         latents,
@@ -312,7 +316,7 @@ def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> I
 def _guided(model, params, inputs, options, features, noise) -> samplers.Denoise:
     tokens = jnp.concatenate([inputs.uncond_input_ids, inputs.input_ids])
     context = encode_text(model, params, tokens)
-    twice = (jnp.concatenate([features[-1]] * 2),) if features else None
+    twice = jax.tree.map(lambda feature: jnp.concatenate([feature] * 2), features)
 
     def denoise(latents: Latents, timesteps: Timesteps) -> Latents:
         return predict_eps(model, params, latents, timesteps, context, twice)

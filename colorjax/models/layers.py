@@ -62,7 +62,7 @@ def zero_conv(channels: int, kernel_size: int, dtype: Any, name: str, use_bias: 
 class ResnetBlock(nn.Module):
     """norm, SiLU, conv, (+ time), norm, SiLU, conv, + shortcut.
 
-    With `cec` the first convolution is channel-extended (L-CAD section 3.2): a second, bias-free
+    The convolutions that `cec` names are channel-extended (L-CAD section 3.2): a second, bias-free
     kernel reads the luminance feature and its output is added. This equals one convolution over
     concatenated channels, and is zero at initialisation.
     """
@@ -70,8 +70,15 @@ class ResnetBlock(nn.Module):
     channels: int
     groups: int = 32
     epsilon: float = 1e-6
-    cec: bool = False
+    cec: tuple[str, ...] = ()
     dtype: Any = jnp.float32
+
+    def convolve(self, name: str, maps: Maps, luminance_feature: Array | None) -> Array:
+        out = conv3x3(self.channels, self.dtype, name)(maps)
+        if name in self.cec:
+            extension = zero_conv(self.channels, 3, self.dtype, f"cec_{name}", False)
+            out += extension(luminance_feature)
+        return out
 
     @nn.compact
     def __call__(
@@ -81,14 +88,12 @@ class ResnetBlock(nn.Module):
         luminance_feature: Float[Array, "b h w f"] | None = None,
     ) -> Float[Array, "b h w o"]:
         h = nn.silu(group_norm(self.groups, self.epsilon, self.dtype, "norm1")(maps))
-        h = conv3x3(self.channels, self.dtype, "conv1")(h)
-        if self.cec:
-            h += zero_conv(self.channels, 3, self.dtype, "cec_conv1", False)(luminance_feature)
+        h = self.convolve("conv1", h, luminance_feature)
         if time_embedding is not None:
             time = dense(self.channels, self.dtype, "time_emb_proj")
             h += time(nn.silu(time_embedding))[:, None, None, :]
         h = nn.silu(group_norm(self.groups, self.epsilon, self.dtype, "norm2")(h))
-        h = conv3x3(self.channels, self.dtype, "conv2")(h)
+        h = self.convolve("conv2", h, luminance_feature)
         if maps.shape[-1] != self.channels:
             maps = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="conv_shortcut")(maps)
         return maps + h

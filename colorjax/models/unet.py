@@ -54,7 +54,7 @@ class Level(nn.Module):
     groups: int
     linear_projection: bool
     resample: bool
-    cec: bool = False
+    cec: tuple[str, ...] = ()
     dtype: Any = jnp.float32
 
     def resnet(self, i: int) -> ResnetBlock:
@@ -117,11 +117,13 @@ class UpLevel(Level):
 class UNet(nn.Module):
     """eps(z_t, t, text, luminance).
 
-    `cec` says which convolutions read the luminance encoder's last feature through extended
+    `cec` says which convolutions read a feature of the luminance encoder through extended
     channels: "none" is plain Stable Diffusion, "conv_in" the released L-CAD weights,
     "down_blocks" the paper ("each downsampling module"; that this means `conv_in` and `conv1` of
     every residual block on the way down, with the feature averaged to the map's size, is our
-    reading). At initialisation all three compute the same function.
+    reading, and `cec_convolutions` another). At initialisation all three compute the same function.
+    The feature is by default the encoder's last (`cec_feature`, an index that whoever calls this
+    network heeds); a finer one is averaged to the latents' size.
     """
 
     block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
@@ -133,6 +135,8 @@ class UNet(nn.Module):
     norm_num_groups: int = 32
     linear_projection: bool = False
     cec: str = "down_blocks"
+    cec_convolutions: tuple[str, ...] = ("conv1",)  # of the blocks on the way down
+    cec_feature: int = -1
     dtype: Any = jnp.float32
 
     def _level(self, i: int, **more: Any) -> dict[str, Any]:
@@ -167,11 +171,13 @@ class UNet(nn.Module):
         maps = conv_in(latents.astype(self.dtype))
         if self.cec != "none":
             luminance_feature = luminance_feature.astype(self.dtype)  # type: ignore[union-attr]
+            luminance_feature = area_resize(luminance_feature, *maps.shape[1:3])
             maps += zero_conv(widths[0], 3, self.dtype, "cec_conv_in", False)(luminance_feature)
         conv_in.sow(*OUTPUT, maps)
         skips = [maps]
         for i in range(len(widths)):
-            sizes = self._level(i, resample=i < last, cec=self.cec == "down_blocks")
+            extended = self.cec_convolutions if self.cec == "down_blocks" else ()
+            sizes = self._level(i, resample=i < last, cec=extended)
             level = DownLevel(**sizes, name=f"down_blocks_{i}")
             maps, more = level(maps, time, context, luminance_feature)
             level.sow(*OUTPUT, maps)
