@@ -60,7 +60,7 @@ class Attention(nn.Module):
         )
         if self.has_variable(f"replay{kind}", "logits"):
             mixed = mix(self.get_variable(f"replay{kind}", "logits"), value)
-        elif self.is_mutable_collection(f"capture{kind}"):
+        elif self.is_mutable_collection(f"capture{kind}") and not self.is_initializing():
             logits = attention_logits(query, key)
             self.put_variable(f"capture{kind}", "logits", logits)
             mixed = mix(logits, value)

@@ -160,7 +160,7 @@ class UNet(nn.Module):
         latents: Latents,
         timesteps: Timesteps,
         context: Context,
-        luminance_feature: Float[Array, "b h w f"] | None = None,
+        luminance_feature: Float[Array, "b _ _ f"] | None = None,
     ) -> Float[Array, "b h w o"]:
         widths, last = self.block_out_channels, len(self.block_out_channels) - 1
         context = context.astype(self.dtype)
