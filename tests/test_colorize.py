@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import colorize
+from colorjax import color, colorize
 from colorjax.errors import UserError
 from colorjax.inference import Colorizer, bucket_for, buckets, fingerprint
 
@@ -163,3 +163,87 @@ def test_words_beyond_the_text_encoder_are_named(folder, tmp_path, small_release
     out = tmp_path / "x.png"
     assert run(folder / "0.png", "--output", out, "--prompt", prompt, model=small_release) == 0
     assert "elephant" in capsys.readouterr().err
+
+
+@pytest.fixture
+def halves(folder, tmp_path) -> Path:
+    """A mask of the left and one of the right half, for every picture of the folder."""
+    mask = np.zeros((20, 20), np.uint8)
+    mask[:, :10], mask[:, 10:] = 1, 2
+    path = tmp_path / "halves.png"
+    Image.fromarray(mask).save(path)
+    return path
+
+
+def test_masks_change_the_picture_and_none_compiles_anew(
+    folder, halves, tmp_path, small_release
+) -> None:
+    picture, prompt = folder / "0.png", ["--prompt", "the red car, the blue truck"]
+    outputs = {}
+    for name, more in {
+        "without": [],
+        "given": ["--masks", halves],
+        "weak": ["--masks", halves, "--refine_step_size", 0],
+        "attention": ["--masks", "attention"],
+    }.items():
+        target = tmp_path / f"{name}.png"
+        assert run(picture, *prompt, *more, "--output", target, model=small_release) == 0
+        outputs[name] = read(target).astype(int)
+    assert np.abs(outputs["given"] - outputs["without"]).max() > 1
+    assert np.abs(outputs["weak"] - outputs["without"]).max() <= 1
+    assert np.abs(outputs["attention"] - outputs["without"]).max() > 1
+
+
+def test_levels_stand_in_a_row(folder, tmp_path, small_release) -> None:
+    target = tmp_path / "levels.png"
+    command = ["--prompt", "a red car", "--levels", "--output", target]
+    assert run(folder / "1.png", *command, model=small_release) == 0
+    row = read(target)
+    assert row.shape == (64, 4 * 41, 3)
+    gray = read(folder / "1.png")
+    assert np.abs(row[:, :41].astype(int) - gray).max() <= 1
+    plain = tmp_path / "plain.png"
+    assert run(folder / "1.png", "--prompt", "a car", "--output", plain, model=small_release) == 0
+    np.testing.assert_array_equal(row[:, 82:123], read(plain))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--levels"], "give --prompt"),
+        (["--masks", "attention"], "give --prompt"),
+        (["--masks", "nowhere", "--prompt", "a red car"], "'nowhere' do not exist"),
+        (["--masks", "attention", "--levels", "--prompt", "a red car"], "do not go together"),
+        (["--masks", "halves", "--prompt", "a cup, a plate, a spoon"], "labels 1, 2"),
+    ],
+)
+def test_mistakes_about_prompts_are_told(
+    folder, halves, tmp_path, small_release, capsys, arguments, message
+) -> None:
+    arguments = [halves if a == "halves" else a for a in arguments]
+    command = [folder / "0.png", "--output", tmp_path / "out.png", *arguments]
+    try:
+        assert run(*command, model=small_release) == 1
+        assert message in capsys.readouterr().err
+    except UserError as error:
+        assert message in str(error)
+
+
+def test_a_tinted_scan_is_read_as_gray(tmp_path) -> None:
+    """Only lightness enters, whatever the tint."""
+    rng = np.random.default_rng(3)
+    coarse = Image.fromarray(rng.uniform(90, 150, (4, 4)).astype(np.uint8))
+    gray = (
+        np.asarray(coarse.resize((40, 40), Image.Resampling.BICUBIC), np.float32)[..., None] / 255
+    )
+    lab = color.srgb_to_lab(np.repeat(gray, 3, axis=-1))
+    sepia = color.lab_to_srgb(lab + np.array([0.0, 4.0, 9.0], np.float32))
+    for name, picture in {"gray": np.repeat(gray, 3, axis=-1), "sepia": sepia}.items():
+        Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    wish = colorize.Wish(["a red car"], 0)
+    jobs = [
+        colorize.prepare(tmp_path / f"{name}.png", tmp_path / "out.png", [(32, 32)], wish)
+        for name in ("gray", "sepia")
+    ]
+    assert np.abs(read(tmp_path / "gray.png") - read(tmp_path / "sepia.png").astype(int)).max() > 10
+    assert np.abs(jobs[0].small - jobs[1].small).max() < 0.3  # of 100: rounding to bytes

@@ -285,3 +285,22 @@ def test_paper_recipe_trains_the_extended_channels_only() -> None:
     params = jax.eval_shape(model.unet.init, jax.random.key(0), *inputs)["params"]
     chosen, _ = train.optim.split(params, config.latent.trainable)
     assert sum(leaf.size for leaf in jax.tree.leaves(chosen)) == 1_474_560 + 32_440_320
+
+
+def test_variants_of_the_recipe() -> None:
+    from configs import lcad as lcad_config
+
+    transfer = lcad_config.get_config("data=imagenet,captions=scarce,stage=latent")
+    assert transfer.data.directory == "data/imagenet" and transfer.stages == ("latent",)
+    assert (transfer.latent.scarce_share, transfer.latent.drop_share) == (1.0, 0.1)
+    released = lcad_config.get_config("cec=conv_in,trainable=released")
+    assert "up_blocks_.*" in released.latent.trainable
+    ablated = {name: lcad_config.get_config(f"ablation={name}") for name in ("no_lic", "no_slr")}
+    assert ablated["no_slr"].model.unet.cec == "none"
+    assert ablated["no_slr"].latent.trainable == (".*",)
+    assert ablated["no_lic"].model.colorize.decoder == "plain"
+    assert lcad_config.get_config("tiny").luminance.discriminator.layers == 2
+    assert lcad_config.get_config().luminance.discriminator.layers == 3
+    for wrong in ("data=mnist", "ablation=no_x", "tiny,data=coco", "captions=few"):
+        with pytest.raises(ValueError, match="variant"):
+            lcad_config.get_config(wrong)
