@@ -130,7 +130,7 @@ def tiny() -> ConfigDict:
         num_steps=4,
         guidance_scale=1.5,
         spacing="even",
-        temperature=0.7,
+        temperature=0.5,
         refine_step_size=3000.0,
         batch_size=8,
     )
