@@ -37,9 +37,9 @@ parity: $(VENV)/parity
 	COLORJAX_PARITY=$(VENV)/weights $(BIN)/python -m pytest tests/parity
 
 check: $(VENV)/dev
-	$(BIN)/black --check --line-length 100 colorjax configs docs tests
-	$(BIN)/isort --check colorjax configs docs tests
-	$(BIN)/flake8 colorjax configs docs tests
+	$(BIN)/black --check --line-length 100 benchmarks colorjax configs docs tests
+	$(BIN)/isort --check benchmarks colorjax configs docs tests
+	$(BIN)/flake8 benchmarks colorjax configs docs tests
 	$(BIN)/mypy colorjax
 
 clean:

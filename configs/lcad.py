@@ -6,8 +6,8 @@
         trains the bundled model from nothing on CIFAR-10
     python -m colorjax.train --config=configs/lcad.py:tiny,stage=latent
         runs one stage
-    python -m colorjax.train --config=configs/lcad.py:cec=conv_in,trainable=released
-        as the released weights, not as the paper
+    python -m colorjax.train --config=configs/lcad.py:released
+        as the released code, where it differs from the paper (see `_as_released`)
     python -m colorjax.train --config=configs/lcad.py:data=imagenet,captions=scarce,stage=latent \
             --config.init_from=RELEASE
         the paper's section 4.4: ImageNet without descriptions, from the weights of COCO
@@ -15,7 +15,7 @@
         the paper's Table 1: no_lic (plain decoder), no_slr (no luminance in the UNet), no_iss (no
         instance-aware sampling; like no_lic a way of sampling, the weights are the full model's)
 
-Variants, after a colon and between commas: `tiny`, `stage`, `data` (coco, multi_instance, imagenet:
+Variants, after a colon and between commas: `tiny`, `released`, `stage`, `data` (coco, multi_instance, imagenet:
 `data/<name>`), `captions` (any, scarce), `cec` (none, conv_in, down_blocks), `trainable` (paper,
 released, all), `ablation`.
 
@@ -60,6 +60,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     variant = common.parse(
         argument,
         tiny=False,
+        released=False,
         stage="",
         data="",
         captions="any",
@@ -77,6 +78,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.name = "lcad_tiny" if variant["tiny"] else "lcad"
     config.method = "lcad"
     config.model.unet.cec = common.one_of("cec", variant["cec"], CEC)
+    if variant["released"]:
+        _as_released(config)
     if common.one_of("captions", variant["captions"], ("any", "scarce")) == "scarce":
         config.latent.scarce_share = 1.0
     if variant["trainable"]:
@@ -88,6 +91,21 @@ def get_config(argument: str | None = None) -> ConfigDict:
     if variant["stage"]:
         config.stages = (variant["stage"],)
     return config
+
+
+def _as_released(config: ConfigDict) -> None:
+    """One extended convolution, the later trainable set, no LPIPS, AdamW at 2e-5, and captions
+    neither replaced nor dropped."""
+    config.name += "_released"
+    config.model.unet.cec = "conv_in"
+    config.luminance.update(artifact_weights="released", perceptual_weight=0.0)
+    config.latent.update(
+        trainable=TRAINABLE["released"],
+        learning_rate=2e-5,
+        weight_decay=0.01,
+        scarce_share=0.0,
+        drop_share=0.0,
+    )
 
 
 def _ablate(config: ConfigDict, name: str) -> None:

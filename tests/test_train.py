@@ -293,8 +293,10 @@ def test_variants_of_the_recipe() -> None:
     transfer = lcad_config.get_config("data=imagenet,captions=scarce,stage=latent")
     assert transfer.data.directory == "data/imagenet" and transfer.stages == ("latent",)
     assert (transfer.latent.scarce_share, transfer.latent.drop_share) == (1.0, 0.1)
-    released = lcad_config.get_config("cec=conv_in,trainable=released")
-    assert "up_blocks_.*" in released.latent.trainable
+    released = lcad_config.get_config("released")
+    assert released.model.unet.cec == "conv_in" and "up_blocks_.*" in released.latent.trainable
+    assert (released.latent.learning_rate, released.latent.weight_decay) == (2e-5, 0.01)
+    assert released.luminance.artifact_weights == "released"
     ablated = {name: lcad_config.get_config(f"ablation={name}") for name in ("no_lic", "no_slr")}
     assert ablated["no_slr"].model.unet.cec == "none"
     assert ablated["no_slr"].latent.trainable == (".*",)
