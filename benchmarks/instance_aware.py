@@ -55,7 +55,7 @@ def composites(data: str, count: int, rng: np.random.Generator):
 
 
 def apart(rgb: np.ndarray, pair: np.ndarray) -> float:
-    """How far the instances' mean ab lie apart along their two colours' difference, in Lab units."""
+    """How far the instances' mean ab lie apart along their colours' difference, in Lab units."""
     lab = color.srgb_to_lab(rgb)
     left, right = (lab[8:24, at + 8 : at + 24, 1:].mean((0, 1)) for at in (0, 32))
     direction = captions.prototype(pair[0])[1:] - captions.prototype(pair[1])[1:]

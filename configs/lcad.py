@@ -15,9 +15,9 @@
         the paper's Table 1: no_lic (plain decoder), no_slr (no luminance in the UNet), no_iss (no
         instance-aware sampling; like no_lic a way of sampling, the weights are the full model's)
 
-Variants, after a colon and between commas: `tiny`, `released`, `stage`, `data` (coco, multi_instance, imagenet:
-`data/<name>`), `captions` (any, scarce), `cec` (none, conv_in, down_blocks), `trainable` (paper,
-released, all), `ablation`.
+Variants, after a colon and between commas: `tiny`, `released`, `stage`, `data` (coco,
+multi_instance, imagenet: `data/<name>`), `captions` (any, scarce), `cec` (none, conv_in,
+down_blocks), `trainable` (paper, released, all), `ablation`.
 
 Where the numbers come from (paper, section 4.1, unless said otherwise):
 
