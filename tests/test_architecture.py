@@ -21,6 +21,7 @@ ALLOWED = {
     "runtime": set(),
     "models": {"types", "models"},
     "release": {"errors", "types"},
+    "segment": {"errors", "color", "models", "release", "data"},
     "methods": MATHEMATICS | {"models", "release", "methods"},
     "data": {"errors", "color", "data"},
     "prepare": {"errors", "color", "data"},

@@ -4,6 +4,7 @@
     python -m colorjax.convert --format=diffusers --input=stable-diffusion-v1-5 --output=DIR
     python -m colorjax.convert --format=init-lcad --input=stable-diffusion-v1-5 --output=DIR
     python -m colorjax.convert --format=lpips --input=vgg16.pth --input=vgg.pth --output=DIR
+    python -m colorjax.convert --format=clipseg --input=clipseg-rd64-refined --output=DIR
     python -m colorjax.convert --to=lcad --input=DIR --output=lcad.ckpt
 
 Every key of the input and every leaf of the model is accounted for, or nothing is written.
@@ -19,6 +20,7 @@ from pathlib import Path
 from colorjax import errors, release
 from colorjax.convert import (
     architecture,
+    clipseg,
     export,
     features,
     formats,
@@ -34,7 +36,8 @@ INITIAL = "init-lcad"
 WRONG_KIND = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 VOCABULARY = ("vocab.json", "merges.txt")
 SPECIAL_TOKENS = ("tokenizer_config.json", "special_tokens_map.json")
-FORMATS = (*formats.FORMATS, *features.FORMATS, INITIAL)
+MODELS = formats.FORMATS | {"clipseg": clipseg.read}
+FORMATS = (*MODELS, *features.FORMATS, INITIAL)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -75,6 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
         trees = features.read(args.format, args.input)
         write_whole(args.output, lambda output: release.write(output, {}, trees))
     else:
+        if args.config and args.format == "clipseg":
+            raise UserError("--format=clipseg takes no --config: its folder has one")
         parts = tuple(filter(None, args.parts.split(",")))
         convert(args.format, args.input[0], args.output, args.config, parts, args.tokenizer)
     print(f"colorjax: wrote '{args.output}'")
@@ -138,7 +143,7 @@ def _read(kind: str, path: Path, parts: tuple[str, ...]) -> tuple[formats.Source
             raise UserError(f"--format={INITIAL} makes all parts: leave out --parts")
         base = "diffusers" if path.is_dir() else "ldm"
         return initial.extend(formats.FORMATS[base](path, ())), formats.NEEDED["lcad"]
-    source = formats.FORMATS[kind](path, parts)
+    source = MODELS[kind](path, parts)
     return source, parts or formats.NEEDED.get(kind) or tuple(source.parts)
 
 

@@ -120,6 +120,8 @@ def settle(parts: Mapping[str, Flat], settings: Settings) -> tuple[dict[str, Any
     Raises:
         UserError: sizes that cannot be read, or settings that contradict the shapes.
     """
+    if "clipseg" in parts:
+        return {"clipseg": settings["clipseg"]}, []
     config: dict[str, Any] = {"method": "lcad"}
     assumed: list[str] = []
     for part in parts:

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from colorjax.convert import rules
 from colorjax.convert.formats import Source
 from colorjax.errors import UserError
+from colorjax.models import clipseg
 from colorjax.models.clip import CLIPTextModel, CLIPVisionModel
 from colorjax.models.unet import UNet
 from colorjax.models.vae import AutoencoderKL, LuminanceEncoder
@@ -28,6 +29,10 @@ def leaves(config: Mapping[str, Any], part: str, parts: Mapping[str, Any]) -> Sh
         return _image_encoder(config, parts[part])
     if part == "unet":
         return _unet(config, parts)
+    if part == "clipseg":
+        network = clipseg.build(config[part]["model"])
+        side = network.vision.image_size
+        return _init(network, _like(1, side, side, 3), _like(1, 1, dtype=jnp.int32))
     vae = AutoencoderKL(**config.get("vae", {}))
     side = vae.factor
     if part == "vae":

@@ -62,7 +62,7 @@ OPEN_CLIP_ENDS = {
 # Names that a number follows because they are lists in PyTorch; in others it is part of the name.
 LISTS = (
     "down_blocks|up_blocks|resnets|attentions|downsamplers|upsamplers|transformer_blocks|net|"
-    "to_out|layers|zero_convs"
+    "to_out|layers|zero_convs|reduces|transposed_convolution"
 )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Float
 
@@ -23,6 +24,7 @@ def quick_gelu(values: Array) -> Array:
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "quick_gelu": quick_gelu,
     "gelu": lambda values: nn.gelu(values, approximate=False),
+    "relu": nn.relu,
 }
 
 
@@ -80,10 +82,13 @@ class Encoder(nn.Module):
     layer: dict[str, Any]
 
     @nn.compact
-    def __call__(self, tokens: Tokens) -> Tokens:
+    def __call__(self, tokens: Tokens) -> list[Tokens]:
+        """The states after each layer."""
+        states = []
         for i in range(self.num_layers):
             tokens = EncoderLayer(**self.layer, name=f"layers_{i}")(tokens)
-        return tokens
+            states.append(tokens)
+        return states
 
 
 class TextEmbeddings(nn.Module):
@@ -122,13 +127,38 @@ class CLIPTextModel(nn.Module):
         sizes = (self.vocab_size, self.max_position_embeddings, self.hidden_size)
         tokens = TextEmbeddings(*sizes, self.dtype, name="embeddings")(input_ids)
         layer = _layer(self, causal=True)
-        tokens = Encoder(self.num_hidden_layers, layer, name="encoder")(tokens)
+        tokens = Encoder(self.num_hidden_layers, layer, name="encoder")(tokens)[-1]
         return layer_norm(self.dtype, "final_layer_norm")(tokens).astype(jnp.float32)
 
 
+def cubic_weights(size: int, new_size: int) -> Float[np.ndarray, "new_size size"]:
+    """Bicubic resampling along one axis as PyTorch's `interpolate` does it.
+
+    Keys' kernel with a = -0.75, where jax.image.resize has -0.5; pixel centres are aligned, the
+    border is repeated, and shrinking does not blur.
+    """
+    a = -0.75
+    position = (np.arange(new_size) + 0.5) * size / new_size - 0.5
+    first = np.floor(position).astype(int)
+    weights = np.zeros((new_size, size))
+    for offset in range(-1, 3):
+        x = np.abs(position - first - offset)
+        near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
+        far = a * (((x - 5.0) * x + 8.0) * x - 4.0)
+        column = np.clip(first + offset, 0, size - 1)
+        np.add.at(weights, (np.arange(new_size), column), np.where(x <= 1.0, near, far))
+    return weights.astype(np.float32)
+
+
 class VisionEmbeddings(nn.Module):
+    """Patches, a class token before them, and positions of a `grid` x `grid` picture.
+
+    For another picture the positions, but not the class token's, are resized bicubically.
+    """
+
     hidden_size: int
     patch_size: int
+    grid: int
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -143,12 +173,14 @@ class VisionEmbeddings(nn.Module):
             dtype=self.dtype,
             name="patch_embedding",
         )
-        patches = convolve(image.astype(self.dtype)).reshape(len(image), -1, self.hidden_size)
+        patches = convolve(image.astype(self.dtype))
+        shape = patches.shape[1:3]
+        patches = patches.reshape(len(image), -1, self.hidden_size)
         init = nn.initializers.normal(0.02)
         first = self.param("class_embedding", init, (self.hidden_size,)).astype(self.dtype)
         first = jnp.broadcast_to(first, (len(image), 1, self.hidden_size))
         tokens = jnp.concatenate([first, patches], axis=1)
-        count = tokens.shape[1]
+        count = self.grid**2 + 1
         embed = nn.Embed(
             count,
             self.hidden_size,
@@ -156,7 +188,13 @@ class VisionEmbeddings(nn.Module):
             embedding_init=init,
             name="position_embedding",
         )
-        return tokens + embed(jnp.arange(count))
+        positions = embed(jnp.arange(count))
+        if shape != (self.grid, self.grid):
+            rows, columns = (cubic_weights(self.grid, size) for size in shape)
+            cells = positions[1:].reshape(self.grid, self.grid, -1)
+            cells = jnp.einsum("yi,xj,ijd->yxd", rows, columns, cells)
+            positions = jnp.concatenate([positions[:1], cells.reshape(-1, self.hidden_size)])
+        return tokens + positions.astype(self.dtype)
 
 
 class CLIPVisionModel(nn.Module):
@@ -171,12 +209,19 @@ class CLIPVisionModel(nn.Module):
     hidden_act: str = "quick_gelu"
     dtype: Any = jnp.float32
 
-    @nn.compact
-    def __call__(self, image: Image) -> tuple[Tokens, Float[Array, "b d"]]:
-        embed = VisionEmbeddings(self.hidden_size, self.patch_size, self.dtype, name="embeddings")
+    def states(self, image: Image) -> list[Tokens]:
+        """Token states after each layer, class token first."""
+        grid = self.image_size // self.patch_size
+        embed = VisionEmbeddings(
+            self.hidden_size, self.patch_size, grid, self.dtype, name="embeddings"
+        )
         tokens = layer_norm(self.dtype, "pre_layrnorm")(embed(image))
         layer = _layer(self, causal=False)
-        tokens = Encoder(self.num_hidden_layers, layer, name="encoder")(tokens)
+        return Encoder(self.num_hidden_layers, layer, name="encoder")(tokens)
+
+    @nn.compact
+    def __call__(self, image: Image) -> tuple[Tokens, Float[Array, "b d"]]:
+        tokens = self.states(image)[-1]
         pooled = layer_norm(self.dtype, "post_layernorm")(tokens[:, 0])
         return tokens.astype(jnp.float32), pooled.astype(jnp.float32)
 

@@ -3,7 +3,7 @@
     python tests/manifests/make.py
 
 Needs the extra `parity`. The modules live on PyTorch's meta device, so nothing is allocated; sizes
-are those of the published configurations of Stable Diffusion 1.5 and 2.1.
+are those of the published configurations of Stable Diffusion 1.5 and 2.1 and clipseg-rd64-refined.
 """
 
 import gzip
@@ -12,7 +12,12 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import (
+    CLIPSegConfig,
+    CLIPSegForImageSegmentation,
+    CLIPTextConfig,
+    CLIPTextModel,
+)
 
 HERE = Path(__file__).parent
 WIDTHS = [320, 640, 1280, 1280]
@@ -61,6 +66,9 @@ MODELS = {
 }
 
 
+CLIPSEG = dict(vision_config=dict(patch_size=16), use_complex_transposed_convolution=True)
+
+
 def main() -> None:
     for name, (unet, vae, text) in MODELS.items():
         with torch.device("meta"):
@@ -69,20 +77,22 @@ def main() -> None:
                 "vae": AutoencoderKL(**vae),
                 "text_encoder": CLIPTextModel(CLIPTextConfig(**text)),
             }
-        lines, configs = [], {}
-        for folder, module in modules.items():
-            configs[folder] = (
-                json.loads(module.config.to_json_string())
-                if (folder == "text_encoder")
-                else json.loads(module.to_json_string())
-            )
-            for key, tensor in module.state_dict().items():
-                lines.append(f"{folder}/{key}\t{'x'.join(map(str, tensor.shape))}\n")
-        data = gzip.compress("".join(lines).encode(), 9, mtime=0)
-        (HERE / f"{name}.tsv.gz").write_bytes(data)
-        text_of = json.dumps(configs, indent=1, sort_keys=True)
-        (HERE / f"{name}.json").write_text(text_of + "\n")
-        print(name, len(lines), "keys", len(data), "bytes")
+        write(name, modules)
+    with torch.device("meta"):
+        write("clipseg", {"clipseg": CLIPSegForImageSegmentation(CLIPSegConfig(**CLIPSEG))})
+
+
+def write(name: str, modules: dict[str, torch.nn.Module]) -> None:
+    lines, configs = [], {}
+    for folder, module in modules.items():
+        of = module if hasattr(module, "to_json_string") else module.config
+        configs[folder] = json.loads(of.to_json_string())
+        for key, tensor in module.state_dict().items():
+            lines.append(f"{folder}/{key}\t{'x'.join(map(str, tensor.shape))}\n")
+    data = gzip.compress("".join(lines).encode(), 9, mtime=0)
+    (HERE / f"{name}.tsv.gz").write_bytes(data)
+    (HERE / f"{name}.json").write_text(json.dumps(configs, indent=1, sort_keys=True) + "\n")
+    print(name, len(lines), "keys", len(data), "bytes")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The keys and shapes of full-size models map one to one, both ways, without their weights.
 
-`sd15` and `sd21` are made by `make.py` from diffusers and transformers; `lcad` is the list of a
-released checkpoint.
+`sd15`, `sd21` and `clipseg` are made by `make.py` from diffusers and transformers; `lcad` is the
+list of a released checkpoint.
 """
 
 import gzip
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax.convert import architecture, export, formats, model, readers, writers
+from colorjax.convert import architecture, clipseg, export, formats, model, readers, writers
 from colorjax.convert.readers import Tensors
 from configs import common
 
@@ -25,7 +25,7 @@ def manifest(name: str) -> Tensors:
     rows = gzip.decompress((HERE / f"{name}.tsv.gz").read_bytes()).decode().splitlines()
     found = {}
     for key, shape in (row.split("\t") for row in rows):
-        found[key] = np.broadcast_to(zero, [int(n) for n in shape.split("x")])
+        found[key] = np.broadcast_to(zero, [int(n) for n in shape.split("x") if n])
     return found
 
 
@@ -101,6 +101,20 @@ def test_folders_of_diffusers(name, monkeypatch, tmp_path) -> None:
         for key, tensor in flat.items()
     }
     assert shapes(back) == shapes(state)
+
+
+def test_clipseg(monkeypatch, tmp_path) -> None:
+    """Two layers after the last tap, the picture's own embedding and its norm are left out."""
+    state = {k.removeprefix("clipseg/"): v for k, v in manifest("clipseg").items()}
+    sizes = json.loads((HERE / "clipseg.json").read_text())["clipseg"]
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    monkeypatch.setattr(readers, "weights_file", lambda folder: folder)
+    monkeypatch.setattr(readers, "read", lambda path: state)
+    source = clipseg.read(tmp_path, ())
+    config = settled(source, ("clipseg",))
+    assert len(source.parts["clipseg"]) == len(state) - 2 * 16 - 2 - 1
+    assert config["clipseg"]["picture"]["size"] == 352
+    assert config["clipseg"]["model"]["vision_config"]["patch_size"] == 16
 
 
 def test_heads_that_nothing_tells_are_those_of_their_generation() -> None:
