@@ -25,14 +25,14 @@ class Instances:
     def __init__(
         self, prompt: str, source: str, tokenize: Tokenizer, clipseg: Path | None = None
     ) -> None:
-        found = language.instance_phrases(prompt)
-        self._phrases = [language.without_article(phrase) for phrase in found]
+        self._phrases = language.instance_phrases(prompt)
         if not self._phrases:
             raise UserError(
                 f"masks are for phrases, and prompt {prompt!r} has none; name things by commas, "
                 "such as 'the blue cup, the red cup'"
             )
-        self.spans: Bool[np.ndarray, "k tokens"] = language.spans(tokenize, prompt, self._phrases)
+        telling = [language.without_article(phrase) for phrase in self._phrases]
+        self.spans: Bool[np.ndarray, "k tokens"] = language.spans(tokenize, prompt, telling)
         self._source = source
         if source == "clipseg":
             from colorjax.segment import Segmenter
