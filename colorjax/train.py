@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import errors, flags, loop, optim, release, runtime, sharding
+from colorjax import errors, flags, inherit, loop, optim, release, runtime, sharding
 from colorjax.data import captions, pipeline, records, tokenizer
 from colorjax.errors import UserError
 from colorjax.stages.stage import Stage
@@ -64,7 +64,8 @@ def run_stage(name: str, config: ConfigDict, workdir: Path, mesh: Mesh) -> None:
     tokens = find_tokenizer(config, workdir)
     remember(name, config, directory)
     stage = build(name, config, weights, total_steps)
-    tokenize = tokenizer.Tokenizer(tokens, config.model.text_encoder.max_position_embeddings)
+    text = weights["sizes"].get("text_encoder", config.model.text_encoder)
+    tokenize = tokenizer.Tokenizer(tokens, text["max_position_embeddings"])
     batches = functools.partial(train_batches, config, options, tokenize)
     examples = caption_examples(config, tokenize, EXAMPLES)
     state = loop.run(stage, name, config, mesh, batches, examples, directory, total_steps)
@@ -102,7 +103,7 @@ def finished_steps(directory: Path) -> int:
 
 
 def find_weights(name: str, config: ConfigDict, workdir: Path) -> dict[str, Params]:
-    """Frozen parts and start weights of a stage, and the scale of the latents they belong to.
+    """Frozen parts and start weights of a stage, and the sizes of the model they belong to.
 
     Raises:
         UserError: weights that the stage needs are nowhere.
@@ -125,14 +126,14 @@ def find_weights(name: str, config: ConfigDict, workdir: Path) -> dict[str, Para
                 break
         if role not in start and module.MUST_START:
             raise UserError(_missing(name, names[-1], config, workdir))
-    vae = release.find_part([*own, *given], "vae")
-    scale = {"scaling_factor": release.read_config(vae)["scaling_factor"]} if vae else {}
-    return {"parts": parts, "start": start, "sizes": scale}
+    sizes = inherit.sizes(config.model.to_dict(), [*own, *given], module.STARTS_FROM)
+    return {"parts": parts, "start": start, "sizes": sizes}
 
 
 def build(name: str, config: ConfigDict, weights: dict[str, Params], total_steps: int) -> Stage:
     config = config.copy_and_resolve_references()
-    config.model.update(weights["sizes"])
+    with config.unlocked():
+        config.model.update(weights["sizes"])
     module = stage_module(name)
     return module.build(config, config[name], weights["parts"], weights["start"], total_steps)
 

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "colorjax"
 
 MATHEMATICS = {"types", "errors", "color", "diffusion", "samplers", "guidance", "losses", "metrics"}
 INFERENCE = {"colorize", "evaluate", "inference", "instances", "bundle"}
-TRAINING = {"stages", "optim", "train", "loop", "checkpoint"}
+TRAINING = {"stages", "optim", "train", "loop", "checkpoint", "inherit"}
 
 # What each room may import of the package; a name covers its submodules.
 ALLOWED = {
@@ -22,6 +22,7 @@ ALLOWED = {
     "models": {"types", "models"},
     "release": {"errors", "types"},
     "segment": {"errors", "color", "models", "release", "data"},
+    "inherit": {"errors", "release", "models"},
     "methods": MATHEMATICS | {"models", "release", "methods"},
     "data": {"errors", "color", "data"},
     "prepare": {"errors", "color", "data"},

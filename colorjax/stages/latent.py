@@ -24,7 +24,10 @@ def loss(
     eps: Latents,
     posterior_noise: Latents,
 ) -> Float[Array, ""]:
-    """Mean squared error of the noise estimate (L-CAD Eq. 5), with all randomness given."""
+    """Mean squared error of the noise estimate (L-CAD Eq. 5), with all randomness given.
+
+    Of a UNet that estimates v, the error of v (Salimans and Ho 2022, Eq. 14).
+    """
     image, luminance = image_and_luminance(pixels)
     moments = lcad.encode_image(model, params, image)
     z_0 = diffusion.sample_posterior(moments, posterior_noise) * model.scaling_factor
@@ -34,7 +37,11 @@ def loss(
         features = lcad.encode_luminance(model, params, luminance)
     context = lcad.encode_text(model, params, input_ids)
     eps_pred = lcad.predict_eps(model, params, z_t, timesteps, context, features)
-    return ((eps_pred - eps) ** 2).mean()
+    error = (eps_pred - eps) ** 2
+    if model.prediction_type == "v":
+        # v_pred - v is (eps_pred - eps) / sqrt(alpha-bar), since both belong to one z_t.
+        error /= jnp.asarray(model.schedule.alphas_cumprod)[timesteps][:, None, None, None]
+    return error.mean()
 
 
 def build(

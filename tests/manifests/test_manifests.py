@@ -118,12 +118,15 @@ def test_clipseg(monkeypatch, tmp_path) -> None:
 
 
 def test_heads_that_nothing_tells_are_those_of_their_generation() -> None:
-    """An original file says nothing; SD 1 has eight heads, SD 2 heads of 64 channels."""
-    for name, heads in (("sd15", (8, 8, 8, 8)), ("sd21", (5, 10, 20, 20))):
+    """An original file says nothing; SD 1 has eight heads, SD 2 heads of 64 channels.
+
+    Nor which UNets of SD 2 estimate v.
+    """
+    for name, heads, count in (("sd15", (8, 8, 8, 8), 1), ("sd21", (5, 10, 20, 20), 2)):
         source = formats.Source()
         for key, tensor in manifest(name).items():
             folder, _, rest = key.partition("/")
             if folder == "unet":
                 source.place(folder, rest, key, tensor)
         config, assumed = architecture.settle(source.parts, {})
-        assert config["unet"]["num_attention_heads"] == heads and len(assumed) == 1
+        assert config["unet"]["num_attention_heads"] == heads and len(assumed) == count
