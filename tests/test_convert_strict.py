@@ -1,6 +1,7 @@
 """What does not fit is an error that names it, and leaves no output behind."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -86,6 +87,56 @@ def test_truncated_file(state, config, tmp_path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return converted.folder(tmp_path_factory.mktemp("sd"))
+
+
+FF = "transformer_blocks.0.ff.net.2.weight"  # not square, so that turning it shows
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "key"),
+    [
+        ("diffusers", "unet/diffusion_pytorch_model", f"mid_block.attentions.0.{FF}"),
+        ("diffusers", "vae/diffusion_pytorch_model", "decoder.up_blocks.2.resnets.0.conv1.weight"),
+        ("diffusers", "text_encoder/model", "text_model.encoder.layers.1.mlp.fc1.weight"),
+        ("clip", "text_encoder/model", "text_model.encoder.layers.1.mlp.fc1.weight"),
+        ("ldm", "sd", f"{UNET}middle_block.1.{FF}"),
+        ("init-lcad", "sd", f"{UNET}middle_block.1.{FF}"),
+    ],
+)
+def test_every_format_is_strict(kind, file, key, folder, tmp_path) -> None:
+    """One key renamed, one tensor turned, one file cut: told by name, and nothing is left."""
+    shutil.copytree(folder, tmp_path / "in")
+    sizes = converted.told() if file == "sd" else {}
+    if kind == "ldm":
+        del sizes["unet"]["gray_channels"]
+    told = converted.config_flag(tmp_path / "in", sizes)
+    writers.write_safetensors(tmp_path / "in" / "sd.safetensors", converted.stable_diffusion())
+    path = tmp_path / "in" / f"{file}.safetensors"
+    source = {"diffusers": tmp_path / "in", "clip": path.parent}.get(kind, path)
+    good = readers.read(path)
+
+    def told_of(tensors, match: str) -> str:
+        writers.write_safetensors(tmp_path / "new", tensors)
+        (tmp_path / "new").replace(path)
+        return refused(match)
+
+    def refused(match: str) -> str:
+        with pytest.raises(UserError, match=match) as caught:
+            run(kind, source, tmp_path / "out", told)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["in"]
+        return str(caught.value)
+
+    renamed = {k.replace(key, f"{key}x"): v for k, v in good.items()}
+    assert f"{key}x (" in told_of(renamed, "1 keys .* 1 leaves").split("empty leaves")[0]
+    turned = good | {key: good[key].swapaxes(0, 1)}
+    assert f"{key} (" in told_of(turned, "1 keys .* 1 leaves").split("empty leaves")[0]
+    path.write_bytes(path.read_bytes()[:-10])
+    refused("damaged")
+
+
 @pytest.mark.parametrize(
     ("section", "change", "match"),
     [
@@ -141,8 +192,7 @@ def test_an_output_that_exists_is_kept(tmp_path, state, config) -> None:
         run("lcad", tmp_path / "none.ckpt", tmp_path / "new")
 
 
-def test_settings_of_diffusers_that_the_networks_do_not_have(tmp_path_factory, tmp_path) -> None:
-    folder = converted.folder(tmp_path_factory.mktemp("sd"))
+def test_settings_of_diffusers_that_the_networks_do_not_have(folder, tmp_path) -> None:
     (tmp_path / "unet").mkdir()
     source = folder / "unet" / "diffusion_pytorch_model.safetensors"
     (tmp_path / "unet" / source.name).symlink_to(source)
