@@ -33,8 +33,13 @@ Step = Callable[[TrainState, Params, Any, PRNGKey], tuple[TrainState, Metrics]]
 def optimizer(options: ConfigDict, total_steps: int) -> optax.GradientTransformation:
     """Adam (AdamW with weight decay) under a warm-up and, by choice, a cosine decay to zero."""
     schedules = {
-        "constant": lambda: optax.schedules.warmup_constant_schedule(
-            0.0, options.learning_rate, options.warmup_steps
+        # Without a step of warm-up optax's own would stay at 0 for ever.
+        "constant": lambda: optax.schedules.join_schedules(
+            [
+                optax.schedules.linear_schedule(0.0, options.learning_rate, options.warmup_steps),
+                optax.schedules.constant_schedule(options.learning_rate),
+            ],
+            [options.warmup_steps],
         ),
         "cosine": lambda: optax.schedules.warmup_cosine_decay_schedule(
             0.0,

@@ -8,6 +8,7 @@ import pytest
 
 from colorjax import optim
 from colorjax.errors import UserError
+from configs import common
 
 PARAMS = {"a": {"kernel": jnp.array([1.0, 2.0])}, "b": {"cec_in": {"kernel": jnp.array([3.0])}}}
 
@@ -63,3 +64,16 @@ def test_learning_rate_schedules() -> None:
     options.schedule = "linear"
     with pytest.raises(UserError, match="linear"):
         optim.optimizer(options, 100)
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 4])
+def test_the_constant_rate_is_reached(warmup_steps) -> None:
+    """Adam's step is the learning rate; without warm-up it must not stay at the warm-up's 0."""
+    tx = optim.optimizer(common.stage(learning_rate=0.1, warmup_steps=warmup_steps), 10)
+    params, state = {"w": jnp.zeros(1)}, tx.init({"w": jnp.zeros(1)})
+    moves = []
+    for _ in range(8):
+        updates, state = tx.update({"w": jnp.ones(1)}, state, params)
+        moves.append(-float(updates["w"][0]))
+    expected = [0.1 * min(1.0, n / warmup_steps) if warmup_steps else 0.1 for n in range(8)]
+    np.testing.assert_allclose(moves, expected, rtol=1e-4, atol=1e-7)
