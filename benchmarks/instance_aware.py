@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import color, guidance, release, runtime, samplers
+from colorjax import color, errors, guidance, release, runtime, samplers
 from colorjax.data import captions, phrases, records, transforms
 from colorjax.evaluate import shown
 from colorjax.inference import Colorizer
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     colorizer = Colorizer(release.locate(args.model), BATCH, instance_aware=True)
     model, params, options = colorizer.model, colorizer._params, colorizer.options
     options = options._replace(refine_objective=args.objective)
-    scale = args.guidance_scale or colorizer.guidance_scale
+    scale = colorizer.guidance_scale if args.guidance_scale is None else args.guidance_scale
     lightness, prompts, colours = composites(args.data, args.count, np.random.default_rng(0))
     tokens = colorizer.tokenize(prompts)
     content = phrases.without_article if args.articles == "out" else str
@@ -154,4 +154,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    errors.run(main)

@@ -82,6 +82,10 @@ def main(arguments: list[str] | None = None) -> int:
     prompt = captions.SCARCE[0] if args.prompt is None else args.prompt
     if args.prompt is None and (args.masks or args.levels):
         raise UserError("--masks and --levels are about what a prompt says: give --prompt TEXT")
+    if not args.masks and args.refine_step_size is not None:
+        raise UserError("--refine_step_size is about --masks, which are not given")
+    if args.masks != "clipseg" and args.clipseg is not None:
+        raise UserError("--clipseg is about --masks clipseg, which is not asked for")
     if args.masks and args.levels:
         raise UserError("--masks and --levels do not go together: masks belong to one prompt")
     if not prompt.isprintable():
@@ -91,13 +95,14 @@ def main(arguments: list[str] | None = None) -> int:
     found = photos.find_photos([Path(p) for p in args.inputs], exclude)
     outputs = photos.output_paths(found, Path(args.output))
     runtime.setup()
-    aware = True if args.masks else None
+    aware = bool(args.masks)
     colorizer = Colorizer(directory, args.batch_size, instance_aware=aware, **sampling(args))
     if lost := colorizer.tokenize.lost_words(prompt):
         print(f"colorjax: the prompt is too long; these words are lost: {lost}", file=sys.stderr)
     instances = None
     if args.masks:
-        instances = Instances(prompt, args.masks, colorizer.tokenize, args.clipseg)
+        many = len(found) > 1
+        instances = Instances(prompt, args.masks, colorizer.tokenize, args.clipseg, many)
     prompts = levels(prompt) if args.levels else [prompt]
     report = colorize_all(colorizer, found, outputs, Wish(prompts, args.seed, instances))
     if report.failed:
@@ -107,7 +112,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def levels(prompt: str) -> list[str]:
     """L-CAD's three levels of detail of one description: complete, partial, scarce."""
-    partial = phrases.without_colours(prompt, phrases.colour_phrases(prompt))
+    found = phrases.colour_phrases(prompt)
+    if not found:
+        raise UserError(f"--levels takes colours out of the prompt, and {prompt!r} names none")
+    # Of several phrases the first keeps its colour.
+    partial = phrases.without_colours(prompt, found[1:] or found)
     return [prompt, partial, captions.SCARCE[0]]
 
 

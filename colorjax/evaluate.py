@@ -17,8 +17,9 @@ import numpy as np
 
 from colorjax import color, errors, metrics, release, runtime
 from colorjax.data import captions, phrases, pipeline, records, transforms
+from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
-from colorjax.inference import MAX_PHRASES, Colorizer, add_sampling_flags, fingerprint, sampling
+from colorjax.inference import Colorizer, add_sampling_flags, fingerprint, sampling
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
 from colorjax.types import Params
@@ -62,7 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     records.open_split(directory, args.split)
     model = release.locate(args.model)
     runtime.setup()
-    aware = True if args.masks else None
+    if args.swap and args.masks:
+        raise UserError("--swap compares two prompts as they are; leave --masks out")
+    aware = bool(args.masks)
     colorizer = Colorizer(model, args.batch_size, instance_aware=aware, **sampling(args))
     figures: dict[str, Any]
     if args.swap:
@@ -107,12 +110,21 @@ def outputs(args, colorizer: Colorizer, directory: Path) -> Iterator[tuple[Any, 
 
 def phrase_spans(colorizer: Colorizer, texts: list[str]) -> np.ndarray:
     """The tokens of each caption's phrases; a caption without any has padding only."""
-    found = np.zeros((len(texts), MAX_PHRASES, colorizer.tokenize.max_length), bool)
-    for row, text in zip(found, texts, strict=True):
-        named = [text[phrase.start : phrase.stop] for phrase in phrases.colour_phrases(text)]
-        if named:
-            row[: len(named)] = phrases.spans(colorizer.tokenize, text, named[:MAX_PHRASES])
+    rows = [list(_spans_within(colorizer.tokenize, text)) for text in texts]
+    found = np.zeros((len(texts), max(map(len, rows)) or 1, colorizer.tokenize.max_length), bool)
+    for row, spans in zip(found, rows, strict=True):
+        for place, span in zip(row, spans, strict=False):
+            place[:] = span
     return found
+
+
+def _spans_within(tokenize: Tokenizer, text: str) -> Iterator[np.ndarray]:
+    """Of each colour phrase that a long caption's tokens still hold."""
+    for phrase in phrases.colour_phrases(text):
+        try:
+            yield phrases.spans(tokenize, text, [text[phrase.start : phrase.stop]])[0]
+        except UserError:
+            continue
 
 
 def coloured(

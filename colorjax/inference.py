@@ -19,7 +19,7 @@ from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 from colorjax.methods import lcad
 
-MAX_PHRASES = 8
+PHRASES = 8
 ASPECTS = (1 / 2, 2 / 3, 1.0, 3 / 2, 2.0)  # width over height
 
 
@@ -55,7 +55,7 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", choices=sorted(samplers.SAMPLERS))
     parser.add_argument("--temperature", type=float, help="below 1: less variety, fewer mistakes")
     parser.add_argument("--decoder", choices=("guided", "plain"), help="by the luminance, or not")
-    parser.add_argument("--refine_step_size", type=float, help="of instance-aware sampling")
+    parser.add_argument("--refine_step_size", type=float, help="how strictly masks are kept")
     parser.add_argument("--batch_size", type=int, help="pictures at a time")
 
 
@@ -97,9 +97,9 @@ class Colorizer:
             raise UserError(f"batch_size is {self.batch_size}; it must be 1 or more")
         self.guidance_scale = float(defaults["guidance_scale"])
         self.temperature = float(defaults["temperature"])
-        for name in ("guidance_scale", "temperature"):
-            if not math.isfinite(getattr(self, name)):
-                raise UserError(f"{name} is {getattr(self, name)}; it must be a number")
+        for name in ("guidance_scale", "temperature", "refine_step_size"):
+            if not math.isfinite(float(defaults.get(name, 0.0))):
+                raise UserError(f"{name} is {defaults[name]}; it must be a number")
         known = {name: defaults[name] for name in lcad.Options._fields if name in defaults}
         self.options = lcad.Options(**known)
         self.model, self._params = lcad.load(directory, dtype)
@@ -165,10 +165,8 @@ class Colorizer:
 
 
 def _padded(phrases: np.ndarray, batch_size: int) -> np.ndarray:
-    """To a full batch of `MAX_PHRASES` each: their number compiles nothing anew."""
-    missing = MAX_PHRASES - phrases.shape[1]
-    if missing < 0:
-        raise UserError(f"{phrases.shape[1]} phrases are given; at most {MAX_PHRASES} can be")
+    """To a full batch, of a multiple of `PHRASES` each: few numbers of them compile anew."""
+    missing = -phrases.shape[1] % PHRASES
     return np.pad(
         phrases, [(0, batch_size - len(phrases)), (0, missing), (0, 0), (0, 0)][: phrases.ndim]
     )

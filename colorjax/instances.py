@@ -18,12 +18,17 @@ class Instances:
     """The phrases of one prompt, and where their masks come from.
 
     `source` is "attention" (the UNet's own, found while sampling), "clipseg" (a segmenter that
-    reads the phrases) or a path: the masks of the one photograph, or a folder with an entry for
-    each, called like the photograph.
+    reads the phrases) or a path: the masks of the one photograph, or, of `many`, a folder with an
+    entry for each, called like the photograph.
     """
 
     def __init__(
-        self, prompt: str, source: str, tokenize: Tokenizer, clipseg: Path | None = None
+        self,
+        prompt: str,
+        source: str,
+        tokenize: Tokenizer,
+        clipseg: Path | None = None,
+        many: bool = False,
     ) -> None:
         self._phrases = language.instance_phrases(prompt)
         if not self._phrases:
@@ -33,7 +38,7 @@ class Instances:
             )
         telling = [language.without_article(phrase) for phrase in self._phrases]
         self.spans: Bool[np.ndarray, "k tokens"] = language.spans(tokenize, prompt, telling)
-        self._source = source
+        self._source, self._many = source, many
         if source == "clipseg":
             from colorjax.segment import Segmenter
 
@@ -57,4 +62,9 @@ class Instances:
         for entry in (root / photograph.stem, *(root / f"{photograph.stem}{e}" for e in MAPS)):
             if entry.exists():
                 return entry
+        if self._many:
+            raise UserError(
+                f"'{root}' has no masks for '{photograph}': of several photographs each needs a "
+                f"folder {photograph.stem!r} or a label map {photograph.stem + MAPS[0]!r} there"
+            )
         return root

@@ -45,7 +45,9 @@ def artifact_weights(
     if variant == "paper":
         return _local_variance(error, unbiased=False)
     variance = jnp.var(error, axis=(1, 2, 3), ddof=1, keepdims=True)
-    return variance**0.2 * _local_variance(error, unbiased=True)
+    # An exact reconstruction has variance 0, where the root's gradient is infinite.
+    root = jnp.where(variance > 0.0, variance, 1.0) ** 0.2 * (variance > 0.0)
+    return root * _local_variance(error, unbiased=True)
 
 
 def artifact_l1(target: Image, reconstruction: Image, variant: str = "paper") -> Float[Array, ""]:
@@ -66,9 +68,8 @@ def adaptive_weight(
 
     VQGAN (Esser et al. 2021) Eq. 7, with the reference's constants; without gradient itself.
     """
-    norms = (jnp.linalg.norm(jnp.ravel(g)) for g in (reconstruction, adversarial))
-    ratio = next(norms) / (next(norms) + 1e-4)
-    return jax.lax.stop_gradient(jnp.clip(ratio, 0.0, 1e4))
+    wanted, given = (jnp.linalg.norm(jnp.ravel(g)) for g in (reconstruction, adversarial))
+    return jax.lax.stop_gradient(jnp.clip(wanted / (given + 1e-4), 0.0, 1e4))
 
 
 def chroma_mse(target: Image, reconstruction: Image) -> Float[Array, ""]:

@@ -76,6 +76,10 @@ def sd15() -> ConfigDict:
             norm_num_groups=32,
             linear_projection=False,
             cec="down_blocks",
+            # Our reading of the paper's "each downsampling module": which convolutions of a block
+            # are extended, and the luminance feature that they read, counted as in a list.
+            cec_convolutions=("conv1",),
+            cec_feature=-1,
         )
     )
     model.schedule = ConfigDict(dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012))

@@ -64,7 +64,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         stage="",
         data="",
         captions="any",
-        cec="down_blocks",
+        cec="",
         trainable="",
         ablation="",
     )
@@ -75,28 +75,30 @@ def get_config(argument: str | None = None) -> ConfigDict:
         if variant["tiny"]
         else _full(common.one_of("data", variant["data"] or "coco", DATA))
     )
-    config.name = "lcad_tiny" if variant["tiny"] else "lcad"
     config.method = "lcad"
-    config.model.unet.cec = common.one_of("cec", variant["cec"], CEC)
     if variant["released"]:
         _as_released(config)
+    if variant["cec"]:
+        config.model.unet.cec = common.one_of("cec", variant["cec"], CEC)
     if common.one_of("captions", variant["captions"], ("any", "scarce")) == "scarce":
         config.latent.scarce_share = 1.0
+    _ablate(config, common.one_of("ablation", variant["ablation"], ABLATIONS))
     if variant["trainable"]:
         chosen = common.one_of("trainable", variant["trainable"], tuple(TRAINABLE))
         config.latent.trainable = TRAINABLE[chosen]
-    _ablate(config, common.one_of("ablation", variant["ablation"], ABLATIONS))
-    if config.model.unet.cec == "none":
+    elif config.model.unet.cec == "none":
         config.latent.trainable = TRAINABLE["all"]
     if variant["stage"]:
         config.stages = (variant["stage"],)
+    # Runs that differ in more than their stages have directories of their own.
+    said = [key if value is True else value for key, value in variant.items() if key != "stage"]
+    config.name = "_".join(["lcad", *(word for word in said if word not in (False, "", "any"))])
     return config
 
 
 def _as_released(config: ConfigDict) -> None:
     """One extended convolution, the later trainable set, no LPIPS, AdamW at 2e-5, and captions
-    neither replaced nor dropped."""
-    config.name += "_released"
+    neither replaced by scarce ones nor dropped."""
     config.model.unet.cec = "conv_in"
     config.luminance.update(artifact_weights="released", perceptual_weight=0.0)
     config.latent.update(
@@ -109,14 +111,14 @@ def _as_released(config: ConfigDict) -> None:
 
 
 def _ablate(config: ConfigDict, name: str) -> None:
+    """The paper's Table 1. `no_lic` and `no_iss` are ways of sampling the full model: here they
+    decide the training's sample grids and what the release does by default."""
     if name == "no_slr":
         config.model.unet.cec = "none"
     elif name == "no_lic":
         config.model.colorize.decoder = "plain"
     elif name == "no_iss":
         config.model.colorize.instance_aware = False
-    if name:
-        config.name += f"_{name}"
 
 
 def _full(data: str) -> ConfigDict:

@@ -309,6 +309,9 @@ def test_variants_of_the_recipe() -> None:
     assert released.model.unet.cec == "conv_in" and "up_blocks_.*" in released.latent.trainable
     assert (released.latent.learning_rate, released.latent.weight_decay) == (2e-5, 0.01)
     assert released.luminance.artifact_weights == "released"
+    assert transfer.name == "lcad_imagenet_scarce" != lcad_config.get_config().name == "lcad"
+    assert lcad_config.get_config("tiny,stage=vae").name == "lcad_tiny"
+    assert lcad_config.get_config("released,cec=down_blocks").model.unet.cec == "down_blocks"
     ablated = {name: lcad_config.get_config(f"ablation={name}") for name in ("no_lic", "no_slr")}
     assert ablated["no_slr"].model.unet.cec == "none"
     assert ablated["no_slr"].latent.trainable == (".*",)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from colorjax.data.phrases import without_article
 from colorjax.errors import UserError
 
 _SUFFIXES = (".npy", ".png")
@@ -72,9 +73,15 @@ def _files(folder: Path, phrases: Sequence[str]) -> list[Path]:
             f"'{folder}' has {len(found)} masks ({' or '.join(_SUFFIXES)}), but there are "
             f"{len(phrases)} phrases: {', '.join(map(repr, phrases))}; give one file for each"
         )
-    by_name = {path.stem.lower(): path for path in found}
-    if set(by_name) == {phrase.lower() for phrase in phrases}:
-        return [by_name[phrase.lower()] for phrase in phrases]
+    by_name = {without_article(path.stem.lower()): path for path in found}
+    names = [without_article(phrase.lower()) for phrase in phrases]
+    if set(by_name) == set(names):
+        return [by_name[name] for name in names]
+    if strange := sorted(set(by_name) - set(names)) if set(by_name) & set(names) else []:
+        raise UserError(
+            f"'{folder}' has masks that are called as phrases and {', '.join(strange)}, which is "
+            f"none of {', '.join(names)}; name all of them so, or none"
+        )
     return sorted(found, key=lambda path: _natural(path.name))
 
 

@@ -101,6 +101,9 @@ def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> LCAD:
     if not set(config["unet"].get("cec_convolutions", ())) <= {"conv1", "conv2"}:
         names = config["unet"]["cec_convolutions"]
         raise UserError(f"cec_convolutions are {names}; they can be 'conv1' and 'conv2'")
+    taps = len(config["vae"]["block_out_channels"]) * config["vae"]["layers_per_block"] + 2
+    if not -taps <= (feature := config["unet"].get("cec_feature", -1)) < taps:
+        raise UserError(f"cec_feature is {feature}; the luminance encoder has {taps} features")
 
     def sizes(part: str) -> dict[str, Any]:
         return {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in config[part].items()}

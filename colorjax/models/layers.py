@@ -125,6 +125,8 @@ class Upsample(nn.Module):
 
 def area_resize(maps: Maps, height: int, width: int) -> Float[Array, "b h2 w2 c"]:
     """Averages whole cells: the map must be an integer multiple of the target size."""
+    if maps.shape[1] % height or maps.shape[2] % width:
+        raise ValueError(f"a map of {maps.shape[1:3]} is no multiple of {(height, width)}")
     factors = (maps.shape[1] // height, maps.shape[2] // width)
     if factors == (1, 1):
         return maps

@@ -93,7 +93,9 @@ def build(
             keys=jnp.concatenate([keys] * len(levels)),
             temperature=sampling.temperature,
         )
-        sample_options = lcad.Options(sampling.num_steps, sampling.spacing)
+        sample_options = lcad.Options(
+            sampling.num_steps, sampling.spacing, sampling.sampler, sampling.decoder
+        )
         images = lcad.colorize(model, trees(params, frozen), inputs, sample_options)
         return dict(zip(levels, jnp.split(images, len(levels)), strict=True))
 

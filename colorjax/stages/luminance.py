@@ -45,6 +45,7 @@ def guided_sample(
 
 def _last_convolution(maps: Array, kernel: Array, bias: Array) -> Image:
     axes = ("NHWC", "HWIO", "NHWC")
+    maps = maps.astype(kernel.dtype)
     return jax.lax.conv_general_dilated(maps, kernel, (1, 1), "SAME", dimension_numbers=axes) + bias
 
 
@@ -162,7 +163,7 @@ def build(
     def finish(params, frozen, batch):
         return {"luminance_encoder": params["luminance_encoder"]}, {}
 
-    trained = ("luminance_encoder", "discriminator")[: 1 + bool(options.adversarial_weight)]
+    trained = ["luminance_encoder"] + ["discriminator"] * bool(options.adversarial_weight)
     tx = optim.separately({name: optim.optimizer(options, total_steps) for name in trained})
     stage = plain(
         init, batch_loss, start, frozen, options, total_steps, tx, predict=predict, finish=finish
