@@ -103,6 +103,13 @@ def luminance(image: Float[Any, "*batch 3"]) -> Float[Any, "*batch 1"]:
     return luminance_from_lightness(lightness((image + 1.0) / 2.0))
 
 
+def gray(lightness: Float[Any, "*batch 1"]) -> Float[Any, "*batch 3"]:
+    """sRGB in [0,1] of L in 0..100 without chroma: what `with_lightness` makes of no colour."""
+    xp, lightness = _float32(lightness)
+    none = xp.zeros_like(lightness)
+    return xp.clip(lab_to_srgb(xp.concat((lightness, none, none), axis=-1)), 0.0, 1.0)
+
+
 def fit_gamut(lab: Float[Any, "*batch 3"]) -> Float[Any, "*batch 3"]:
     """Scales chroma down, at constant lightness and hue, until the sRGB colour is within [0,1].
 

@@ -10,35 +10,23 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float
-
-from colorjax import color, errors, recombine, release, runtime
-from colorjax.data import captions, photos, phrases
+from colorjax import errors, painting, release, runtime, settings
+from colorjax.data import captions, photos
 from colorjax.errors import UserError
-from colorjax.inference import Colorizer, add_sampling_flags, bucket_for, fingerprint, sampling
+from colorjax.inference import bucket_for
 from colorjax.instances import Instances
+from colorjax.painting import Job, Painter
 
 MAX_PENDING_PIXELS = 128 * 10**6
 
 
 @dataclass
-class Job:
-    """A photograph on its way: full-size lightness, its small version, where it goes."""
-
-    output: Path
-    exif: bytes
-    lightness: Float[np.ndarray, "height width"]
-    small: Float[np.ndarray, "h w"]
-    masks: Float[np.ndarray, "k h w"] | None = None
-
-
-@dataclass
 class Wish:
-    """What is asked for all photographs; more than one prompt gives a row of pictures."""
+    """What is asked for all photographs."""
 
-    prompts: list[str]
+    prompt: str
     seed: int
+    painter: Painter
     instances: Instances | None = None
 
 
@@ -59,7 +47,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", default="outputs", help="a folder, or a file for one input")
     parser.add_argument("--model", default="bundled", help="'bundled' or a release directory")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other colours")
-    add_sampling_flags(parser)
+    cold = settings.add_sampling(parser)
     parser.add_argument(
         "--masks",
         metavar="PATH|clipseg|attention",
@@ -71,6 +59,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--levels",
         action="store_true",
         help="a row of pictures: gray, by the whole prompt, by it without its colours, without it",
+    )
+    cold.add_argument(
+        "--vividness_grid", action="store_true", help="all vividnesses with the ranker's scores"
+    )
+    cold.add_argument(
+        "--enhance",
+        nargs="?",
+        const="auto",
+        metavar="T0",
+        help="add colour to faded colour photographs; T0 near 1: they have almost none",
     )
     return parser.parse_args(arguments)
 
@@ -95,29 +93,34 @@ def main(arguments: list[str] | None = None) -> int:
     found = photos.find_photos([Path(p) for p in args.inputs], exclude)
     outputs = photos.output_paths(found, Path(args.output))
     runtime.setup()
-    aware = bool(args.masks)
-    colorizer = Colorizer(directory, args.batch_size, instance_aware=aware, **sampling(args))
+    colorizer = settings.make_colorizer(args, directory)
     if lost := colorizer.tokenize.lost_words(prompt):
         print(f"colorjax: the prompt is too long; these words are lost: {lost}", file=sys.stderr)
     instances = None
     if args.masks:
         many = len(found) > 1
         instances = Instances(prompt, args.masks, colorizer.tokenize, args.clipseg, many)
-    prompts = levels(prompt) if args.levels else [prompt]
-    report = colorize_all(colorizer, found, outputs, Wish(prompts, args.seed, instances))
+    wish = Wish(prompt, args.seed, make_painter(args, prompt, instances), instances)
+    report = colorize_all(colorizer, found, outputs, wish)
     if report.failed:
         print(f"colorjax: {report.done} coloured, {len(report.failed)} skipped", file=sys.stderr)
     return 1 if report.failed else 0
 
 
-def levels(prompt: str) -> list[str]:
-    """L-CAD's three levels of detail of one description: complete, partial, scarce."""
-    found = phrases.colour_phrases(prompt)
-    if not found:
-        raise UserError(f"--levels takes colours out of the prompt, and {prompt!r} names none")
-    # Of several phrases the first keeps its colour.
-    partial = phrases.without_colours(prompt, found[1:] or found)
-    return [prompt, partial, captions.SCARCE[0]]
+def make_painter(args: argparse.Namespace, prompt: str, instances: Instances | None) -> Painter:
+    """What the command line asks for; `UserError` for two things at once."""
+    kinds = [name for name in ("levels", "vividness_grid", "enhance") if getattr(args, name)]
+    if len(kinds) > 1:
+        raise UserError(f"--{kinds[0]} and --{kinds[1]} exclude each other; give one of them")
+    if args.enhance:
+        if args.vividness == "auto":
+            raise UserError(
+                "--vividness=auto is for gray photographs; with --enhance give a number"
+            )
+        return painting.enhance(args.enhance)
+    if args.vividness_grid:
+        return painting.vividness_grid()
+    return painting.levels(prompt) if args.levels else painting.colour(instances)
 
 
 def colorize_all(colorizer, found, outputs, wish: Wish) -> Report:
@@ -129,7 +132,7 @@ def colorize_all(colorizer, found, outputs, wish: Wish) -> Report:
     def flush(bucket: tuple[int, int]) -> None:
         nonlocal pixels
         jobs = waiting.pop(bucket)
-        pixels -= sum(job.lightness.size for job in jobs)
+        pixels -= sum(job.pixels for job in jobs)
         finish(colorizer, jobs, wish, report)
 
     for (path, _), output in zip(found, outputs, strict=True):
@@ -140,7 +143,7 @@ def colorize_all(colorizer, found, outputs, wish: Wish) -> Report:
             continue
         bucket = job.small.shape
         waiting.setdefault(bucket, []).append(job)
-        pixels += job.lightness.size
+        pixels += job.pixels
         if len(waiting[bucket]) == colorizer.batch_size:
             flush(bucket)
         while pixels > MAX_PENDING_PIXELS:
@@ -152,48 +155,28 @@ def colorize_all(colorizer, found, outputs, wish: Wish) -> Report:
 
 def prepare(path: Path, output: Path, sizes, wish: Wish) -> Job:
     photo = photos.load_photo(path)
-    lightness = color.lightness(photo.rgb)[..., 0]
-    height, width = bucket_for(lightness.shape[0], lightness.shape[1], sizes)
-    small = recombine.to_model_size(lightness, height, width)
-    masks = wish.instances.masks(path, lightness, height, width) if wish.instances else None
-    return Job(output, photo.exif, lightness, small, masks)
+    height, width = photo.rgb.shape[:2]
+    job = painting.to_job(photo, output, bucket_for(height, width, sizes), wish.painter)
+    if wish.instances:
+        job.masks = wish.instances.masks(path, job.lightness, *job.small.shape)
+    return job
 
 
 def finish(colorizer, jobs: list[Job], wish: Wish, report: Report) -> None:
     start = time.monotonic()
-    columns = [images_of(colorizer, jobs, prompt, wish) for prompt in wish.prompts]
+    made = wish.painter.compute(colorizer, jobs, wish.prompt, wish.seed)
     computed = time.monotonic() - start
-    for job, images in zip(jobs, zip(*columns, strict=True), strict=True):
+    for job, of_job in zip(jobs, made, strict=True):
         start = time.monotonic()
-        pictures = [recombine.full_picture(im, job.lightness, job.small) for im in images]
-        if len(pictures) > 1:
-            gray = recombine.full_picture(np.zeros_like(images[0]), job.lightness, job.small)
-            pictures.insert(0, gray)
+        picture = wish.painter.render(job, of_job)
         try:
-            photos.save_photo(job.output, np.concatenate(pictures, axis=1), job.exif)
+            photos.save_photo(job.output, picture, job.exif)
         except (UserError, OSError) as error:
             report.fail(error)
             continue
         report.done += 1
         seconds = computed / len(jobs) + time.monotonic() - start
         print(f"{job.output}  {seconds:.1f} s", flush=True)
-
-
-def images_of(colorizer, jobs: list[Job], prompt: str, wish: Wish) -> np.ndarray:
-    """The model's pictures of a batch, at its size."""
-    spans = masks = None
-    if wish.instances:
-        spans = np.repeat(wish.instances.spans[None], len(jobs), axis=0)
-        if jobs[0].masks is not None:
-            masks = np.stack([np.asarray(job.masks) for job in jobs])
-    return colorizer(
-        np.stack([job.small for job in jobs]),
-        np.repeat(colorizer.tokenize([prompt]), len(jobs), axis=0),
-        [fingerprint(job.lightness) for job in jobs],
-        wish.seed,
-        spans,
-        masks,
-    )
 
 
 def command() -> None:

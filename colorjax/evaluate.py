@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import color, errors, metrics, release, runtime
+from colorjax import color, errors, metrics, release, runtime, settings
 from colorjax.data import captions, phrases, pipeline, records, transforms
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
-from colorjax.inference import Colorizer, add_sampling_flags, fingerprint, sampling
+from colorjax.inference import fingerprint
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
+from colorjax.settings import AnyColorizer
 from colorjax.types import Params
 
 MEAN_CHROMA_PICTURES = 10_000
@@ -37,7 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--captions", default="complete", choices=captions.LEVELS)
     parser.add_argument("--crop", choices=("resize", "center"), help="if the sizes differ")
     parser.add_argument("--seed", type=int, default=0)
-    add_sampling_flags(parser)
+    settings.add_sampling(parser)
     parser.set_defaults(batch_size=100)
     parser.add_argument(
         "--masks", choices=("attention",), help="instance-aware, by the model's own masks"
@@ -65,8 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     runtime.setup()
     if args.swap and args.masks:
         raise UserError("--swap compares two prompts as they are; leave --masks out")
-    aware = bool(args.masks)
-    colorizer = Colorizer(model, args.batch_size, instance_aware=aware, **sampling(args))
+    colorizer = settings.make_colorizer(args, model)
     figures: dict[str, Any]
     if args.swap:
         figures = swap(args, colorizer, directory)
@@ -84,7 +84,7 @@ def data_directory(data: str) -> Path:
     return Path(data) if Path(data).is_dir() else Path("data") / data
 
 
-def batches(args, colorizer: Colorizer, directory: Path, level: str, limit: int | None) -> Any:
+def batches(args, colorizer: AnyColorizer, directory: Path, level: str, limit: int | None) -> Any:
     return pipeline.eval_batches(
         directory,
         args.split,
@@ -97,7 +97,7 @@ def batches(args, colorizer: Colorizer, directory: Path, level: str, limit: int 
     )
 
 
-def outputs(args, colorizer: Colorizer, directory: Path) -> Iterator[tuple[Any, Any, Any]]:
+def outputs(args, colorizer: AnyColorizer, directory: Path) -> Iterator[tuple[Any, Any, Any]]:
     """Truth, lightness and raw output in [-1,1], batch by batch, unpadded."""
     for batch in batches(args, colorizer, directory, args.captions, args.limit):
         count = int(batch["weights"].sum())
@@ -108,7 +108,7 @@ def outputs(args, colorizer: Colorizer, directory: Path) -> Iterator[tuple[Any, 
         yield truth, lightness, raw
 
 
-def phrase_spans(colorizer: Colorizer, texts: list[str]) -> np.ndarray:
+def phrase_spans(colorizer: AnyColorizer, texts: list[str]) -> np.ndarray:
     """The tokens of each caption's phrases; a caption without any has padding only."""
     rows = [list(_spans_within(colorizer.tokenize, text)) for text in texts]
     found = np.zeros((len(texts), max(map(len, rows)) or 1, colorizer.tokenize.max_length), bool)
@@ -128,7 +128,7 @@ def _spans_within(tokenize: Tokenizer, text: str) -> Iterator[np.ndarray]:
 
 
 def coloured(
-    colorizer: Colorizer,
+    colorizer: AnyColorizer,
     lightness: np.ndarray,
     ids: np.ndarray,
     seed: int,
@@ -136,10 +136,11 @@ def coloured(
 ) -> np.ndarray:
     """Raw outputs for pictures of the model's own size."""
     prints = [fingerprint(picture[..., 0]) for picture in lightness]
-    return colorizer(lightness[..., 0], ids, prints, seed, spans)
+    instances = () if spans is None else (spans,)
+    return colorizer(lightness[..., 0], ids, prints, seed, *instances)
 
 
-def table(args, colorizer: Colorizer, directory: Path) -> dict[str, dict[str, float]]:
+def table(args, colorizer: AnyColorizer, directory: Path) -> dict[str, dict[str, float]]:
     """Figures of every row over the whole set."""
     averaged, mean_ab = mean_chroma(directory, args.split)
     scores: dict[str, list[Any]] = {}
@@ -231,7 +232,7 @@ def print_table(figures: dict[str, dict[str, float]]) -> None:
         print(f"{row:32}{''.join(cells)}")
 
 
-def swap(args, colorizer: Colorizer, directory: Path) -> dict[str, Any]:
+def swap(args, colorizer: AnyColorizer, directory: Path) -> dict[str, Any]:
     """How far two prompts pull the centre's mean ab apart along their colours' difference.
 
     The projection of each picture's difference on that of the prototypes, in Lab units, and the
@@ -264,7 +265,7 @@ def swap(args, colorizer: Colorizer, directory: Path) -> dict[str, Any]:
     }
 
 
-def _pulls(args, colorizer: Colorizer, images: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def _pulls(args, colorizer: AnyColorizer, images: np.ndarray, direction: np.ndarray) -> np.ndarray:
     lightness = color.lightness(images.astype(np.float32) / 255.0)
     quarter = colorizer.image_size // 4
 

@@ -111,7 +111,7 @@ class Colorizer:
         self.image_size = int(config["image_size"])
         self.buckets = buckets(self.image_size, self.model.vae.factor * 2 ** (levels - 1))
         self._run = jax.jit(functools.partial(_colorize, self.model, self.options))
-        self._reconstruct = jax.jit(functools.partial(_reconstruct, self.model))
+        self._reconstruct = jax.jit(functools.partial(reconstruct, self.model))
 
     def __call__(
         self,
@@ -172,7 +172,13 @@ def _padded(phrases: np.ndarray, batch_size: int) -> np.ndarray:
     )
 
 
-def _reconstruct(model, params, image):
+def picture_keys(seed, fingerprints):
+    """A key for each picture, from the seed and from what it shows."""
+    return jax.vmap(lambda bits: jax.random.fold_in(jax.random.key(seed), bits))(fingerprints)
+
+
+def reconstruct(model, params, image):
+    """Through the plain and through the guided decoder, which is the plain one where none is."""
     plain = lcad.reconstruct(model, params, image)
     if "luminance_encoder" not in params:
         return plain, plain
@@ -193,7 +199,7 @@ def _colorize(
     fingerprints,
     **instances,
 ):
-    keys = jax.vmap(lambda bits: jax.random.fold_in(jax.random.key(seed), bits))(fingerprints)
+    keys = picture_keys(seed, fingerprints)
     light = luminance_from_lightness(lightness)
     inputs = lcad.Inputs(light, ids, uncond_ids, scale, keys, temperature=temperature, **instances)
     return lcad.colorize(model, params, inputs, options)

@@ -20,6 +20,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "text_to_image_unet": OF_UNET,
     "unet": OF_UNET,
 }
+# A stage that trains the part decides its section.
+OF_TRAINED = {"cold_unet": "cold", "ranker": "ranker"}
 # What a part was made for, besides its own section.
 BELONGS = {
     "luminance_encoder": ("vae", "block_out_channels"),
@@ -48,6 +50,10 @@ def sizes(
             config = release.read_config(directory)
             found |= {key: _tuples(config[key]) for key in keys if key in config}
             places[part] = directory
+    for part, key in OF_TRAINED.items():
+        directory = release.find_part(directories, part)
+        if directory is not None and part not in trained:
+            found[key] = _tuples(release.read_config(directory)[key])
     _check_belonging(found, directories)
     if "unet" in found and "unet" in trained:
         found["unet"] = found["unet"] | _cec(model, found["unet"], places.get("unet"))

@@ -98,3 +98,37 @@ def contrastive(logits: Float[Array, "b b"], same: Float[Array, "b b"]) -> Float
     images = -(targets * jax.nn.log_softmax(logits, axis=1)).sum(axis=1).mean()
     texts = -(targets.T * jax.nn.log_softmax(logits.T, axis=1)).sum(axis=1).mean()
     return 0.5 * (images + texts)
+
+
+def bradley_terry(
+    scores: Float[Array, "b k"], scales: Float[Array, "b k"], best: Float[Array, " b"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Versions of a picture whose chroma was scaled, compared in pairs: loss and share told right.
+
+    -log sigmoid(r_i - r_j) over the pairs where i is known to be better than j: both scales lie on
+    one side of the best one, the best itself belongs to both, and i is nearer to it. Too pale and
+    too vivid are never compared.
+    """
+    place = _log_scale(scales) - _log_scale(best)[:, None]
+    one_side = place[:, :, None] * place[:, None, :] >= 0.0
+    better = one_side & (jnp.abs(place)[:, :, None] < jnp.abs(place)[:, None, :])
+    margins = scores[:, :, None] - scores[:, None, :]
+    count = jnp.maximum(better.sum(), 1)
+    loss = jnp.where(better, jax.nn.softplus(-margins), 0.0).sum() / count
+    return loss, (better & (margins > 0.0)).sum() / count
+
+
+def soft_choice(
+    scores: Float[Array, "b k"],
+    scales: Float[Array, "b k"],
+    best: Float[Array, " b"],
+    width: float = 0.15,
+) -> Float[Array, ""]:
+    """Cross-entropy of the softmax over the versions with softmax(-|ln s - ln best| / width)."""
+    distance = jnp.abs(_log_scale(scales) - _log_scale(best)[:, None])
+    targets = jax.nn.softmax(-distance / width, axis=1)
+    return -(targets * jax.nn.log_softmax(scores, axis=1)).sum(axis=1).mean()
+
+
+def _log_scale(scales: Float[Array, "..."]) -> Float[Array, "..."]:
+    return jnp.log(jnp.maximum(scales, 1e-3))

@@ -81,6 +81,16 @@ def to_model_size(
     return np.clip(small, 0.0, 100.0)
 
 
+def colours_to_model_size(
+    rgb: Float[np.ndarray, "H W 3"], height: int, width: int
+) -> Float[np.ndarray, "h w 3"]:
+    """sRGB at the size the model works at, as `to_model_size`."""
+    shrinks = height * width < rgb.shape[0] * rgb.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    small = cv2.resize(np.asarray(rgb, np.float32), (width, height), interpolation=interpolation)
+    return np.clip(small, 0.0, 1.0)
+
+
 def full_picture(
     raw: Float[np.ndarray, "h w 3"],
     lightness: Float[np.ndarray, "H W"],
@@ -91,10 +101,25 @@ def full_picture(
     return to_full_size(lightness, ab, lightness_small)
 
 
+def with_change(
+    rgb: Float[np.ndarray, "H W 3"],
+    raw: Float[np.ndarray, "h w 3"],
+    before: Float[np.ndarray, "h w 3"],
+    lightness_small: Float[np.ndarray, "h w"],
+) -> Float[np.ndarray, "H W 3"]:
+    """A colour photograph in [0,1] with the chroma by which `raw` differs from `before`, both
+    models' pictures in [-1,1]: what the photograph has of colour detail stays."""
+    small = [np.clip((of + 1.0) / 2.0, 0.0, 1.0) for of in (raw, before)]
+    change = color.srgb_to_lab(small[0])[..., 1:] - color.srgb_to_lab(small[1])[..., 1:]
+    lab = color.srgb_to_lab(rgb)
+    return to_full_size(lab[..., 0], change, lightness_small, own=lab[..., 1:])
+
+
 def to_full_size(
     lightness: Float[np.ndarray, "H W"],
     ab_small: Float[np.ndarray, "h w 2"],
     lightness_small: Float[np.ndarray, "h w"],
+    own: Float[np.ndarray, "H W 2"] | None = None,
 ) -> Float[np.ndarray, "H W 3"]:
     """sRGB in [0,1] with the given lightness (0..100) and the chroma computed at model size.
 
@@ -104,7 +129,8 @@ def to_full_size(
     leaves the range of chroma of the 3x3 cells around it: texture does not extrapolate.
     Lightness is kept, colours that do not exist at it lose chroma at constant hue. For equal
     sizes and lightness ab is unchanged. `lightness_small` is what the model saw, of the same
-    framing as `lightness`; ab outside of [-110,110] is clamped.
+    framing as `lightness`; ab outside of [-110,110] is clamped. `own` is chroma of the photograph
+    itself, to which the small one is added.
 
     Works in strips: beyond the result, memory does not grow with the height.
     """
@@ -127,5 +153,7 @@ def to_full_size(
         full += (wide[lower[strip] - first] - full) * down[strip][:, None, None]
         chroma = full[..., 0:2] * lightness[strip][..., None] + full[..., 2:4]
         chroma = np.clip(chroma, full[..., 4:6], full[..., 6:8])
+        if own is not None:
+            chroma = np.clip(chroma + own[strip], -_MAX_CHROMA, _MAX_CHROMA)
         result[strip] = _to_rgb(lightness[strip], chroma)
     return result

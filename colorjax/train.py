@@ -28,7 +28,7 @@ from colorjax.errors import UserError
 from colorjax.stages.stage import Stage
 from colorjax.types import Params
 
-STAGES = ("clip", "vae", "luminance", "text_to_image", "latent")
+STAGES = ("clip", "vae", "luminance", "text_to_image", "latent", "cold", "ranker")
 EXAMPLES = 8
 FINISH_EXAMPLES = 512
 
@@ -117,6 +117,10 @@ def find_weights(name: str, config: ConfigDict, workdir: Path) -> dict[str, Para
         if directory is None:
             raise UserError(_missing(name, part, config, workdir))
         parts[part] = release.read_part(directory, part)
+    for part in getattr(module, "MAY_USE", ()):
+        directory = release.find_part([*own, *given], part)
+        if directory is not None:
+            parts[part] = release.read_part(directory, part)
     start: Params = {}
     for role, names in module.STARTS_FROM.items():
         for part in names:
@@ -169,7 +173,7 @@ def remember(name: str, config: ConfigDict, directory: Path) -> None:
         "dtype": config.dtype,
         "init_from": config.init_from,
         "data": config.data.to_dict(),
-        "model": {k: v for k, v in config.model.to_dict().items() if k != "colorize"},
+        "model": {k: v for k, v in config.model.to_dict().items() if not k.endswith("colorize")},
         name: {k: v for k, v in config[name].to_dict().items() if k not in length},
     }
     now = json.loads(json.dumps(deciding))
@@ -217,6 +221,7 @@ def train_batches(config: ConfigDict, options: ConfigDict, tokenize: Any, start_
         crop=None if config.data.crop == "none" else config.data.crop,
         scarce_share=options.scarce_share,
         drop_share=options.drop_share,
+        gray_share=options.gray_share,
         start_step=start_step,
         process_index=jax.process_index(),
         process_count=jax.process_count(),

@@ -6,7 +6,7 @@ width, h and w those of latents and maps, c channels, n tokens, d feature width.
 
 from typing import Any
 
-from jaxtyping import Float, Int, Key, UInt8
+from jaxtyping import Float, Int, Key, Real, UInt8
 
 Array = Any  # jaxtyping takes it for anything with a shape and a type, of jax or NumPy
 
@@ -16,7 +16,7 @@ Luminance = Float[Array, "b H W 1"]  # L / 127.5 - 1 with L in 0..100
 Latents = Float[Array, "b h w c"]  # scaled latents unless a docstring says otherwise
 Moments = Float[Array, "b h w m"]  # posterior mean and log variance
 Features = tuple[Float[Array, "b _ _ _"], ...]  # luminance features, fine to coarse
-Timesteps = Int[Array, "b"]  # 0..999
+Timesteps = Real[Array, "b"]  # 0..999; whole numbers but in cold diffusion, where it is 999 t
 TokenIds = Int[Array, "b n"]
 Context = Float[Array, "b n d"]  # text states
 PRNGKey = Key[Array, ""]

@@ -97,6 +97,20 @@ def sd15() -> ConfigDict:
             batch_size=4,
         )
     )
+    model.cold = ConfigDict(
+        dict(sigma=0.0, prediction="full", gray_channels=False, decoder="plain", colourfulness=0.0)
+    )
+    model.ranker = ConfigDict(dict(hidden_size=256, dropout=0.1, normalization="clip"))
+    model.cold_colorize = ConfigDict(
+        dict(
+            num_steps=20,
+            solver="algorithm_2",
+            guidance_scale=1.6,
+            vividness=0.8,
+            negative_prompt="black and white, grayscale, monochrome, sepia, desaturated",
+            batch_size=4,
+        )
+    )
     return model
 
 
@@ -138,6 +152,10 @@ def tiny() -> ConfigDict:
         refine_step_size=3000.0,
         batch_size=8,
     )
+    model.ranker.normalization = "none"
+    model.cold_colorize.update(
+        negative_prompt="black and white, grayscale, monochrome", batch_size=8
+    )
     return model
 
 
@@ -159,6 +177,7 @@ def stage(**changes: Any) -> ConfigDict:
             trainable=(".*",),
             scarce_share=0.0,
             drop_share=0.0,
+            gray_share=0.0,
         )
     )
     options.update(changes)

@@ -1,20 +1,36 @@
 """A model of the production classes small enough for tests, with random weights."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from colorjax import release
-from colorjax.methods import lcad
+from colorjax.methods import diffusing_colors, lcad
+from configs import diffusing_colors as cold_lib
 from configs import lcad as lcad_config
 
 DATA = Path(__file__).parent / "data"
 
 
 def config() -> ConfigDict:
-    made = lcad_config.get_config("tiny")
+    made = _shrink(lcad_config.get_config("tiny"))
+    made.tokenizer = str(DATA / "tokenizer")
+    made.luminance.perceptual_weight = 0.0  # its pretrained weights are no part of the package
+    return made
+
+
+def cold_config(argument: str = "tiny") -> ConfigDict:
+    """Diffusing Colors, to be begun from a release of `write_release`."""
+    made = _shrink(cold_lib.get_config(argument))
+    made.model.cold_colorize.update(num_steps=2, batch_size=4)
+    made.model.ranker.hidden_size = 16
+    return made
+
+
+def _shrink(made: ConfigDict) -> ConfigDict:
     made.model.text_encoder.update(
         hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
     )
@@ -32,15 +48,17 @@ def config() -> ConfigDict:
     )
     made.model.colorize.update(num_steps=2, batch_size=4)
     made.data.update(directory=str(DATA / "cifar10"), train_split="test")
-    made.tokenizer = str(DATA / "tokenizer")
     made.log_every = 2
-    made.luminance.perceptual_weight = 0.0  # its pretrained weights are no part of the package
     for stage in made.stages:
         made[stage].update(batch_size=8, total_steps=2, warmup_steps=1)
     return made
 
 
 def random_params(model: lcad.LCAD) -> dict:
+    return randomised(lcad.init(model, jax.random.key(0)))
+
+
+def randomised(params: dict) -> dict:
     """Every leaf random, so that no zero initialisation hides anything."""
     rng = np.random.default_rng(0)
 
@@ -48,7 +66,29 @@ def random_params(model: lcad.LCAD) -> dict:
         fan_in = np.prod(leaf.shape[:-1]) if leaf.ndim > 1 else 100
         return np.asarray(leaf) * 0.5 + rng.normal(size=leaf.shape).astype(np.float32) / fan_in**0.5
 
-    return jax.tree.map(fill, lcad.init(model, jax.random.key(0)))
+    return jax.tree.map(fill, params)
+
+
+def cold_params(model: diffusing_colors.DiffusingColors) -> dict:
+    key = jax.random.key(1)
+    made = {
+        "cold_unet": diffusing_colors.init_unet(model, key),
+        "ranker": diffusing_colors.init_ranker(model, key),
+    }
+    return random_params(model.base) | randomised(made)
+
+
+def write_cold_release(directory: Path, **cold: Any) -> Path:
+    """A release with L-CAD's parts and those of Diffusing Colors."""
+    sizes = cold_config().model.to_dict()
+    sizes["cold"] |= {"colourfulness": 30.0} | cold
+    model = diffusing_colors.build(sizes)
+    made = cold_params(model)
+    tower = {"vision_model": made["ranker"]["vision_model"]}
+    parts = {"cold_unet": made["cold_unet"], "ranker": made["ranker"], "image_encoder": tower}
+    params = random_params(lcad.build(sizes)) | parts
+    release.write(directory, sizes | {"method": "lcad"}, params, DATA / "tokenizer")
+    return directory
 
 
 def write_release(directory: Path) -> Path:

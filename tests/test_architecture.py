@@ -9,8 +9,14 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "colorjax"
 
-MATHEMATICS = {"types", "errors", "color", "diffusion", "samplers", "guidance", "losses", "metrics"}
-INFERENCE = {"colorize", "evaluate", "inference", "instances", "bundle"}
+MATHEMATICS = {
+    *("types", "errors", "color", "diffusion", "cold"),
+    *("samplers", "guidance", "losses", "metrics"),
+}
+INFERENCE = {
+    *("colorize", "evaluate", "inference", "instances", "bundle", "analyze"),
+    *("cold_inference", "painting", "settings"),
+}
 TRAINING = {"stages", "optim", "train", "loop", "checkpoint", "inherit"}
 
 # What each room may import of the package; a name covers its submodules.

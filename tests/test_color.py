@@ -121,6 +121,13 @@ def test_with_lightness_keeps_the_gray_level_in_8_bit():
     assert np.linalg.norm(color.srgb_to_lab(result)[:, 1:], axis=-1).mean() > 10
 
 
+def test_gray_is_scikit_images():
+    lightness = np.linspace(0, 100, 201, dtype=np.float32)[:, None]
+    lab = np.concatenate([lightness, np.zeros((201, 2))], axis=1)
+    np.testing.assert_allclose(color.gray(lightness), skimage.color.lab2rgb(lab), atol=2e-3)
+    assert np.ptp(color.gray(lightness), axis=-1).max() < 5e-4
+
+
 def test_color_imports_no_jax():
     code = "import sys, colorjax.color; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

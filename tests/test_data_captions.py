@@ -142,9 +142,23 @@ def test_partial_sentences_are_made_of_complete_ones():
 def test_fixed_levels():
     levels = {"complete": ["c1", "c2"], "partial": ["p1", "p2"]}
     texts = [captions.fixed(levels, level) for level in captions.LEVELS]
-    assert texts == ["c1", "p1", "a colorful image", ""]
+    assert texts == ["c1", "p1", "a colorful image", "", "p1"]
     with pytest.raises(UserError, match="'rich'.*complete, partial, scarce, none"):
         captions.fixed(levels, "rich")
+
+
+def test_what_is_said_of_gray_pictures():
+    levels = {"complete": ["a red car on a gray road"], "partial": ["an orange car", "a road"]}
+    assert captions.fixed(levels, "uncoloured") == "a car"
+    assert captions.fixed({"uncoloured": ["a fast car"], **levels}, "uncoloured") == "a fast car"
+    rng = np.random.default_rng(0)
+    draws = Counter(captions.of_gray(levels["complete"][0], rng) for _ in range(2000))
+    told = "a black and white photo of a car on a road"
+    assert set(draws) == {told, *captions.BLACK_AND_WHITE}
+    assert draws[told] / 2000 == pytest.approx(0.5, abs=0.05)
+    for nothing in ("", captions.SCARCE[0]):
+        draws = Counter(captions.of_gray(nothing, rng) for _ in range(100))
+        assert set(draws) == set(captions.BLACK_AND_WHITE)
 
 
 def test_stored_captions_are_those_of_the_stored_pictures():

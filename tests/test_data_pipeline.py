@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from colorjax import color
 from colorjax.data import captions, pipeline, records, transforms
 from colorjax.errors import UserError
 
@@ -98,6 +99,24 @@ def test_caption_shares_reach_the_captions():
     scarce = _train(2, drop_share=0.0, scarce_share=1.0)
     texts = {bytes(row.astype(np.uint8)).decode().strip() for row in scarce[0]["input_ids"]}
     assert texts <= set(captions.SCARCE) and len(texts) > 1
+
+
+def test_a_share_is_gray_and_said_to_be(whole):
+    batches = _train(20, gray_share=0.3)
+    shares = []
+    for plain, batch in zip(whole, batches):
+        for before, image, ids in zip(plain["image"], batch["image"], batch["input_ids"]):
+            text = bytes(ids.astype(np.uint8)).rstrip().decode()
+            is_gray = np.ptp(image.astype(int), axis=-1).max() <= 1
+            said = text.startswith(captions.BLACK_AND_WHITE)
+            assert said == is_gray or np.ptp(before.astype(int), axis=-1).max() <= 1
+            shares.append(said)
+            if said:
+                lightness = color.lightness(before / 255.0) - color.lightness(image / 255.0)
+                assert np.abs(lightness).max() < 0.4, "half a step of 8 bits, in L"
+            else:
+                np.testing.assert_array_equal(image, before)
+    assert np.mean(shares) == pytest.approx(0.3, abs=0.07)
 
 
 def test_crops_give_the_size_asked_for():

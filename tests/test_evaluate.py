@@ -86,7 +86,7 @@ class Painter(Colorizer):
 
 
 def test_swap_measures_along_the_two_colours(cifar, monkeypatch, capsys, tmp_path) -> None:
-    monkeypatch.setattr(evaluate, "Colorizer", lambda *args, **kwargs: Painter())
+    monkeypatch.setattr(evaluate.settings, "make_colorizer", lambda *args: Painter())
     monkeypatch.setattr(evaluate.release, "locate", lambda model: model)
     # No lightness is put back, so that the painted colours are what is measured.
     monkeypatch.setattr(evaluate, "shown", lambda raw, lightness: (raw + 1) / 2)

@@ -96,3 +96,33 @@ def test_adaptive_weight_is_the_ratio_of_norms_without_gradient() -> None:
     assert float(losses.adaptive_weight(one, other)) == pytest.approx(5 / 2.0001)
     assert float(losses.adaptive_weight(one, 0 * other)) == 1e4
     assert not jax.grad(lambda a: losses.adaptive_weight(a, other))(one).any()
+
+
+def test_pairs_of_versions_by_hand() -> None:
+    """Best is 1: (1 over .5), (1 over .8), (1 over 2), (.8 over .5); never .5 or .8 against 2."""
+    scales = np.array([[0.5, 0.8, 1.0, 2.0]], np.float32)
+    scores = np.array([[0.1, 0.7, 0.4, -1.0]], np.float32)
+    pairs = [(2, 0), (2, 1), (2, 3), (1, 0)]
+    margins = np.array([scores[0, i] - scores[0, j] for i, j in pairs])
+    value, right = losses.bradley_terry(scores, scales, np.ones(1, np.float32))
+    assert float(value) == pytest.approx(np.log1p(np.exp(-margins)).mean(), rel=1e-5)
+    assert float(right) == pytest.approx(0.75)
+    # With .8 the best: (.8 over .5), (.8 over 1), (.8 over 2), (1 over 2).
+    pairs = [(1, 0), (1, 2), (1, 3), (2, 3)]
+    margins = np.array([scores[0, i] - scores[0, j] for i, j in pairs])
+    value, right = losses.bradley_terry(scores, scales, np.full(1, 0.8, np.float32))
+    assert float(value) == pytest.approx(np.log1p(np.exp(-margins)).mean(), rel=1e-5)
+    assert float(right) == 1.0
+
+
+def test_soft_choice_is_least_at_its_own_targets() -> None:
+    scales = np.array([[0.0, 0.7, 1.0, 1.3]], np.float32)
+    best = np.ones(1, np.float32)
+    targets = np.exp(-np.abs(np.log(np.maximum(scales[0], 1e-3))) / 0.15)
+    targets /= targets.sum()
+    entropy = -(targets * np.log(targets)).sum()
+    at_best = losses.soft_choice(np.log(targets)[None].astype(np.float32), scales, best)
+    assert float(at_best) == pytest.approx(entropy, rel=1e-4)
+    assert float(losses.soft_choice(np.zeros((1, 4), np.float32), scales, best)) == pytest.approx(
+        np.log(4.0), rel=1e-5
+    )

@@ -13,7 +13,7 @@ from colorjax import color
 from colorjax.data import phrases
 from colorjax.errors import UserError
 
-LEVELS = ("complete", "partial", "scarce", "none")
+LEVELS = ("complete", "partial", "scarce", "none", "uncoloured")
 SCARCE = (
     "a colorful image",
     "a colorful photo",
@@ -24,6 +24,13 @@ SCARCE = (
     "colorize this picture",
 )
 NEUTRAL_COLOURS = ("black", "gray", "white")
+# What gray pictures are called, in training and in negative prompts.
+BLACK_AND_WHITE = (
+    "a black and white photo",
+    "black and white, grayscale, monochrome",
+    "a grayscale image",
+    "a monochrome, desaturated picture",
+)
 
 # Thresholds in CIE Lab (D65) and degrees of hue, set on the CIFAR-10 training pictures.
 _NEUTRAL_CHROMA = 7.0
@@ -114,6 +121,22 @@ def region_colours(image: UInt8[np.ndarray, "h w 3"]) -> tuple[str, str]:
     return name_colour(lab[inner]), name_colour(lab[~inner])
 
 
+def without_colours(sentence: str) -> str:
+    """What a gray picture still tells: "an orange car on a gray road" is "a car on a road"."""
+    return phrases.without_colours(sentence, phrases.colour_phrases(sentence))
+
+
+def of_gray(sentence: str, rng: np.random.Generator) -> str:
+    """A training sentence for the gray version of a picture that `sentence` describes.
+
+    Half of them say that it is gray and nothing else; so do all where nothing is described.
+    """
+    short = sentence in ("", *SCARCE) or rng.random() < 0.5
+    if short:
+        return BLACK_AND_WHITE[int(rng.integers(len(BLACK_AND_WHITE)))]
+    return f"{BLACK_AND_WHITE[0]} of {without_colours(sentence)}"
+
+
 def _an(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
@@ -185,6 +208,9 @@ def sample(
 def fixed(captions: Mapping[str, Sequence[str]], level: str) -> str:
     """The first sentence of a level, the same at every call: "none" is "".
 
+    "uncoloured" is what a captioner says who sees the gray picture; where the data has no such
+    sentence, the first partial one without its colour words.
+
     Raises:
         UserError: `level` is not one of `LEVELS`.
     """
@@ -194,4 +220,7 @@ def fixed(captions: Mapping[str, Sequence[str]], level: str) -> str:
         return ""
     if level == "scarce":
         return SCARCE[0]
+    if level == "uncoloured":
+        said = captions.get(level)
+        return said[0] if said else without_colours(_sentences(captions, "partial")[0])
     return _of_level(_sentences(captions, level)[0], captions, level, np.random.default_rng(0))

@@ -54,6 +54,7 @@ def train_batches(
     crop: str | None = "random_resized",
     scarce_share: float = 0.3,
     drop_share: float = 0.1,
+    gray_share: float = 0.0,
     level: Level | None = None,
     start_step: int = 0,
     process_index: int = 0,
@@ -70,6 +71,7 @@ def train_batches(
         tokenize: texts -> ids, called by several threads; it should remember the texts it has seen.
         crop: None if the pictures have the model's size, then they are only flipped.
         scarce_share, drop_share: see `captions.sample`.
+        gray_share: how many pictures lose their colours, and have a caption that says so.
         level: one level for all captions instead of sampling them.
         start_step: the first step given out, as if the ones before had been consumed.
         process_index, process_count: which part of each global batch is given out.
@@ -110,8 +112,11 @@ def train_batches(
             rng = np.random.default_rng((seed, position))
             record = records.Record.unpack(data)
             image = transforms.decode(record.image)
-            images.append(transforms.for_training(image, rng, size, crop))
-            texts.append(caption(record, rng))
+            image, text = transforms.for_training(image, rng, size, crop), caption(record, rng)
+            if gray_share and rng.random() < gray_share:
+                image, text = transforms.without_colours(image), captions.of_gray(text, rng)
+            images.append(image)
+            texts.append(text)
         return {"image": np.stack(images), "input_ids": tokenize(texts)}
 
     steps = grain.MapDataset.range(len(order) // batch_size)

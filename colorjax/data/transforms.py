@@ -5,6 +5,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
+from colorjax import color
 from colorjax.errors import UserError
 
 Image = UInt8[np.ndarray, "_ _ 3"]
@@ -59,6 +60,12 @@ def random_resized_crop(
         top, left = (h - crop_h) // 2, (w - crop_w) // 2
     crop = image[top : top + crop_h, left : left + crop_w]
     return _resized(crop, size, PIL.Image.Resampling.BICUBIC)
+
+
+def without_colours(image: Image) -> Image:
+    """The picture's lightness alone, as `color.gray` shows it."""
+    gray = color.gray(color.lightness(image.astype(np.float32) / 255.0))
+    return np.round(gray * 255.0).astype(np.uint8)
 
 
 def random_flip(image: Image, rng: np.random.Generator) -> Image:

@@ -1,0 +1,149 @@
+"""Latent cold diffusion: the way from a gray latent to its colours, and samplers that walk it.
+
+Symbols: z_color and z_gray are the latents of a picture and of its gray version, d = z_color -
+z_gray is the colour residual, t in [0,1] is 1 at gray and 0 at full colour. Diffusing Colors
+(Zabari et al. 2023) weights the gray latent by t and the colour latent by 1 - t and predicts d.
+
+Noise at the gray end is our option: the walk then starts at the source z_gray + sigma eps instead
+of z_gray, and what is predicted is z_color minus the source, d - sigma eps. sigma = 0 is the paper.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from colorjax.errors import UserError
+from colorjax.samplers import Denoise
+from colorjax.types import Array, Latents, PRNGKey, Timesteps
+
+Solver = Literal["algorithm_2", "euler", "heun"]
+SOLVERS = ("algorithm_2", "euler", "heun")
+Times = Float[Array, "b"]
+Strength = Float[Array, "b"] | Float[Array, ""] | float
+
+LAST_TIMESTEP = 999.0  # of the pretrained network that cold diffusion starts from
+_SMALLEST_TIME = 1e-3
+
+
+def wide(times: Strength) -> Array:
+    """One number per picture, or one for all, shaped to multiply latents."""
+    times = jnp.asarray(times, jnp.float32)
+    return times[:, None, None, None] if times.ndim else times
+
+
+def degrade(z_color: Latents, source: Latents, t: Times) -> Latents:
+    """z_t = (1 - t) z_color + t source: without colour at t = 1."""
+    return (1.0 - wide(t)) * z_color + wide(t) * source
+
+
+def to_timesteps(t: Times) -> Timesteps:
+    """What the network's time embedding reads: 999 t spans the range it was trained on (ours)."""
+    return LAST_TIMESTEP * t
+
+
+def to_times(timesteps: Timesteps) -> Times:
+    return timesteps / LAST_TIMESTEP
+
+
+def draw_times(key: PRNGKey, count: int, certain_share: float) -> Times:
+    """Uniform on (0, 1], with a share at exactly 1.
+
+    Sampling's first step only ever sees t = 1, which a uniform draw never hits (ours).
+    """
+    uniform_key, certain_key = jax.random.split(key)
+    t = jax.random.uniform(uniform_key, (count,), minval=_SMALLEST_TIME, maxval=1.0)
+    return jnp.where(jax.random.uniform(certain_key, (count,)) < certain_share, 1.0, t)
+
+
+def check(num_steps: int, solver: str) -> None:
+    """Raises `UserError` for options that no sampler takes."""
+    if num_steps < 1:
+        raise UserError(f"num_steps is {num_steps}; it must be 1 or more")
+    if solver not in SOLVERS:
+        raise UserError(f"solver is {solver!r}; it must be one of {', '.join(SOLVERS)}")
+
+
+def sample(
+    denoise: Denoise,
+    z_gray: Latents,
+    num_steps: int,
+    *,
+    noise: Latents | None = None,
+    start: Latents | None = None,
+    t_start: Strength = 1.0,
+    vividness: Strength = 1.0,
+    solver: Solver = "algorithm_2",
+) -> Latents:
+    """From gray, or from faded colours, to colours in steps of t_start / num_steps.
+
+    Args:
+        denoise: (z_t, 999 t) -> estimate of z_color minus the source, guided or not.
+        z_gray: the gray latent.
+        num_steps: calls of `denoise`; "heun" makes 2 num_steps - 1.
+        noise: sigma eps, what the source has beyond z_gray.
+        start: the latent at `t_start`; the source if none is given.
+        t_start: 1, or less for a `start` that has colour (ours, after the paper's application).
+        vividness: multiplies the colour of every step, as the paper; the noise it leaves alone
+            (ours), so that an exact estimate ends at z_gray + s d for any sigma.
+        solver: "algorithm_2" is Cold Diffusion's (Bansal et al. 2022): z + D(z_0', t - 1/T) -
+            D(z_0', t) with D = `degrade` and z_0' the estimated end. "euler" is the same in exact
+            arithmetic, for D is linear in t. "heun" averages two slopes; its last step is Euler's,
+            for t = 0 is outside of what is trained.
+
+    Returns:
+        The scaled latents at t = 0.
+
+    Raises:
+        UserError: no step, or an unknown solver.
+    """
+    check(num_steps, solver)
+    noise = jnp.zeros_like(z_gray) if noise is None else noise
+    source = z_gray + noise
+    count = len(z_gray)
+    t_start = jnp.broadcast_to(jnp.asarray(t_start, jnp.float32), (count,))
+    size = t_start / num_steps
+
+    def slope(z_t: Latents, t: Times) -> Latents:
+        estimate = denoise(z_t, to_timesteps(t))
+        return wide(vividness) * (estimate + noise) - noise
+
+    def algorithm_2(z_t: Latents, t: Times) -> Latents:
+        end = source + slope(z_t, t)
+        return z_t - degrade(end, source, t) + degrade(end, source, t - size)
+
+    def euler(z_t: Latents, t: Times) -> Latents:
+        return z_t + wide(size) * slope(z_t, t)
+
+    def heun(z_t: Latents, t: Times) -> Latents:
+        first = slope(z_t, t)
+        second = slope(z_t + wide(size) * first, t - size)
+        return z_t + 0.5 * wide(size) * (first + second)
+
+    advance = {"algorithm_2": algorithm_2, "euler": euler, "heun": heun}[solver]
+
+    def step(z_t: Latents, fraction: Array) -> tuple[Latents, None]:
+        return advance(z_t, fraction * t_start), None
+
+    fractions = jnp.arange(num_steps, 0, -1, dtype=jnp.float32) / num_steps
+    z_t = source if start is None else start
+    if solver == "heun":
+        z_t = jax.lax.scan(step, z_t, fractions[:-1])[0]
+        return euler(z_t, fractions[-1] * t_start)
+    return jax.lax.scan(step, z_t, fractions)[0]
+
+
+def rescale(z_0: Latents, z_gray: Latents, vividness: Strength) -> Latents:
+    """Vividness after the walk: z_gray + s (z_0 - z_gray).
+
+    One walk serves all scales. For an exact estimate it equals vividness in every step (ours).
+    """
+    return z_gray + wide(vividness) * (z_0 - z_gray)
+
+
+def starting_time(
+    colourfulness: Float[Array, " b"], usual: float | Float[Array, ""]
+) -> Float[Array, " b"]:
+    """Where a faded picture stands on the way: t = 1 - CF / CF_usual, within 0.1..1 (ours)."""
+    return 1.0 - jnp.clip(colourfulness / usual, 0.0, 0.9)

@@ -1,0 +1,98 @@
+"""Captions by machine, as Diffusing Colors trains with: transformers' BLIP, when data is prepared.
+
+That the paper captions the colour picture automatically is known; by which captioner is not, BLIP
+is our choice. PyTorch is needed here and nowhere else: `pip install colorjax[caption]`.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from colorjax.data import transforms
+from colorjax.data.records import Record
+from colorjax.errors import UserError
+
+Picture = UInt8[np.ndarray, "_ _ 3"]
+Describe = Callable[[Sequence[Picture]], list[str]]
+SEEN = ("colour", "gray")
+BATCH_SIZE = 16
+MOST_TOKENS = 30
+
+# What captioners say first of a picture without colours; it is no part of the scene.
+_MEDIUM = re.compile(
+    r"^(an? |the )?(old |vintage )?(black and white|black - and - white|black-and-white|"
+    r"gr[ae]yscale|monochrome) (photo(graph)?|picture|image|shot|view)( of)? ",
+    re.IGNORECASE,
+)
+
+
+class Captioner(NamedTuple):
+    """A captioner and what it is shown: "colour" or "gray"."""
+
+    describe: Describe
+    sees: str
+
+
+@functools.lru_cache(maxsize=1)
+def load(path: str, sees: str = "colour") -> Captioner:
+    """A BLIP captioner of transformers' format from a local folder, once in every process.
+
+    Raises:
+        UserError: no PyTorch, or no such model.
+    """
+    if sees not in SEEN:
+        raise UserError(f"a captioner sees {' or '.join(SEEN)}, not {sees!r}")
+    try:
+        import torch
+        from transformers import BlipForConditionalGeneration, BlipProcessor
+    except ImportError as error:
+        raise UserError(
+            f"--captioner needs PyTorch ({error}): pip install 'colorjax[caption]'"
+        ) from error
+    try:
+        processor = BlipProcessor.from_pretrained(path, local_files_only=True)
+        model = BlipForConditionalGeneration.from_pretrained(path, local_files_only=True).eval()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--captioner={path!r} is no folder with a BLIP captioner in transformers' format "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+
+    @torch.inference_mode()
+    def describe(images: Sequence[Picture]) -> list[str]:
+        inputs = processor(images=[np.ascontiguousarray(i) for i in images], return_tensors="pt")
+        tokens = model.generate(**inputs, max_new_tokens=MOST_TOKENS)
+        return [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
+
+    return Captioner(describe, sees)
+
+
+def add_captions(records: Iterable[Record], captioner: Captioner) -> Iterator[Record]:
+    """The records with the captioner's sentences, made batch by batch.
+
+    Of the colour picture they replace what the source has, as the paper trains. A captioner that
+    sees gray is shown gray, that the picture is black and white is left out of what it says, and
+    the sentence is kept beside the others as level "uncoloured".
+    """
+    remaining = iter(records)
+    while batch := list(islice(remaining, BATCH_SIZE)):
+        images = [transforms.decode(record.image) for record in batch]
+        if captioner.sees == "gray":
+            images = [transforms.without_colours(image) for image in images]
+        for record, said in zip(batch, captioner.describe(images), strict=True):
+            if captioner.sees == "gray":
+                sentences = {**record.captions, "uncoloured": [without_medium(said)]}
+            else:
+                sentences = {"complete": [said]}
+            yield dataclasses.replace(record, captions=sentences)
+
+
+def without_medium(sentence: str) -> str:
+    """ "a black and white photo of a dog" is "a dog" """
+    return _MEDIUM.sub("", sentence.strip())

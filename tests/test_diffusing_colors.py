@@ -1,0 +1,239 @@
+"""The method put together: what holds for any weights, and what an oracle UNet does."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from colorjax import cold, color, metrics, sharding, train
+from colorjax.data import records, transforms
+from colorjax.errors import UserError
+from colorjax.methods import diffusing_colors, lcad
+from colorjax.stages import cold as cold_stage
+from tests import small
+
+COUNT = 4
+
+
+@pytest.fixture(scope="module")
+def cold_release(tmp_path_factory) -> Path:
+    return small.write_cold_release(tmp_path_factory.mktemp("cold") / "release")
+
+
+@pytest.fixture(scope="module")
+def loaded(cold_release):
+    return diffusing_colors.load(cold_release)
+
+
+@pytest.fixture(scope="module")
+def pixels(cifar) -> np.ndarray:
+    rows = records.open_split(cifar, "test").__getitems__(list(range(COUNT)))
+    return np.stack([transforms.decode(records.Record.unpack(row).image) for row in rows])
+
+
+def inputs(pixels: np.ndarray, **more) -> diffusing_colors.Inputs:
+    luminance = color.luminance(pixels.astype(np.float32) / 127.5 - 1.0)
+    ids = np.arange(COUNT * 24, dtype=np.int32).reshape(COUNT, 24)
+    given = dict(
+        luminance=luminance,
+        input_ids=ids,
+        uncond_input_ids=ids[::-1],
+        guidance_scale=1.6,
+        keys=jax.random.split(jax.random.key(0), COUNT),
+    )
+    return diffusing_colors.Inputs(**given | more)
+
+
+def test_bundled_sizes_put_gray_beside_the_latent_only_where_asked() -> None:
+    sizes = small.cold_config().model.to_dict()
+    for gray_channels, channels in ((False, 4), (True, 8)):
+        sizes["cold"]["gray_channels"] = gray_channels
+        model = diffusing_colors.build(sizes)
+        shapes = jax.eval_shape(
+            lambda key: diffusing_colors.init_unet(model, key), jax.random.key(0)
+        )
+        assert shapes["conv_in"]["kernel"].shape[2] == channels
+        assert not any(name.startswith("cec") for name in shapes)
+
+
+@pytest.mark.parametrize("vividness", [0.0, 0.7, 1.0, 1.4])
+def test_an_oracle_gives_the_true_latents(loaded, pixels, vividness, monkeypatch) -> None:
+    """With the true residual in the UNet's place, any scale decodes to z_gray + s d."""
+    model, params = loaded
+    image = pixels.astype(np.float32) / 127.5 - 1.0
+    z_color = diffusing_colors.encode(model, params, image)
+    given = inputs(pixels, vividness=vividness)
+    z_gray = diffusing_colors.encode(model, params, diffusing_colors.gray_image(given.luminance))
+    residual = jnp.concatenate([z_color - z_gray] * 2)
+    monkeypatch.setattr(diffusing_colors, "predict", lambda *arguments: residual)
+    for steps in (1, 3):
+        latents, _ = diffusing_colors.walk(model, params, given, diffusing_colors.Options(steps))
+        np.testing.assert_allclose(latents, z_gray + vividness * (z_color - z_gray), atol=1e-4)
+    made = diffusing_colors.colorize(model, params, given, diffusing_colors.Options(2))
+    wanted = lcad.decode(model.base, params, z_gray + vividness * (z_color - z_gray), None)
+    gray = diffusing_colors.gray_image(given.luminance)
+    tint = lcad.reconstruct(model.base, params, gray) - gray
+    np.testing.assert_allclose(made, wanted - max(0, 1 - vividness) * tint, atol=1e-3)
+
+
+def test_no_vividness_is_gray(loaded, pixels) -> None:
+    """Whatever the weights are, and although the decoder has a tint of its own."""
+    model, params = loaded
+    given = inputs(pixels, vividness=0.0)
+    made = diffusing_colors.colorize(model, params, given, diffusing_colors.Options(4))
+    gray = diffusing_colors.gray_image(given.luminance)
+    np.testing.assert_allclose(made, gray, atol=1e-4)
+    tint = lcad.reconstruct(model.base, params, gray) - gray
+    assert np.ptp(np.asarray(tint), axis=-1).max() > 0.05
+    vivid = given._replace(vividness=1.0)
+    coloured = diffusing_colors.colorize(model, params, vivid, diffusing_colors.Options(4))
+    assert np.abs(coloured - gray).max() > 0.01
+
+
+def test_one_gray_for_the_encoder_and_for_what_is_put_back(pixels) -> None:
+    luminance = color.luminance(pixels.astype(np.float32) / 127.5 - 1.0)
+    gray = (diffusing_colors.gray_image(luminance) + 1.0) / 2.0
+    assert np.ptp(np.asarray(gray), axis=-1).max() < 1e-3
+    lightness = color.lightness(pixels.astype(np.float32) / 255.0)
+    np.testing.assert_allclose(color.lightness(gray), lightness, atol=0.02)
+    put_back = color.with_lightness(np.zeros_like(gray), lightness)
+    np.testing.assert_allclose(gray, put_back, atol=1e-4)
+    assert float(metrics.colourfulness(gray).max()) < 0.3
+
+
+def test_versions_keep_the_lightness(loaded, pixels) -> None:
+    model, params = loaded
+    given = inputs(pixels)
+    latents, z_gray = diffusing_colors.walk(model, params, given, diffusing_colors.Options(2))
+    scales = jnp.broadcast_to(jnp.asarray([0.0, 0.6, 1.4]), (COUNT, 3))
+    made = diffusing_colors.versions(model, params, latents, z_gray, given.luminance, scales)
+    assert made.shape == (COUNT, 3, 32, 32, 3)
+    kept = color.lightness((np.asarray(made) + 1.0) / 2.0)
+    wanted = color.lightness(pixels.astype(np.float32) / 255.0)[:, None]
+    assert np.abs(kept - wanted).max() < 100 / 255
+    scores = diffusing_colors.rank(model, params, made)
+    assert scores.shape == (COUNT, 3) and np.ptp(np.asarray(scores), axis=1).min() > 0
+
+
+def test_the_remaining_residual_is_divided_by_what_remains(loaded, pixels) -> None:
+    model, params = loaded
+    remaining = model._replace(cold=model.cold._replace(prediction="remaining"))
+    z = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
+    context = jnp.ones((2, 24, 16))
+    timesteps = cold.to_timesteps(jnp.array([0.25, 1.0]))
+    arguments = (params, z, z, timesteps, context)
+    output = diffusing_colors.predict(model, *arguments)
+    full = diffusing_colors.predict_residual(model, *arguments)
+    np.testing.assert_array_equal(full, output)
+    part = diffusing_colors.predict_residual(remaining, *arguments)
+    np.testing.assert_allclose(part[0], 4.0 * output[0], rtol=1e-5)
+    np.testing.assert_allclose(part[1], output[1], rtol=1e-5)
+
+
+def test_noise_depends_on_the_pictures_own_key(loaded, pixels) -> None:
+    model, params = loaded
+    noisy = model._replace(cold=model.cold._replace(sigma=0.3))
+    keys = jax.random.split(jax.random.key(0), COUNT)
+    noise = diffusing_colors.source_noise(noisy, keys, jnp.zeros((COUNT, 32, 32, 4)))
+    assert float(noise.std()) == pytest.approx(0.3, rel=0.02)
+    alone = diffusing_colors.source_noise(noisy, keys[2:3], jnp.zeros((1, 32, 32, 4)))
+    np.testing.assert_array_equal(alone[0], noise[2])
+    assert not diffusing_colors.source_noise(model, None, noise).any()
+
+
+def test_a_faded_start_at_time_zero_is_the_photograph(loaded, pixels) -> None:
+    """Nothing is left to walk: the latents are those of the faded picture."""
+    model, params = loaded
+    image = pixels.astype(np.float32) / 127.5 - 1.0
+    given = inputs(pixels, faded=image, t_start=jnp.full(COUNT, 1e-7))
+    latents, _ = diffusing_colors.walk(model, params, given, diffusing_colors.Options(3))
+    np.testing.assert_allclose(latents, diffusing_colors.encode(model, params, image), atol=1e-4)
+
+
+@pytest.mark.parametrize("prediction", diffusing_colors.PREDICTIONS)
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+def test_the_loss_is_the_distance_to_the_residual(
+    loaded, pixels, prediction, sigma, monkeypatch
+) -> None:
+    """A UNet that says zero is off by the residual's own size; one that knows it, by nothing."""
+    model, params = loaded
+    model = model._replace(cold=model.cold._replace(prediction=prediction, sigma=sigma))
+    image = pixels.astype(np.float32) / 127.5 - 1.0
+    gray = diffusing_colors.gray_image(color.luminance(image))
+    z_color, z_gray = (diffusing_colors.encode(model, params, of) for of in (image, gray))
+    eps = jax.random.normal(jax.random.key(3), z_color.shape)
+    t = jnp.linspace(0.2, 1.0, COUNT)
+    target = z_color - z_gray - sigma * eps
+    if prediction == "remaining":
+        target = t[:, None, None, None] * target
+    ids = inputs(pixels).input_ids
+    for output in (jnp.zeros_like(target), target):
+        monkeypatch.setattr(diffusing_colors, "predict", lambda *arguments: output)
+        value = cold_stage.loss(model, params, pixels, ids, t, eps)
+        expected = float(((output - target) ** 2).mean())
+        assert float(value) == pytest.approx(expected, rel=1e-4, abs=1e-8)
+
+
+def test_widening_a_unet_changes_nothing_yet(loaded) -> None:
+    model, params = loaded
+    wider = model._replace(cold=model.cold._replace(gray_channels=True))
+    trees = params | {"cold_unet": cold_stage.widen(params["cold_unet"], 8)}
+    z, z_gray = jax.random.normal(jax.random.key(0), (2, 1, 8, 8, 4))
+    rest = (z, z_gray, jnp.full(1, 500.0), jnp.ones((1, 24, 16)))
+    np.testing.assert_allclose(
+        diffusing_colors.predict(wider, trees, *rest),
+        diffusing_colors.predict(model, params, *rest),
+        atol=1e-5,
+    )
+
+
+def test_choosing_takes_the_best_and_breaks_ties_near_nine_tenths() -> None:
+    scales = jnp.array([0.6, 0.8, 1.0, 1.4])
+    scores = jnp.array([[0.0, 1.0, 2.0, 3.0], [1.0, 1.0, 1.0, 1.0], [1.0, 0.5, 0.0, 1.015]])
+    chosen = scales[diffusing_colors.choose(scores, scales)]
+    np.testing.assert_allclose(chosen[0], 1.4)
+    assert float(chosen[1]) in (pytest.approx(0.8), pytest.approx(1.0))
+    np.testing.assert_allclose(chosen[2], 0.6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cold": {"prediction": "noise"}}, "prediction is 'noise'"),
+        ({"cold": {"decoder": "best"}}, "decoder is 'best'"),
+        ({"cold": {"sigma": -0.1}}, "sigma is -0.1"),
+        ({"ranker": {"normalization": "mean"}}, "normalization is 'mean'"),
+        ({"cold": None}, "lacks cold"),
+    ],
+)
+def test_wrong_settings_are_told(changes, words) -> None:
+    sizes = small.cold_config().model.to_dict()
+    for section, values in changes.items():
+        if values is None:
+            del sizes[section]
+        else:
+            sizes[section] |= values
+    with pytest.raises(UserError, match=words):
+        diffusing_colors.build(sizes)
+
+
+def test_a_release_without_the_model_says_what_to_do(small_release) -> None:
+    with pytest.raises(UserError, match="cold_unet"):
+        diffusing_colors.load(small_release)
+
+
+def test_both_stages_train_and_leave_a_release_that_colours(cold_release, tmp_path, pixels) -> None:
+    config = small.cold_config("tiny,sigma=0.1,gray_channels=yes")
+    config.init_from = str(cold_release)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
+    with jax.set_mesh(mesh):
+        for name in config.stages:
+            train.run_stage(name, config, tmp_path / "run", mesh)
+    model, params = diffusing_colors.load(tmp_path / "run" / "release")
+    assert model.cold.sigma == 0.1 and model.cold.gray_channels
+    assert 20 < model.cold.colourfulness < 60
+    made = diffusing_colors.colorize(model, params, inputs(pixels), diffusing_colors.Options(2))
+    assert np.isfinite(made).all()
+    lcad.load(tmp_path / "run" / "release")
