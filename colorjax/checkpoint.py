@@ -1,57 +1,249 @@
-"""Checkpoints of a training state, by Orbax. The only file that names Orbax, whose API moves."""
+"""Checkpoints of a training state, by Orbax. The only file that names Orbax, whose API moves.
 
+Orbax writes a step whole or not at all, but does not see later damage: one flipped bit in its
+array files is read back as another number. So every step carries the SHA-256 of every leaf, and
+`restore` compares.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from colorjax import processes, sharding
 from colorjax.errors import UserError
+
+FORMAT = 1
+Manifest = dict[str, list[Any]]  # path of a leaf -> its SHA-256, type and shape
+
+
+class Damaged(Exception):
+    """What is stored is not what was saved."""
 
 
 class Checkpoints:
     """Numbered checkpoints of one tree in a folder, saved in the background.
 
-    The step number is also the data position: the pipeline gives any step's batch directly.
+    The step number is also the data position, and with the seed all of the randomness: the
+    pipeline gives any step's batch directly, and a step's key is `fold_in(key(seed), step)`.
     """
 
-    def __init__(self, directory: Path, keep: int = 2) -> None:
-        self._directory = directory
+    def __init__(
+        self, directory: Path, keep: int = 2, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """`say` is told of what was committed and of what is damaged."""
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every thread
+        self._directory, self._say = directory, say
+        self._pending: tuple[int, str, Any] | None = None
+        processes.on_first(self._set_unreadable_aside, "looking through the checkpoints")
         self._checkpointer = ocp.training.Checkpointer(
             str(directory.absolute()),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    def _set_unreadable_aside(self) -> None:
+        """Steps whose metadata cannot be parsed would keep Orbax from starting at all."""
+        found = sorted(int(p.name) for p in self._directory.glob("*") if p.name.isdigit())
+        damaged = []
+        for step in found:
+            try:
+                ocp.metadata(self._directory / str(step))
+            except Exception as error:  # Orbax raises whatever its parsers raise
+                damaged.append(step)
+                self._say(f"checkpoint of step {step} is damaged ({_first_line(error)})")
+        if damaged and len(damaged) == len(found):
+            raise self._nothing_left(damaged)
+        self._move_away(damaged)
+
+    def _nothing_left(self, damaged: list[int]) -> UserError:
+        return UserError(
+            f"every checkpoint in '{self._directory}' is damaged (steps {damaged}); delete the "
+            "folder to begin again, or put back a copy of it"
         )
 
     @property
+    def steps(self) -> list[int]:
+        """The committed steps, oldest first."""
+        return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
+
+    @property
     def latest(self) -> int | None:
-        checkpoint = self._checkpointer.latest
-        return None if checkpoint is None else checkpoint.step
+        return max(self.steps, default=None)
 
     def save(self, step: int, tree: Any) -> None:
-        """Starts to write; a failure of the previous save is raised here."""
-        self._checkpointer.save_async(step, tree)
-
-    def restore(self, step: int, shardings: Any, abstract: Any) -> Any:
-        """The tree of a step, placed as `shardings` says, whatever mesh it was saved from.
+        """Starts to write; `settle` tells when it is there.
 
         Raises:
-            UserError: the stored tree is another one, such as after a change of the model.
+            UserError: the previous save failed, or this one cannot begin.
+        """
+        self.settle(wait=True)
+        leaves = manifest(tree)
+        digest = checksum(leaves)
+        about = {"format": FORMAT, "step": step, "leaves": leaves, "sha256": digest}
+        try:
+            response = self._checkpointer.save_async(step, tree, custom_metadata=about)
+        except (ValueError, OSError) as error:
+            raise self._failed(step, error) from error
+        self._pending = (step, digest, response)
+
+    def settle(self, wait: bool = False) -> None:
+        """Says that the save begun last is committed, if it is, or waits until it is.
+
+        Raises:
+            UserError: it failed, such as on a full disk; the step before is still good.
+        """
+        if self._pending is None or (not wait and self._checkpointer.is_saving_in_progress()):
+            return
+        step, digest, response = self._pending
+        self._pending = None
+        try:
+            response.result()
+        except Exception as error:  # whatever a storage raises
+            raise self._failed(step, error) from error
+        self._say(f"checkpoint of step {step} committed, SHA-256 {digest}")
+
+    def _failed(self, step: int, error: Exception) -> UserError:
+        return UserError(
+            f"the checkpoint of step {step} could not be written to '{self._directory}' "
+            f"({_first_line(error)}); make room or give another --workdir, and start again"
+        )
+
+    def restore(self, shardings: Any, abstract: Any) -> tuple[int, Any]:
+        """The newest step that is undamaged and its tree, placed as `shardings` says.
+
+        The mesh may be another than the one it was saved from. Damaged steps are told, and moved
+        to the folder `damaged` so that their numbers are free.
+
+        Raises:
+            UserError: the stored tree is another one, such as after a change of the model, or no
+                step is whole.
         """
         like = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             abstract,
             shardings,
         )
+        damaged: list[int] = []
+        for step in reversed(self.steps):
+            try:
+                tree = self._load(step, like)
+            except Damaged as error:
+                damaged.append(step)
+                self._say(f"checkpoint of step {step} is damaged ({error}); trying an older one")
+                continue
+            if damaged:
+                processes.on_first(lambda: self._move_away(damaged), "moving checkpoints away")
+                self._checkpointer.reload()
+            return step, tree
+        raise self._nothing_left(damaged)
+
+    def _load(self, step: int, like: Any) -> Any:
+        stored = self._agree(lambda: self._manifest(step))
+        self._compare(step, stored, like)
+        tree = self._agree(lambda: self._checkpointer.load(step, like))
+        wrong = [path for path, row in manifest(tree).items() if row != stored[path]]
+        number = processes.first_says(len(wrong))  # process 0 alone has the digests
+        if number:
+            names = ", ".join(wrong[:3]) or "seen by process 0"
+            raise Damaged(f"{number} leaves do not match their SHA-256: {names}")
+        return tree
+
+    def _agree(self, read: Callable[[], Any]) -> Any:
+        """What is read here, if all processes could read it."""
         try:
-            return self._checkpointer.load(step, like)
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"the checkpoint of step {step} in '{self._directory}' does not fit this "
-                f"configuration ({str(error).splitlines()[0][:200]}); give another --workdir or "
-                "the configuration it was made with"
-            ) from error
+            found, failure = read(), None
+        except Exception as error:  # Orbax raises whatever its parsers raise
+            found, failure = None, error
+        if processes.all_agree(failure is None):
+            return found
+        raise Damaged(_first_line(failure) if failure else "another process cannot read it")
+
+    def _manifest(self, step: int) -> Manifest:
+        about = self._checkpointer.metadata(step).custom_metadata
+        if not about or about["format"] != FORMAT or about["step"] != step:
+            raise Damaged("it has no manifest")
+        if checksum(about["leaves"]) != about["sha256"]:
+            raise Damaged("its manifest does not match its own SHA-256")
+        return dict(about["leaves"])
+
+    def _compare(self, step: int, stored: Manifest, like: Any) -> None:
+        expected = {path: _kind(leaf) for path, leaf in _leaves(like)}
+        found = {path: row[1:] for path, row in stored.items()}
+        if expected == found:
+            return
+        odd = sorted(k for k in expected.keys() | found if expected.get(k) != found.get(k))[0]
+        raise UserError(
+            f"the checkpoint of step {step} in '{self._directory}' does not fit this "
+            f"configuration ({odd!r} is {found.get(odd, 'not there')}, and should be "
+            f"{expected.get(odd, 'not there')}); give another --workdir or the configuration it "
+            "was made with"
+        )
+
+    def _move_away(self, steps: list[int]) -> None:
+        aside = self._directory.parent / "damaged"
+        for step in steps:
+            aside.mkdir(exist_ok=True)
+            number = len(list(aside.glob(f"{step}-*")))
+            (self._directory / str(step)).rename(aside / f"{step}-{number}")
 
     def close(self) -> None:
-        """Waits until everything is written."""
-        self._checkpointer.close()
+        """Waits until everything is written.
+
+        Raises:
+            UserError: it could not be.
+        """
+        try:
+            self.settle(wait=True)
+        finally:
+            self._checkpointer.close()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        yield sharding.path_name(path), leaf
+
+
+def _kind(leaf: Any) -> list[Any]:
+    return [str(leaf.dtype), list(leaf.shape)]
+
+
+def manifest(tree: Any) -> Manifest:
+    """SHA-256, type and shape of every leaf, whatever mesh it lies on.
+
+    Each leaf is brought to the host alone and hashed while the next one comes, so that the memory
+    of a few leaves is enough. With several processes all take part and process 0 alone has the
+    digests.
+    """
+    first = processes.is_first()
+    with ThreadPoolExecutor(4) as pool:
+        rows = []
+        for path, leaf in _leaves(tree):
+            whole = sharding.to_host(leaf, keep=first)
+            rows.append((path, leaf, pool.submit(_digest, whole) if first else None))
+            if len(rows) > 8 and rows[-8][2] is not None:
+                rows[-8][2].result()
+        return {p: [d.result() if d else "", *_kind(leaf)] for p, leaf, d in rows}
+
+
+def _digest(array: np.ndarray) -> str:
+    # The bytes of a contiguous view, without a copy; some types, as bfloat16, have no buffer.
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return hashlib.sha256(flat.data).hexdigest()
+
+
+def checksum(digests: Manifest) -> str:
+    """One SHA-256 over all leaves of a manifest: equal states, equal text."""
+    lines = "".join(f"{path} {' '.join(map(str, row))}\n" for path, row in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colorjax import errors, painting, release, runtime, settings
+from colorjax import errors, painting, processes, release, runtime, settings
 from colorjax.data import captions, photos
 from colorjax.errors import UserError
 from colorjax.inference import bucket_for
@@ -170,7 +170,8 @@ def finish(colorizer, jobs: list[Job], wish: Wish, report: Report) -> None:
         start = time.monotonic()
         picture = wish.painter.render(job, of_job)
         try:
-            photos.save_photo(job.output, picture, job.exif)
+            if processes.is_first():
+                photos.save_photo(job.output, picture, job.exif)
         except (UserError, OSError) as error:
             report.fail(error)
             continue

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import color, errors, metrics, release, runtime, settings
+from colorjax import color, errors, metrics, processes, release, runtime, settings
 from colorjax.data import captions, phrases, pipeline, records, transforms
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         figures = table(args, colorizer, directory)
         print_table(figures)
-    if args.json:
+    if args.json and processes.is_first():
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 0

@@ -10,6 +10,13 @@ from ml_collections import ConfigDict, config_flags
 from colorjax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, variants by colon.")
+DISTRIBUTED = flags.DEFINE_string("distributed", "auto", "Several processes: auto, on or off.")
+COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes the run has.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+HEARTBEAT = flags.DEFINE_integer("heartbeat_seconds", 30, "Silence after which a process is lost.")
+PROFILE = flags.DEFINE_string("profile", "", "FIRST:COUNT, the steps of a profiler trace.")
+WANDB = flags.DEFINE_string("wandb", "", "A Weights & Biases project to log to.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Where the run lives; runs/<config name> if empty.")
 
 
@@ -33,6 +40,20 @@ def parse(arguments: list[str]) -> ConfigDict:
             raise UserError(f"--config.{key} is unknown; the nearest key is --config.{nearest}")
     _parse(arguments)
     return CONFIG.value
+
+
+def profile_window() -> tuple[int, int]:
+    """The first step of the trace, counted from the start of this process, and how many.
+
+    Raises:
+        UserError: something else than two numbers.
+    """
+    if not PROFILE.value:
+        return 0, 0
+    first, colon, count = PROFILE.value.partition(":")
+    if not (colon and first.isdigit() and count.isdigit() and int(count) > 0):
+        raise UserError(f"profile is {PROFILE.value!r}; it must be FIRST:COUNT, such as 20:3")
+    return int(first), int(count)
 
 
 def _parse(arguments: list[str]) -> None:

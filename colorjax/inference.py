@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
-from colorjax import release, samplers
+from colorjax import release, samplers, spread
 from colorjax.color import luminance, luminance_from_lightness
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 from colorjax.methods import lcad
 
 PHRASES = 8
+BATCHED = (False, True, True, True, False, False, False, True, True)  # inputs of `_colorize`
 ASPECTS = (1 / 2, 2 / 3, 1.0, 3 / 2, 2.0)  # width over height
 
 
@@ -56,12 +57,14 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, help="below 1: less variety, fewer mistakes")
     parser.add_argument("--decoder", choices=("guided", "plain"), help="by the luminance, or not")
     parser.add_argument("--refine_step_size", type=float, help="how strictly masks are kept")
-    parser.add_argument("--batch_size", type=int, help="pictures at a time")
+    parser.add_argument("--batch_size", type=int, help="pictures at a time, on each device")
+    parser.add_argument("--mesh", metavar="N", help="devices that share the work, or 'all'")
 
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:
     """The values of `add_sampling_flags`, for `Colorizer`."""
     return {
+        "mesh": args.mesh,
         "guidance_scale": args.guidance_scale,
         "temperature": args.temperature,
         "num_steps": args.num_steps,
@@ -84,10 +87,12 @@ class Colorizer:
         directory: Path,
         batch_size: int | None = None,
         dtype: Any = jnp.float32,
+        mesh: str | None = None,
         **sampling: Any,
     ) -> None:
-        """`sampling` overrides the release's `guidance_scale`, `temperature` and the options of
-        `methods.lcad.Options`."""
+        """`mesh` (see `spread.mesh_of`) gives each of several devices `batch_size` pictures: the
+        bytes are those of one device. `sampling` overrides the release's `guidance_scale`,
+        `temperature` and the options of `methods.lcad.Options`."""
         config = release.read_config(directory)
         if missing := [key for key in ("colorize", "image_size") if key not in config]:
             raise UserError(f"'{directory}/config.json' lacks {', '.join(missing)}")
@@ -110,7 +115,14 @@ class Colorizer:
         levels = len(self.model.unet.block_out_channels)
         self.image_size = int(config["image_size"])
         self.buckets = buckets(self.image_size, self.model.vae.factor * 2 ** (levels - 1))
-        self._run = jax.jit(functools.partial(_colorize, self.model, self.options))
+        run = functools.partial(_colorize, self.model, self.options)
+        self._spread: spread.Spread | None = None
+        if mesh is not None:
+            devices = spread.mesh_of(mesh)
+            self.batch_size *= devices.size
+            self._spread = spread.Spread(run, devices, BATCHED)
+            self._params = self._spread.place(0, self._params)
+        self._run = self._spread.jitted if self._spread else jax.jit(run)
         self._reconstruct = jax.jit(functools.partial(reconstruct, self.model))
 
     def __call__(
@@ -138,7 +150,7 @@ class Colorizer:
             instances["spans"] = _padded(spans, self.batch_size)
             if masks is not None:
                 instances["masks"] = _padded(masks, self.batch_size)
-        image = self._run(
+        inputs = (
             self._params,
             np.pad(lightness, [*fill, (0, 0), (0, 0)])[..., None],
             np.pad(input_ids, [*fill, (0, 0)]),
@@ -147,8 +159,9 @@ class Colorizer:
             np.float32(self.temperature),
             np.uint32(seed),
             np.pad(np.asarray(fingerprints, np.uint32), fill),
-            **instances,
+            instances,
         )
+        image = self._spread(*inputs) if self._spread else self._run(*inputs)
         return np.asarray(image)[:count]
 
     def reconstruct(
@@ -197,7 +210,7 @@ def _colorize(
     temperature,
     seed,
     fingerprints,
-    **instances,
+    instances,
 ):
     keys = picture_keys(seed, fingerprints)
     light = luminance_from_lightness(lightness)

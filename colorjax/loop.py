@@ -2,18 +2,68 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import checkpoint, color, grids, optim, sharding
+from colorjax import checkpoint, color, goodput, grids, optim, processes, sharding
+from colorjax.errors import UserError
 from colorjax.stages.stage import Batch, Stage
 from colorjax.tracking import Tracker
 
 Batches = Callable[[int], Any]  # from a step on; closed at the end
+
+
+class Watch(NamedTuple):
+    """What to record beside the metrics."""
+
+    profile_from: int = 0  # the first step in the trace, counted from this start
+    profile_steps: int = 0  # 0: no trace
+    wandb: str = ""  # a Weights & Biases project
+
+
+class Programs(NamedTuple):
+    """The compiled functions of a stage and where its state lies."""
+
+    init: Callable[[], optim.TrainState]
+    step: Any  # (state, frozen, batch) -> (state, metrics); jitted, the state donated
+    predict: Callable[..., dict[str, Any]]
+    abstract: optim.TrainState
+    shardings: optim.TrainState
+
+
+def programs(stage: Stage, options: ConfigDict, config: ConfigDict, mesh: Mesh) -> Programs:
+    """A stage's functions on a mesh; nothing is computed yet.
+
+    The randomness of a step is `fold_in(key(seed), step)`.
+    """
+    key = jax.random.key(config.seed)
+
+    def init(start: Any) -> optim.TrainState:
+        return optim.watched(stage.init(key, start))
+
+    abstract = jax.eval_shape(init, stage.start)
+    shardings = sharding.tree_shardings(abstract, mesh, config.sharding_rules)
+    made = jax.jit(init, out_shardings=shardings)
+    guarded = optim.guarded(stage.step, options.spike_factor)
+
+    def step(state: optim.TrainState, frozen: Any, batch: Batch) -> Any:
+        return guarded(state, frozen, batch, jax.random.fold_in(key, state.step))
+
+    def predict(params: Any, frozen: Any, examples: Batch) -> Any:
+        return stage.predict(optim.gathered(params), frozen, examples, key)
+
+    everywhere = sharding.replicated(mesh)
+    return Programs(
+        lambda: made(stage.start),
+        jax.jit(step, out_shardings=(shardings, everywhere), donate_argnums=0),
+        jax.jit(predict, out_shardings=everywhere),
+        abstract,
+        shardings,
+    )
 
 
 def run(
@@ -25,51 +75,105 @@ def run(
     examples: Batch,
     workdir: Path,
     total_steps: int,
+    stop: processes.Stop | None = None,
+    watch: Watch = Watch(),
 ) -> optim.TrainState:
-    """Trains a stage to `total_steps`, from its latest checkpoint if there is one.
+    """Trains a stage to `total_steps`, from its latest undamaged checkpoint if there is one.
 
-    The randomness of a step is `fold_in(key(seed), step)`, and the batch is a function of the
-    step too, so a resumed run equals an uninterrupted one bit for bit.
+    The randomness and the batch of a step are functions of the step, so a resumed run equals an
+    uninterrupted one bit for bit. When `stop` is asked, the step is saved and the state returned.
+
+    Raises:
+        UserError: too many steps in a row gave no usable gradient, or a checkpoint failed.
     """
-    key = jax.random.key(config.seed)
-    abstract = jax.eval_shape(stage.init, key, stage.start)
-    shardings = sharding.tree_shardings(abstract, mesh, config.sharding_rules)
-    frozen = sharding.put(
-        stage.frozen, jax.tree.map(lambda _: sharding.replicated(mesh), stage.frozen)
-    )
-    saved = checkpoint.Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
-    tracker = Tracker(workdir, name, saved.latest or 0, total_steps, jax.process_index() == 0)
-    if saved.latest is None:
-        state = jax.jit(stage.init, out_shardings=shardings)(key, stage.start)
-    else:
-        state = saved.restore(saved.latest, shardings, abstract)
-        tracker.say(f"resumed from step {saved.latest} in '{workdir}'")
-
-    def keyed(state: optim.TrainState, frozen: Any, batch: Batch) -> Any:
-        return stage.step(state, frozen, batch, jax.random.fold_in(key, state.step))
-
-    step = jax.jit(keyed, out_shardings=(shardings, None), donate_argnums=0)
-    predict = jax.jit(stage.predict)
-    first = int(state.step)
+    clock = goodput.Clock()
+    made = programs(stage, config[name], config, mesh)
+    frozen = place_frozen(stage.frozen, config, mesh)
+    tracker = Tracker(workdir, name, total_steps, processes.is_first(), watch.wandb, config)
+    saved = checkpoint.Checkpoints(workdir / "checkpoints", config.keep_checkpoints, tracker.say)
+    first, state = 0, None
+    with clock.spent("restore"):
+        if saved.latest is not None:
+            first, state = saved.restore(made.shardings, made.abstract)
+            tracker.say(f"resumed from step {first} in '{workdir}'")
+    lost_steps = tracker.open(first)
+    if state is None:
+        state = made.init()
     stream = batches(first)
     try:
         feed = sharding.global_batches(stream, mesh)
-        for n in range(first + 1, total_steps + 1):
-            state, metrics = step(state, frozen, next(feed))
-            if n == first + 1 or _due(n, config.log_every, total_steps):
+        step, trace, n = None, Trace(workdir / "profile", first, watch), first
+        while n < total_steps and not (stop is not None and stop.asked):
+            n += 1
+            with clock.spent("data"):
+                batch = next(feed)
+            if step is None:
+                with clock.spent("compile"):
+                    step = made.step.lower(state, frozen, batch).compile()
+                    tracker.costs(step.cost_analysis(), jax.devices()[0].device_kind)
+            trace.before(n)
+            state, metrics = step(state, frozen, batch)
+            trace.after(n, state)
+            halt = stop is not None and stop.after_step()
+            if n == first + 1 or halt or _due(n, config.log_every, total_steps):
                 values = {k: float(v) for k, v in jax.device_get(metrics).items()}
-                tracker.write(n, values, config[name].batch_size)
+                tracker.write(n, values, config[name].batch_size, clock.overhead)
+                check_skipped(values, config[name].max_skipped, n)
             if _due(n, config.sample_every, total_steps):
-                columns = predict(optim.averaged(state), frozen, examples, key)
-                _save_samples(workdir / "samples" / f"{n:07d}.png", columns, examples)
-                tracker.restart_clock(n)
-            if _due(n, config.checkpoint_every, total_steps):
-                saved.save(n, state)
+                with clock.spent("samples"):
+                    columns = made.predict(optim.averaged(state), frozen, examples)
+                    _save_samples(workdir / "samples" / f"{n:07d}.png", columns, examples)
+            with clock.spent("checkpoint"):
+                saved.settle()
+                if halt or _due(n, config.checkpoint_every, total_steps):
+                    jax.block_until_ready(state)
+                    saved.save(n, state)
     finally:
-        saved.close()
+        with clock.spent("checkpoint"):
+            saved.close()
+        clock.lost = lost_steps * tracker.seconds_per_step
+        tracker.say(clock.line())
         tracker.close()
         stream.close()
     return state
+
+
+def place_frozen(frozen: Any, config: ConfigDict, mesh: Mesh) -> Any:
+    """Frozen weights on the mesh, by the rules for `frozen/...`, matrices in the compute type."""
+    narrow = jax.tree.map(lambda leaf: optim.narrowed(np.asarray(leaf), config.dtype), frozen)
+    rules = config.sharding_rules
+    return sharding.put(narrow, sharding.tree_shardings({"frozen": narrow}, mesh, rules)["frozen"])
+
+
+def check_skipped(metrics: dict[str, float], most: int, step: int) -> None:
+    """Raises `UserError` if more than `most` steps in a row were skipped."""
+    if metrics["skipped_in_a_row"] >= most > 0:
+        raise UserError(
+            f"{int(metrics['skipped_in_a_row'])} steps in a row up to step {step} gave no finite "
+            "loss and gradient, or a spike: the weights are as before them; lower the learning "
+            "rate, or look at the data, and start again from the last checkpoint"
+        )
+
+
+class Trace:
+    """A profile of a window of steps, for TensorBoard or xprof."""
+
+    def __init__(self, directory: Path, first: int, watch: Watch) -> None:
+        self._directory = directory
+        self._from = first + max(watch.profile_from, 1)
+        self._to = self._from + watch.profile_steps - 1
+        self._on = False
+
+    def before(self, step: int) -> None:
+        if step == self._from <= self._to and processes.is_first():
+            jax.profiler.start_trace(str(self._directory))
+            self._on = True
+
+    def after(self, step: int, state: Any) -> None:
+        if self._on and step == self._to:
+            jax.block_until_ready(state)
+            jax.profiler.stop_trace()
+            self._on = False
 
 
 def _due(step: int, every: int, total_steps: int) -> bool:
@@ -79,7 +183,7 @@ def _due(step: int, every: int, total_steps: int) -> bool:
 
 def _save_samples(path: Path, columns: dict[str, Any], examples: Batch) -> None:
     """gray | truth | what the stage predicts, eight pictures."""
-    if not columns or jax.process_index() != 0:
+    if not columns or not processes.is_first():
         return
     truth = np.asarray(examples["image"], np.float32) / 127.5 - 1.0
     gray = color.with_lightness(np.zeros_like(truth), color.lightness((truth + 1.0) / 2.0))

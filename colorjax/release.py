@@ -168,6 +168,11 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest(directory: Path, part: str) -> str:
+    """The recorded SHA-256 of a part's file."""
+    return _checksums(directory).get(f"{part}.safetensors", "")
+
+
 def _checksums(directory: Path) -> dict[str, str]:
     path = directory / CHECKSUMS
     if not path.is_file():

@@ -11,7 +11,7 @@ from colorjax.inference import Colorizer, add_sampling_flags, sampling
 AnyColorizer = Colorizer | ColdColorizer
 METHODS = ("lcad", "diffusing_colors")
 # What one method has and the other not.
-OF_LCAD = ("spacing", "sampler", "temperature", "refine_step_size", "masks")
+OF_LCAD = ("spacing", "sampler", "temperature", "refine_step_size", "masks", "mesh")
 OF_COLD = ("solver", "vividness", "negative_prompt", "vividness_grid", "enhance")
 
 

@@ -1,37 +1,66 @@
-"""Meshes, sharding rules by path, and batches onto devices. Knows trees, not models."""
+"""Meshes, sharding rules by path, and arrays onto and off devices. Knows trees, not models."""
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from colorjax.errors import UserError
 
-BATCH = P(("data", "fsdp"))
-Rules = Sequence[tuple[str, str]]  # (regex over the whole path, "replicate" or "fsdp")
+AXES = ("dcn", "data", "fsdp")  # slow network first: only gradients cross it
+BATCH = P(AXES)
+RULES = ("replicate", "fsdp")
+Rules = Sequence[tuple[str, str]]  # (regex over the whole path, one of RULES)
 
 
-def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
-    """All devices as `data` x `fsdp`; -1 means what is left.
+def mesh_shape(count: int, dcn: int = 1, data: int = -1, fsdp: int = 1) -> tuple[int, int, int]:
+    """Sizes of the axes for `count` devices; one of `data` and `fsdp` may be -1, what is left.
 
     Raises:
         UserError: sizes that do not multiply to the number of devices.
     """
-    count = jax.device_count()
-    data, fsdp = (
-        data if data > 0 else count // max(fsdp, 1),
-        fsdp if fsdp > 0 else count // max(data, 1),
-    )
-    if data * fsdp != count:
-        raise UserError(
-            f"mesh is data={data}, fsdp={fsdp}; the product must be the number of devices, {count}"
-        )
+    asked = f"mesh is dcn={dcn}, data={data}, fsdp={fsdp}"
+    if dcn < 1 or 0 in (data, fsdp) or min(data, fsdp) < -1 or data == fsdp == -1:
+        raise UserError(f"{asked}; sizes are 1 or more, or -1 once for what is left")
+    known = dcn * max(data, 1) * max(fsdp, 1)
+    left = count // known
+    sizes = (dcn, left if data == -1 else data, left if fsdp == -1 else fsdp)
+    if np.prod(sizes) != count:
+        raise UserError(f"{asked}; the product must be the number of devices, {count}")
+    return sizes
+
+
+def make_mesh(
+    data: int = -1, fsdp: int = 1, dcn: int = 1, devices: Sequence[Any] | None = None
+) -> Mesh:
+    """All devices as `dcn` x `data` x `fsdp`.
+
+    `dcn` is the number of TPU slices, or of other groups of hosts, that a slow network joins: the
+    batch is split over them, weights never are.
+
+    Raises:
+        UserError: sizes that do not multiply to the number of devices, or that slices cannot have.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    sizes = mesh_shape(len(devices), dcn, data, fsdp)
+    slices = {getattr(device, "slice_index", 0) for device in devices}
+    if len(slices) > 1 and dcn % len(slices):
+        raise UserError(f"mesh.dcn is {dcn}; the devices are in {len(slices)} slices: give that")
+    if len(slices) > 1:
+        within = (dcn // len(slices), *sizes[1:])
+        array = mesh_utils.create_hybrid_device_mesh(within, (len(slices), 1, 1), devices)
+    elif devices[0].platform == "tpu":
+        array = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    else:
+        array = np.array(devices).reshape(sizes)
     # Explicit axes, the default, make `nn.Conv` raise; the partitioner is to decide.
-    return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    return Mesh(array, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -55,19 +84,26 @@ def tree_shardings(tree: Any, mesh: Mesh, rules: Rules) -> Any:
     """
 
     def of(path: Any, leaf: Any) -> NamedSharding:
-        name = "/".join(_name(entry) for entry in path)
+        name = path_name(path)
         for pattern, rule in rules:
             if re.fullmatch(pattern, name):
+                if rule not in RULES:
+                    raise UserError(
+                        f"sharding rule {rule!r} is unknown; use {' or '.join(map(repr, RULES))}"
+                    )
                 if rule == "replicate":
                     return replicated(mesh)
-                if rule == "fsdp":
-                    return NamedSharding(mesh, _shard_largest(leaf.shape, mesh.shape["fsdp"]))
-                raise UserError(f"sharding rule {rule!r} is unknown; use 'replicate' or 'fsdp'")
+                return NamedSharding(mesh, _shard_largest(leaf.shape, mesh.shape["fsdp"]))
         raise UserError(
             f"no sharding rule matches {name!r}; end the rules with ('.*', 'replicate')"
         )
 
     return jax.tree_util.tree_map_with_path(of, tree)
+
+
+def path_name(path: Any) -> str:
+    """A leaf's path as rules and manifests write it: `params/conv_in/kernel`."""
+    return "/".join(_name(entry) for entry in path)
 
 
 def _name(entry: Any) -> str:
@@ -83,6 +119,23 @@ def put(tree: Any, shardings: Any) -> Any:
         tree,
         shardings,
     )
+
+
+@functools.cache
+def _gather(mesh: Mesh) -> Any:
+    return jax.jit(lambda leaf: leaf, out_shardings=replicated(mesh))
+
+
+def to_host(leaf: Any, keep: bool = True) -> np.ndarray:
+    """A whole array on the host, though its parts may lie with other processes, which must all ask.
+
+    With `keep` false this process only helps the others, and gets something empty.
+    """
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        if not leaf.is_fully_replicated and isinstance(leaf.sharding, NamedSharding):
+            leaf = _gather(leaf.sharding.mesh)(leaf)
+        leaf = leaf.addressable_data(0)
+    return np.asarray(leaf) if keep else np.empty(0)
 
 
 def global_batches(batches: Iterable[dict[str, Any]], mesh: Mesh) -> Iterator[dict[str, Any]]:

@@ -4,12 +4,15 @@ Runs the configuration's stages in order, each in `workdir/<stage>`: a stage res
 latest checkpoint, and a finished one is skipped. What the stages learn is collected in
 `workdir/release`, which `colorize` and `evaluate` take as `--model`. Any value of the
 configuration can be set: `--config.latent.learning_rate=1e-4`.
+
+SIGTERM saves the current step and ends with exit code 75: start the same command to go on. On
+several hosts the same command runs on each, see `launch/`. `--profile=20:3` traces three steps,
+`--wandb=PROJECT` logs to Weights & Biases too.
 """
 
 import contextlib
 import functools
 import importlib
-import json
 import math
 import sys
 from pathlib import Path
@@ -17,14 +20,25 @@ from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import errors, flags, inherit, loop, optim, release, runtime, sharding
+from colorjax import (
+    errors,
+    flags,
+    inherit,
+    loop,
+    optim,
+    processes,
+    progress,
+    release,
+    runtime,
+    sharding,
+)
 from colorjax.data import captions, pipeline, records, tokenizer
 from colorjax.errors import UserError
+from colorjax.models.unet import REMAT_CHOICES
 from colorjax.stages.stage import Stage
 from colorjax.types import Params
 
@@ -44,43 +58,75 @@ def main(arguments: list[str] | None = None) -> int:
         if name not in STAGES or name not in config:
             known = ", ".join(stage for stage in STAGES if stage in config)
             raise UserError(f"stage {name!r} is unknown to this configuration; it has {known}")
+    watch = loop.Watch(*flags.profile_window(), flags.WANDB.value)
     runtime.setup()
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
-    with jax.set_mesh(mesh):
+    processes.join(
+        flags.DISTRIBUTED.value,
+        flags.COORDINATOR.value,
+        flags.NUM_PROCESSES.value,
+        flags.PROCESS_ID.value,
+        flags.HEARTBEAT.value,
+    )
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.dcn)
+    processes.check_shared(workdir)
+    with jax.set_mesh(mesh), processes.Stop() as stop:
         for name in config.stages:
-            run_stage(name, config, workdir, mesh)
+            run_stage(name, config, workdir, mesh, stop, watch)
+            if stop.asked:
+                return processes.STOPPED
     return 0
 
 
-def run_stage(name: str, config: ConfigDict, workdir: Path, mesh: Mesh) -> None:
-    """Trains one stage to its end and adds what it learned to the release."""
+def run_stage(
+    name: str,
+    config: ConfigDict,
+    workdir: Path,
+    mesh: Mesh,
+    stop: processes.Stop | None = None,
+    watch: loop.Watch = loop.Watch(),
+) -> None:
+    """Trains one stage to its end, or until `stop`, and adds what it learned to the release."""
     options, directory = config[name], workdir / name
     count = check(name, config, mesh)
     total_steps = options.total_steps or math.ceil(options.epochs * count / options.batch_size)
-    if finished_steps(directory) >= total_steps:
-        print(f"[{name}] finished before, skipped; delete '{directory}' to train it again")
-        return
     weights = find_weights(name, config, workdir)
+    if progress.is_finished(name, weights["inputs"], directory, total_steps):
+        say(f"[{name}] finished before, skipped; delete '{directory}' to train it again")
+        return
     tokens = find_tokenizer(config, workdir)
-    remember(name, config, directory)
+    inputs = weights["inputs"]
+    processes.on_first(lambda: progress.remember(name, config, inputs, directory), directory.name)
     stage = build(name, config, weights, total_steps)
     text = weights["sizes"].get("text_encoder", config.model.text_encoder)
     tokenize = tokenizer.Tokenizer(tokens, text["max_position_embeddings"])
     batches = functools.partial(train_batches, config, options, tokenize)
     examples = caption_examples(config, tokenize, EXAMPLES)
-    state = loop.run(stage, name, config, mesh, batches, examples, directory, total_steps)
-    if jax.process_index() == 0:
-        params = jax.device_get(optim.averaged(state))
-        sample = options.copy_and_resolve_references()
-        sample.batch_size = min(FINISH_EXAMPLES, count)
-        with contextlib.closing(train_batches(config, sample, tokenize, 0)) as first:
-            batch = {k: jnp.asarray(v) for k, v in next(first).items()}
-        parts, changes = stage.finish(params, stage.frozen, batch)
-        sizes = config.model.to_dict() | weights["sizes"] | changes | {"method": config.method}
-        given = release.locate(config.init_from) if config.init_from else None
+    state = loop.run(
+        stage, name, config, mesh, batches, examples, directory, total_steps, stop, watch
+    )
+    if int(state.step) < total_steps:
+        say(f"[{name}] stopped at step {int(state.step)}; start the same command to go on")
+        return
+    params = jax.tree.map(sharding.to_host, optim.averaged(state))
+    sample = options.copy_and_resolve_references()
+    sample.batch_size = min(FINISH_EXAMPLES, count)
+    with contextlib.closing(train_batches(config, sample, tokenize, 0, alone=True)) as first:
+        batch = next(first)
+    parts, changes = stage.finish(params, stage.frozen, batch)
+    sizes = config.model.to_dict() | weights["sizes"] | changes | {"method": config.method}
+    given = release.locate(config.init_from) if config.init_from else None
+
+    def write() -> None:
         release.write(workdir / "release", sizes, parts, tokens, inherit=given)
-        (directory / "FINISHED").write_text(f"{total_steps}\n")
-        print(f"[{name}] finished; {', '.join(parts)} in '{workdir / 'release'}'", flush=True)
+        progress.finish(directory, total_steps)
+
+    processes.on_first(write, "writing the release")
+    say(f"[{name}] finished; {', '.join(parts)} in '{workdir / 'release'}'")
+
+
+def say(message: str) -> None:
+    if processes.is_first():
+        print(message, flush=True)
 
 
 def check(name: str, config: ConfigDict, mesh: Mesh) -> int:
@@ -88,22 +134,27 @@ def check(name: str, config: ConfigDict, mesh: Mesh) -> int:
     records.open_split(config.data.directory, config.data.eval_split)
     if config.dtype not in ("float32", "bfloat16"):
         raise UserError(f"dtype is {config.dtype!r}; it must be 'float32' or 'bfloat16'")
+    if config.remat not in REMAT_CHOICES:
+        raise UserError(f"remat is {config.remat!r}; it must be one of {', '.join(REMAT_CHOICES)}")
     batch_size, devices = config[name].batch_size, mesh.size
     if batch_size < 1 or batch_size % devices:
         raise UserError(
             f"{name}.batch_size is {batch_size}; it must be a positive multiple of the number of "
             f"devices, {devices}"
         )
+    options = config[name]
+    if options.accumulate < 1 or options.batch_size % (devices * options.accumulate):
+        raise UserError(
+            f"{name}.accumulate is {options.accumulate}; it must divide the pictures of a device, "
+            f"{batch_size // devices}"
+        )
+    if name == "clip" and options.accumulate > 1:
+        raise UserError("clip.accumulate must be 1: its loss compares all pictures of a batch")
     return len(records.open_split(config.data.directory, config.data.train_split))
 
 
-def finished_steps(directory: Path) -> int:
-    file = directory / "FINISHED"
-    return int(file.read_text()) if file.exists() else 0
-
-
 def find_weights(name: str, config: ConfigDict, workdir: Path) -> dict[str, Params]:
-    """Frozen parts and start weights of a stage, and the sizes of the model they belong to.
+    """Frozen parts and start weights of a stage, their digests, and the sizes of their model.
 
     Raises:
         UserError: weights that the stage needs are nowhere.
@@ -112,26 +163,30 @@ def find_weights(name: str, config: ConfigDict, workdir: Path) -> dict[str, Para
     own = [workdir / "release"] if (workdir / "release" / "config.json").exists() else []
     given = [release.locate(config.init_from)] if config.init_from else []
     parts: Params = {}
+    start: Params = {}
+    inputs: dict[str, str] = {}
     for part in module.NEEDS:
         directory = release.find_part([*own, *given], part)
         if directory is None:
             raise UserError(_missing(name, part, config, workdir))
         parts[part] = release.read_part(directory, part)
+        inputs[part] = release.digest(directory, part)
     for part in getattr(module, "MAY_USE", ()):
         directory = release.find_part([*own, *given], part)
         if directory is not None:
             parts[part] = release.read_part(directory, part)
-    start: Params = {}
+            inputs[part] = release.digest(directory, part)
     for role, names in module.STARTS_FROM.items():
         for part in names:
             directory = release.find_part(given if part == role else [*own, *given], part)
             if directory is not None:
                 start[role] = release.read_part(directory, part)
+                inputs[part] = release.digest(directory, part)
                 break
         if role not in start and module.MUST_START:
             raise UserError(_missing(name, names[-1], config, workdir))
     sizes = inherit.sizes(config.model.to_dict(), [*own, *given], module.STARTS_FROM)
-    return {"parts": parts, "start": start, "sizes": sizes}
+    return {"parts": parts, "start": start, "sizes": sizes, "inputs": inputs}
 
 
 def build(name: str, config: ConfigDict, weights: dict[str, Params], total_steps: int) -> Stage:
@@ -161,36 +216,6 @@ def _missing(name: str, part: str, config: ConfigDict, workdir: Path) -> str:
     )
 
 
-def remember(name: str, config: ConfigDict, directory: Path) -> None:
-    """Writes what decides a stage's numbers beside it, or compares with what stands there.
-
-    Raises:
-        UserError: the stage was begun with another value, which a resumed run would mix in.
-    """
-    length = ("total_steps", "epochs")
-    deciding = {
-        "seed": config.seed,
-        "dtype": config.dtype,
-        "init_from": config.init_from,
-        "data": config.data.to_dict(),
-        "model": {k: v for k, v in config.model.to_dict().items() if not k.endswith("colorize")},
-        name: {k: v for k, v in config[name].to_dict().items() if k not in length},
-    }
-    now = json.loads(json.dumps(deciding))
-    file = directory / "config.json"
-    if file.exists():
-        before = json.loads(file.read_text())
-        for key in now:
-            if before.get(key) != now[key]:
-                raise UserError(
-                    f"'{directory}' was begun with {key}={before.get(key)}, not {now[key]}; give "
-                    "another --workdir, or delete it to begin again"
-                )
-        return
-    directory.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(now, indent=1) + "\n")
-
-
 def find_tokenizer(config: ConfigDict, workdir: Path) -> Path:
     """The folder with the vocabulary; a configuration that trains its own towers makes one."""
     directories = [Path(config.tokenizer)] if config.tokenizer else []
@@ -206,11 +231,16 @@ def find_tokenizer(config: ConfigDict, workdir: Path) -> Path:
             "--config.tokenizer=DIR, or a release by --config.init_from=DIR"
         )
     made = workdir / "release" / "tokenizer"
-    tokenizer.train(tokenizer.everyday_corpus(), made, config.model.text_encoder.vocab_size)
+    size = config.model.text_encoder.vocab_size
+    train = functools.partial(tokenizer.train, tokenizer.everyday_corpus(), made, size)
+    processes.on_first(train, "training the tokenizer")
     return made
 
 
-def train_batches(config: ConfigDict, options: ConfigDict, tokenize: Any, start_step: int) -> Any:
+def train_batches(
+    config: ConfigDict, options: ConfigDict, tokenize: Any, start_step: int, alone: bool = False
+) -> Any:
+    """This process's part of the batches from a step on; all of each one if `alone`."""
     return pipeline.train_batches(
         config.data.directory,
         config.data.train_split,
@@ -223,8 +253,8 @@ def train_batches(config: ConfigDict, options: ConfigDict, tokenize: Any, start_
         drop_share=options.drop_share,
         gray_share=options.gray_share,
         start_step=start_step,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        process_index=0 if alone else jax.process_index(),
+        process_count=1 if alone else jax.process_count(),
     )
 
 

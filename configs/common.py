@@ -173,6 +173,9 @@ def stage(**changes: Any) -> ConfigDict:
             b2=0.999,
             weight_decay=0.0,
             clip_norm=0.0,
+            accumulate=1,  # parts that a batch is computed in
+            spike_factor=0.0,  # skip steps whose gradient is so many times the usual; 0: never
+            max_skipped=10,  # steps in a row, for that or for NaN, that end the run
             ema_decay=0.0,
             trainable=(".*",),
             scarce_share=0.0,
@@ -194,13 +197,14 @@ def run() -> ConfigDict:
     config.data = ConfigDict(
         dict(directory="", train_split="train", eval_split="test", crop="random_resized")
     )
-    config.mesh = ConfigDict(dict(data=-1, fsdp=1))
+    config.mesh = ConfigDict(dict(dcn=1, data=-1, fsdp=1))
     config.sharding_rules = (
         ("params/.*", "fsdp"),
         ("(opt_state|ema)/.*", "fsdp"),
         (".*", "replicate"),
     )
     config.dtype = "float32"
+    config.remat = "none"  # of the UNet's blocks; "products" or "blocks" save memory
     config.log_every = 50
     config.sample_every = 1000
     config.checkpoint_every = 1000

@@ -77,3 +77,96 @@ def test_the_constant_rate_is_reached(warmup_steps) -> None:
         moves.append(-float(updates["w"][0]))
     expected = [0.1 * min(1.0, n / warmup_steps) if warmup_steps else 0.1 for n in range(8)]
     np.testing.assert_allclose(moves, expected, rtol=1e-4, atol=1e-7)
+
+
+def mean_error(params, frozen, batch, key):
+    """A loss without randomness, so that parts of a batch can be compared with the whole."""
+    error = (batch["x"] @ params["w"] - batch["y"]) ** 2
+    return error.mean(), {"largest": error.max()}
+
+
+def regression():
+    rng = np.random.default_rng(0)
+    batch = {
+        "x": rng.normal(size=(32, 5)).astype(np.float32),
+        "y": rng.normal(size=(32, 3)).astype(np.float32),
+    }
+    return {"w": rng.normal(size=(5, 3)).astype(np.float32)}, batch
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_accumulated_parts_are_the_batch(parts: int) -> None:
+    params, batch = regression()
+    key, tx = jax.random.key(0), optax.adam(0.1)
+    whole = ours = optim.create(params, tx, 0.0)
+    for _ in range(5):
+        whole, wanted = jax.jit(optim.make_step(mean_error, tx, 0.0))(whole, {}, batch, key)
+        ours, got = jax.jit(optim.make_step(mean_error, tx, 0.0, parts))(ours, {}, batch, key)
+        assert float(got["loss"]) == pytest.approx(float(wanted["loss"]), rel=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours, whole)
+
+
+def test_masters_stay_float32_where_the_loss_computes_in_bfloat16() -> None:
+    params, batch = regression()
+    seen = []
+
+    def loss(params, frozen, batch, key):
+        seen.append(params["w"].dtype)
+        return mean_error(params, frozen, batch, key)
+
+    tx = optax.sgd(1e-4)
+    state = optim.create(params, tx, 0.9)
+    state, _ = optim.make_step(loss, tx, 0.9, dtype="bfloat16")(state, {}, batch, jax.random.key(0))
+    assert seen == [jnp.bfloat16] and state.params["w"].dtype == jnp.float32
+    # Steps far below bfloat16's resolution must add up.
+    moved = np.abs(np.asarray(state.params["w"]) - params["w"])
+    assert 0 < moved.max() < 2**-9 * np.abs(params["w"]).max()
+    grads = jax.grad(lambda p: mean_error(p, {}, batch, None)[0])(params)
+    np.testing.assert_allclose(state.params["w"], params["w"] - 1e-4 * grads["w"], atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_step_without_numbers_changes_nothing(bad: float) -> None:
+    params, batch = regression()
+    tx = optax.adam(0.1)
+    step = jax.jit(optim.guarded(optim.make_step(mean_error, tx, 0.9)))
+    state = optim.watched(optim.create(params, tx, 0.9))
+    state, _ = step(state, {}, batch, jax.random.key(0))
+    before = jax.device_get(state)
+    broken = batch | {"y": np.where(np.arange(32)[:, None] == 7, np.float32(bad), batch["y"])}
+    for n in range(3):
+        state, metrics = step(state, {}, broken, jax.random.key(0))
+        assert metrics["skipped"] == metrics["skipped_in_a_row"] == n + 1
+    assert int(state.step) == int(before.step) + 3, "the data goes on"
+    for name in ("params", "opt_state", "ema"):
+        now, then = (jax.tree.leaves(getattr(of, name)) for of in (state, before))
+        assert all(np.asarray(a).tobytes() == b.tobytes() for a, b in zip(now, then, strict=True))
+    state, metrics = step(state, {}, batch, jax.random.key(0))
+    assert metrics["skipped"] == 3 and int(state.guard["in_a_row"]) == 0
+    assert not np.array_equal(state.params["w"], before.params["w"])
+
+
+def test_a_spike_is_skipped_once_the_usual_is_known() -> None:
+    params, batch = regression()
+    tx = optax.sgd(1e-5)
+    step = jax.jit(optim.guarded(optim.make_step(mean_error, tx, 0.0), 10.0, settle_steps=5))
+    state = optim.watched(optim.create(params, tx, 0.0))
+    spike = {"x": batch["x"], "y": batch["y"] + 1000.0}
+    state, metrics = step(state, {}, spike, jax.random.key(0))
+    assert metrics["skipped"] == 0, "nothing is usual at the first step"
+    state = optim.watched(optim.create(params, tx, 0.0))
+    for _ in range(5):
+        state, metrics = step(state, {}, batch, jax.random.key(0))
+    before = np.asarray(state.params["w"])
+    state, metrics = step(state, {}, spike, jax.random.key(0))
+    assert metrics["skipped"] == 1
+    np.testing.assert_array_equal(state.params["w"], before)
+
+
+def test_too_many_skipped_in_a_row_end_the_run() -> None:
+    from colorjax import loop
+
+    loop.check_skipped({"skipped_in_a_row": 9.0}, 10, 5)
+    loop.check_skipped({"skipped_in_a_row": 99.0}, 0, 5)
+    with pytest.raises(UserError, match="10 steps in a row up to step 5"):
+        loop.check_skipped({"skipped_in_a_row": 10.0}, 10, 5)

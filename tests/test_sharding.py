@@ -11,11 +11,16 @@ from colorjax.errors import UserError
 
 
 def test_mesh_takes_what_is_left() -> None:
-    assert dict(sharding.make_mesh().shape) == {"data": 8, "fsdp": 1}
-    assert dict(sharding.make_mesh(-1, 4).shape) == {"data": 2, "fsdp": 4}
-    assert dict(sharding.make_mesh(2, -1).shape) == {"data": 2, "fsdp": 4}
-    with pytest.raises(UserError, match="number of devices, 8"):
-        sharding.make_mesh(3, 2)
+    assert dict(sharding.make_mesh().shape) == {"dcn": 1, "data": 8, "fsdp": 1}
+    assert dict(sharding.make_mesh(-1, 4).shape) == {"dcn": 1, "data": 2, "fsdp": 4}
+    assert dict(sharding.make_mesh(2, -1).shape) == {"dcn": 1, "data": 2, "fsdp": 4}
+    assert dict(sharding.make_mesh(fsdp=2, dcn=2).shape) == {"dcn": 2, "data": 2, "fsdp": 2}
+
+
+@pytest.mark.parametrize("sizes", [(3, 2, 1), (8, 1, 0), (-1, -1, 1), (0, 8, 1), (-2, 4, 1)])
+def test_a_mesh_that_does_not_fit_is_told(sizes) -> None:
+    with pytest.raises(UserError, match="mesh is dcn"):
+        sharding.make_mesh(*sizes)
 
 
 def test_rules_decide_by_path() -> None:

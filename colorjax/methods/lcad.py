@@ -82,8 +82,10 @@ class Inputs(NamedTuple):
     spans: guidance.Spans | None = None  # the tokens of each phrase
 
 
-def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> LCAD:
+def build(config: Mapping[str, Any], dtype: Any = jnp.float32, remat: str = "none") -> LCAD:
     """The modules of a release's `config.json` or of a training configuration's `model`.
+
+    `remat` is what training saves memory by, see `models.unet`: it changes no number.
 
     Raises:
         UserError: a size that is missing, or one that no network has.
@@ -116,7 +118,7 @@ def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> LCAD:
         CLIPTextModel(**sizes("text_encoder"), dtype=dtype),
         vae,
         encoder,
-        UNet(**sizes("unet"), dtype=dtype),
+        UNet(**sizes("unet"), dtype=dtype, remat=remat),
         diffusion.scaled_linear(**config["schedule"]),
         config["scaling_factor"],
         config.get("prediction_type", "eps"),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
@@ -21,6 +22,19 @@ from colorjax.models.layers import (
 from colorjax.types import Array, Context, Latents, Timesteps
 
 CEC_CHOICES = ("none", "conv_in", "down_blocks")
+# What the backward pass keeps of a block: everything, the linear layers' results, or its input.
+REMAT_CHOICES = ("none", "products", "blocks")
+
+
+def remade(block: Any, remat: str) -> Any:
+    """A module whose values are computed again in the backward pass, to save memory."""
+    if remat == "none":
+        return block
+    policies = jax.checkpoint_policies
+    products = policies.dots_with_no_batch_dims_saveable if remat == "products" else None
+    return nn.remat(block, policy=products)
+
+
 # Where a block's output is sown when that is not just what its `__call__` returns.
 OUTPUT = ("intermediates", "output")
 
@@ -56,15 +70,17 @@ class Level(nn.Module):
     resample: bool
     cec: tuple[str, ...] = ()
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     def resnet(self, i: int) -> ResnetBlock:
         name = f"resnets_{i}"
-        return ResnetBlock(self.channels, self.groups, 1e-5, self.cec, self.dtype, name=name)
+        block = remade(ResnetBlock, self.remat)
+        return block(self.channels, self.groups, 1e-5, self.cec, self.dtype, name=name)
 
     def attend(self, i: int, maps: Maps, context: Context) -> Maps:
         if not self.attention:
             return maps
-        transformer = SpatialTransformer(
+        transformer = remade(SpatialTransformer, self.remat)(
             self.heads,
             self.depth,
             self.groups,
@@ -138,6 +154,7 @@ class UNet(nn.Module):
     cec_convolutions: tuple[str, ...] = ("conv1",)  # of the blocks on the way down
     cec_feature: int = -1
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     def _level(self, i: int, **more: Any) -> dict[str, Any]:
         return (
@@ -150,6 +167,7 @@ class UNet(nn.Module):
                 groups=self.norm_num_groups,
                 linear_projection=self.linear_projection,
                 dtype=self.dtype,
+                remat=self.remat,
             )
             | more
         )

@@ -47,7 +47,7 @@ def loss(
 def build(
     config: ConfigDict, options: ConfigDict, parts: Params, start: Params, total_steps: int
 ) -> Stage:
-    model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype))
+    model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype), config.remat)
     side = config.model.image_size // model.vae.factor
     latent = (side, side, model.vae.latent_channels)
 
@@ -109,6 +109,7 @@ def build(
         frozen,
         options,
         total_steps,
+        dtype=config.dtype,
         predict=predict,
         finish=finish,
     )

@@ -166,7 +166,16 @@ def build(
     trained = ["luminance_encoder"] + ["discriminator"] * bool(options.adversarial_weight)
     tx = optim.separately({name: optim.optimizer(options, total_steps) for name in trained})
     stage = plain(
-        init, batch_loss, start, frozen, options, total_steps, tx, predict=predict, finish=finish
+        init,
+        batch_loss,
+        start,
+        frozen,
+        options,
+        total_steps,
+        tx,
+        config.dtype,
+        predict=predict,
+        finish=finish,
     )
 
     def step(state, frozen, batch, key):

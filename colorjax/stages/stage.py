@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -36,14 +37,16 @@ def plain(
     options: ConfigDict,
     total_steps: int,
     tx: optax.GradientTransformation | None = None,
+    dtype: Any = jnp.float32,
     **rest: Any,
 ) -> Stage:
+    """`dtype` is what the loss computes in, where its networks can."""
     tx = tx or optim.optimizer(options, total_steps)
     return Stage(
         init=lambda key, start: optim.create(init(key, start), tx, options.ema_decay),
         start=start,
         frozen=frozen,
-        step=optim.make_step(loss, tx, options.ema_decay),
+        step=optim.make_step(loss, tx, options.ema_decay, options.accumulate, dtype),
         **rest,
     )
 

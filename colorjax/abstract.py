@@ -1,0 +1,141 @@
+"""Programs of the real stages from shapes alone: no weights, no data, no device."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding
+from ml_collections import ConfigDict
+
+from colorjax import chips, loop, optim, sharding, train
+from colorjax.errors import UserError
+from colorjax.methods import lcad
+from colorjax.stages.stage import Stage
+
+
+class Lowered(NamedTuple):
+    program: Any  # to be compiled
+    flops: float  # of the mathematics, on a chip
+
+
+def mesh_of(topology: chips.Topology, config: ConfigDict) -> Mesh:
+    """The mesh that training would make on a topology."""
+    hosts = {"chips_per_host_bounds": [1, 1, 1]} if topology.size == 1 else {}
+    try:
+        found = topologies.get_topology_desc(topology.name, "tpu", **hosts)
+    except Exception as error:  # libtpu has one type for all
+        told = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise UserError(f"topology {topology.name!r} cannot be compiled for: {told}") from error
+    mesh = config.mesh
+    return sharding.make_mesh(mesh.data, mesh.fsdp, mesh.dcn, found.devices)
+
+
+def stage_of(name: str, config: ConfigDict) -> Stage:
+    """A stage whose weights are shapes: of fresh parts, with nothing given to start from."""
+    module = train.stage_module(name)
+    model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype))
+    built: list[Stage] = []
+
+    def frozen() -> Any:
+        fresh = lcad.init(model, jax.random.key(0))
+        parts = {part: fresh[part] for part in module.NEEDS}
+        stage = module.build(config, config[name], parts, {}, 1000)
+        built.append(stage)
+        return stage.frozen
+
+    shapes = jax.eval_shape(frozen)
+    return built[0]._replace(frozen=shapes, start={})
+
+
+def lower(config: ConfigDict, topology: chips.Topology, what: str, per_chip: int) -> Lowered:
+    """The training step of a stage, or the `sampler`, for a topology."""
+    mesh = mesh_of(topology, config)
+    if what == "sampler":
+        return _sampler(config, mesh, per_chip)
+    rows = NamedSharding(mesh, sharding.BATCH)
+    stage = stage_of(what, config)
+    made = loop.programs(stage, config[what], config, mesh)
+    frozen = jax.tree.map(
+        lambda leaf: jax.eval_shape(lambda x: optim.narrowed(x, config.dtype), leaf), stage.frozen
+    )
+    rules = config.sharding_rules
+    placed = sharding.tree_shardings({"frozen": frozen}, mesh, rules)["frozen"]
+    state, frozen = _on(made.abstract, made.shardings), _on(frozen, placed)
+    with jax.set_mesh(mesh):
+        program = made.step.lower(state, frozen, _batch(config, per_chip * mesh.size, rows))
+    one, two = (_flops(stage.step, made.abstract, frozen, _batch(config, n)) for n in (1, 2))
+    return Lowered(program, (two - one) * per_chip)  # the update does not grow with the batch
+
+
+def _on(tree: Any, shardings: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf, to: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=to), tree, shardings
+    )
+
+
+def _batch(config: ConfigDict, count: int, to: NamedSharding | None = None) -> dict[str, Any]:
+    size, length = config.model.image_size, config.model.text_encoder.max_position_embeddings
+    return {
+        "image": jax.ShapeDtypeStruct((count, size, size, 3), np.uint8, sharding=to),
+        "input_ids": jax.ShapeDtypeStruct((count, length), np.int32, sharding=to),
+    }
+
+
+def _flops(step: Any, state: Any, frozen: Any, batch: Any) -> float:
+    """FLOPs of a step as it is written, before the compiler: nothing is computed twice."""
+    plain = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (state, frozen, batch)
+    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return _flops_of(jax.jit(step).lower(*plain, key))
+
+
+def _flops_of(lowered: Any) -> float:
+    return float(lowered.cost_analysis()["flops"])
+
+
+def _sampler(config: ConfigDict, mesh: Mesh, per_chip: int) -> Lowered:
+    dtype = jnp.dtype(config.dtype)
+    model, sampling = lcad.build(config.model.to_dict(), dtype), config.model.colorize
+    options = lcad.Options(sampling.num_steps, sampling.spacing)
+    rows, everywhere = NamedSharding(mesh, sharding.BATCH), sharding.replicated(mesh)
+    params = jax.eval_shape(lambda: lcad.init(model, jax.random.key(0)))
+    params = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=everywhere), params
+    )
+
+    def sample(params: Any, batch: Any, seed: Any) -> Any:
+        light = batch["image"][..., :1].astype(jnp.float32) / 127.5 - 1.0
+        keys = jax.vmap(lambda bits: jax.random.fold_in(jax.random.key(0), bits))(seed)
+        ids = batch["input_ids"]
+        inputs = lcad.Inputs(light, ids, ids, sampling.guidance_scale, keys)
+        return lcad.colorize(model, params, inputs, options)
+
+    count = per_chip * mesh.size
+    seed = jax.ShapeDtypeStruct((count,), np.uint32, sharding=rows)
+    jitted = jax.jit(sample, out_shardings=rows)
+    with jax.set_mesh(mesh):
+        program = jitted.lower(params, _batch(config, count, rows), seed)
+    return Lowered(program, _sampler_flops(model, params, config) * per_chip)
+
+
+def _sampler_flops(model: lcad.LCAD, params: Any, config: ConfigDict) -> float:
+    """Of one picture: both guidance branches of every step, and the decoder."""
+    side = config.model.image_size // model.vae.factor
+    latents = jnp.zeros((2, side, side, model.vae.latent_channels))
+    length = config.model.text_encoder.max_position_embeddings
+    context = jnp.zeros((2, length, model.text_encoder.hidden_size))
+    feature = (jnp.zeros((2, side, side, model.vae.block_out_channels[-1])),)
+    plain = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+
+    def denoise(params: Any) -> Any:
+        time = jnp.zeros(2, jnp.int32)
+        return lcad.predict_eps(model, params, latents, time, context, feature)
+
+    def decode(params: Any) -> Any:
+        return lcad.decode(model, params, latents[:1], None)
+
+    one, last = (_flops_of(jax.jit(part).lower(plain)) for part in (denoise, decode))
+    return one * config.model.colorize.num_steps + last

@@ -1,0 +1,110 @@
+"""What a compiled program says of itself: cycles, collectives, calls to the host."""
+
+import re
+from collections import Counter
+from typing import NamedTuple
+
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+BITS = {"pred": 8, "bf16": 16, "f16": 16}  # others carry them in their names
+UNPRICED = 2**62  # what the compiler writes where it has no estimate
+
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{\s*$")
+_CYCLES = re.compile(r'"estimated_cycles":"?(\d+)"?')
+_BODY = re.compile(r" while\(.*body=%?([\w.\-]+)")
+_CALLS = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
+_RESULT = re.compile(r"= (.*?) [\w\-]+\(")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"?(\d+)"?\}')
+_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(COLLECTIVES)})(-start)?\(")
+_SHAPE = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,]*)\]")
+_OP_NAME = re.compile(r'op_name="([^"]*)"')
+
+
+class Collective(NamedTuple):
+    kind: str
+    size: int  # bytes of what it gives, on one device
+    times: int  # it runs for each run of the program
+    line: str
+
+
+class Program(NamedTuple):
+    """A compiled program's text, taken apart; loops count as often as they run."""
+
+    cycles: int  # the sum of what the compiler expects of each fusion; 0 where it does not say
+    collectives: list[Collective]
+    by_source: Counter[str]  # cycles by the operation in the model that they come from
+    host_calls: int
+
+
+def read(text: str) -> Program:
+    """The program of an optimised HLO text."""
+    blocks = _blocks(text)
+    found = Program(0, [], Counter(), len(re.findall(r'custom_call_target="[^"]*callback', text)))
+    entry = next((name for name, (first, _) in blocks.items() if first), None)
+    return _add(blocks, entry, 1, found) if entry is not None else found
+
+
+def _blocks(text: str) -> dict[str, tuple[bool, list[str]]]:
+    """Computations by name: whether it is the entry, and its lines."""
+    blocks: dict[str, tuple[bool, list[str]]] = {}
+    lines: list[str] = []
+    for line in text.splitlines():
+        start = _COMPUTATION.match(line)
+        if start and " = " not in line:
+            lines = []
+            blocks[start[2]] = (bool(start[1]), lines)
+        else:
+            lines.append(line)
+    return blocks
+
+
+def _add(
+    blocks: dict[str, tuple[bool, list[str]]],
+    name: str,
+    times: int,
+    found: Program,
+    inside: bool = False,
+) -> Program:
+    """`inside` a fusion, whose cycles were counted where it is called."""
+    for line in blocks[name][1]:
+        cycles = _CYCLES.search(line)
+        if cycles and int(cycles[1]) < UNPRICED and not inside:
+            source = _OP_NAME.search(line)
+            found.by_source[source[1] if source else "?"] += times * int(cycles[1])
+            found = found._replace(cycles=found.cycles + times * int(cycles[1]))
+        if collective := _COLLECTIVE.search(line):
+            found.collectives.append(_collective(collective, times, line))
+            continue
+        if body := _BODY.search(line):
+            trips = _TRIPS.search(line)
+            times_in = times * (int(trips[1]) if trips else 1)
+            found = _add(blocks, body[1], times_in, found, inside)
+        elif (called := _CALLS.search(line)) and called[1] in blocks:
+            result = _RESULT.search(line)
+            if called[1].startswith("all-reduce-scatter") and result:  # as TPUs fuse it
+                size = _size(result[1])
+                found.collectives.append(Collective("reduce-scatter", size, times, line.strip()))
+            else:
+                found = _add(blocks, called[1], times, found, True)
+    return found
+
+
+def _collective(match: re.Match[str], times: int, line: str) -> Collective:
+    shapes, kind, start = match[1], match[2], match[3]
+    if start and kind in ("all-gather", "collective-permute"):
+        # An asynchronous start gives its operands, then its results, at times two counters.
+        arrays = [_bytes(*shape) for shape in _SHAPE.findall(shapes) if shape[1]]
+        return Collective(kind, sum(arrays[len(arrays) // 2 :]), times, line.strip())
+    return Collective(kind, _size(shapes), times, line.strip())
+
+
+def _size(shapes: str) -> int:
+    return sum(_bytes(*shape) for shape in _SHAPE.findall(shapes))
+
+
+def _bytes(dtype: str, dims: str) -> int:
+    digits = re.search(r"\d+", dtype)
+    bits = BITS.get(dtype) or (int(digits[0]) if digits else 0)
+    count = 1
+    for length in dims.split(","):
+        count *= int(length) if length else 1
+    return count * bits // 8

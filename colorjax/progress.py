@@ -1,0 +1,79 @@
+"""What a stage's folder remembers: with what it was begun, and whether it is finished."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from colorjax.errors import UserError
+
+LENGTH = ("total_steps", "epochs")
+
+
+def remember(name: str, config: ConfigDict, inputs: Mapping[str, str], directory: Path) -> None:
+    """Writes what decides a stage's numbers beside it, or compares with what stands there.
+
+    `inputs` are the digests of the weights that it reads.
+
+    Raises:
+        UserError: the stage was begun with another value, which a resumed run would mix in.
+    """
+    deciding = {
+        "seed": config.seed,
+        "dtype": config.dtype,
+        "init_from": config.init_from,
+        "data": config.data.to_dict(),
+        "model": {k: v for k, v in config.model.to_dict().items() if not k.endswith("colorize")},
+        name: {k: v for k, v in config[name].to_dict().items() if k not in LENGTH},
+        "inputs": dict(inputs),
+    }
+    now = json.loads(json.dumps(deciding))
+    file = directory / "config.json"
+    if not file.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(now, indent=1) + "\n")
+        partial.replace(file)
+        return
+    before = json.loads(file.read_text())
+    _compare_inputs(name, before, now["inputs"], directory)
+    for key in now:
+        if before.get(key, now[key]) != now[key]:
+            raise UserError(
+                f"'{directory}' was begun with {key}={before.get(key)}, not {now[key]}; give "
+                "another --workdir, or delete it to begin again"
+            )
+
+
+def is_finished(name: str, inputs: Mapping[str, str], directory: Path, total_steps: int) -> bool:
+    """Whether a stage has made its steps, with the weights that it would read today.
+
+    Raises:
+        UserError: those weights have been made anew since.
+    """
+    file = directory / "FINISHED"
+    if not file.exists() or int(file.read_text()) < total_steps:
+        return False
+    begun = directory / "config.json"
+    if begun.exists():
+        _compare_inputs(name, json.loads(begun.read_text()), inputs, directory)
+    return True
+
+
+def finish(directory: Path, total_steps: int) -> None:
+    (directory / "FINISHED").write_text(f"{total_steps}\n")
+
+
+def _compare_inputs(
+    name: str, before: Mapping[str, Any], inputs: Mapping[str, str], directory: Path
+) -> None:
+    known = before.get("inputs", inputs)
+    changed = [part for part in inputs if known.get(part) != inputs[part]]
+    if changed or known.keys() != dict(inputs).keys():
+        parts = ", ".join(changed) or "other parts"
+        raise UserError(
+            f"stage {name!r} in '{directory}' was trained on weights that have been made anew "
+            f"since ({parts}); delete that folder to train it again, or give another --workdir"
+        )

@@ -1,0 +1,141 @@
+"""Reading compiled programs, the arithmetic of rooflines, topologies. No TPU compiler is needed."""
+
+import json
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from colorjax import abstract, chips, hlo, roofline, sharding
+from colorjax.errors import UserError
+from tests import small
+
+# As the TPU compiler writes it, shortened: a loop of seven, a fused reduce-scatter, one
+# collective of each kind, an estimate that it does not have.
+TEXT = """
+HloModule jit_step, is_scheduled=true
+
+%all-reduce-scatter.1 (p: f32[64]) -> f32[16] {
+  %p = f32[64]{0} parameter(0)
+  %all-reduce.9 = f32[64]{0} all-reduce(%p), replica_groups={{0,1,2,3}}, to_apply=%add
+  ROOT %slice = f32[16]{0} dynamic-slice(%all-reduce.9, %c)
+}
+
+%fused (p: f32[8]) -> f32[8] {
+  ROOT %m = f32[8]{0} multiply(%p, %p), backend_config={"estimated_cycles":"999"}
+}
+
+%body (p: f32[8]) -> f32[8] {
+  %p = f32[8]{0} parameter(0)
+  %ag = bf16[4,10]{1,0} all-gather(%p), dimensions={0}
+  ROOT %f = f32[8]{0} fusion(%p), kind=kLoop, calls=%fused, metadata={op_name="jit(step)/while/attn1/dot"}, backend_config={"estimated_cycles":"10"}
+}
+
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %w = f32[8]{0} while(%a), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"7"}}
+  %g = (bf16[5]{0}, bf16[20]{0}) all-gather-start(%a), dimensions={0}
+  %r = (f32[3]{0}, bf16[2]{0}) all-reduce(%a, %b), to_apply=%add
+  %s = f32[16]{0} fusion(%a), kind=kCustom, calls=%all-reduce-scatter.1, backend_config={"estimated_cycles":"5"}
+  %n = f32[8]{0} fusion(%a), calls=%fused, backend_config={"estimated_cycles":"9223372036854775807"}
+  ROOT %u = f32[8]{0} fusion(%a), calls=%fused, metadata={op_name="jit(step)/transpose(jvp)/conv1/conv"}, backend_config={"estimated_cycles":"100"}
+}
+"""  # noqa: E501
+
+
+def test_a_program_is_read() -> None:
+    got = hlo.read(TEXT)
+    assert got.cycles == 7 * 10 + 5 + 100
+    assert got.by_source == Counter(
+        {
+            "jit(step)/transpose(jvp)/conv1/conv": 100,
+            "jit(step)/while/attn1/dot": 70,
+            "?": 5,
+        }
+    )
+    assert [(c.kind, c.size, c.times) for c in got.collectives] == [
+        ("all-gather", 80, 7),
+        ("all-gather", 40, 1),
+        ("all-reduce", 16, 1),
+        ("reduce-scatter", 64, 1),
+    ]
+    assert got.host_calls == 0
+    with_call = TEXT.replace(
+        "ROOT %u", '%c = f32[] custom-call(), custom_call_target="xla_callback"'
+    )
+    assert hlo.read(with_call).host_calls == 1
+    assert roofline.layer("jit(step)/transpose(jvp)/conv1/conv") == "backward conv1"
+    assert roofline.layer("jit(step)/while/attn1/dot") == "forward attn1"
+    assert roofline.layer("jit(step)/add") == "update"
+
+
+def test_what_a_real_program_communicates() -> None:
+    """Of this machine's compiler: the sum of a sharded array is one all-reduce of one number."""
+    mesh = sharding.make_mesh()
+    array = jax.ShapeDtypeStruct((64, 4), np.float32, sharding=NamedSharding(mesh, P("data")))
+    total = jax.jit(lambda x: x.sum(), out_shardings=sharding.replicated(mesh))
+    got = hlo.read(total.lower(array).compile().as_text())
+    assert [(c.kind, c.size) for c in got.collectives] == [("all-reduce", 4)]
+
+
+def cost(**changes):
+    values = dict(
+        what="latent",
+        per_chip=8,
+        seconds=300.0,
+        flops=197e12,
+        model_flops=98.5e12,
+        bytes=0.41e12,
+        cycles=3 * 10**9,
+        arguments=10 * chips.GIB,
+        temporaries=3 * chips.GIB,
+        peak=13 * chips.GIB,
+        collectives={"all-reduce": (15, 4 * 10**9), "all-gather": (2, 10**9)},
+        hot=[("update", 3 * 10**8)],
+    )
+    return roofline.Cost(**values | changes)
+
+
+def test_rooflines_by_hand() -> None:
+    topology = chips.topology("v5e:4x4")
+    got = roofline.estimate(cost(), topology)
+    assert got.compute == pytest.approx(1.0) and got.memory == pytest.approx(0.5)
+    assert got.compiler == pytest.approx(2.0)
+    assert got.network == pytest.approx((2 * 4e9 + 1e9) * 15 / 16 / 200e9)
+    assert got.step == pytest.approx(2.0) and got.limit == "how the compiler runs it"
+    assert roofline.estimate(cost(cycles=0), topology).step == pytest.approx(1.0)
+    text = roofline.report(cost(), topology, 64 * 86400)
+    # 128 pictures in 2 s: 64 a second, so one day of sixteen chips; half of 197 TFLOP/s over 2 s.
+    for words in (
+        "1.00 days",
+        "384 chip-hours",
+        "25 % MFU",
+        "64 images/s",
+        "13.00 of 16 GiB: fits",
+    ):
+        assert words in text, text
+    assert "does NOT fit" in roofline.report(cost(peak=17 * chips.GIB), topology, None)
+    assert roofline.Cost(**json.loads(json.dumps(cost()._asdict()))).cycles == 3 * 10**9
+
+
+def test_topologies() -> None:
+    assert chips.topology("v5e:16x16").size == 256
+    assert chips.topology("v5p:2x2x4").chip.memory == 95 * chips.GIB
+    assert chips.environment(chips.topology("v4:2x2x4"))["TPU_ACCELERATOR_TYPE"] == "v4-32"
+    assert chips.environment(chips.topology("v5e:4x4"))["TPU_ACCELERATOR_TYPE"] == "v5litepod-16"
+    for wrong in ("v5e", "v9:4x4", "v5e:2x2x2", "v5p:4x4", "v5e:32x32", "v5e:0x4"):
+        with pytest.raises(UserError, match="topology is"):
+            chips.topology(wrong)
+    assert chips.peak_flops("TPU v5 lite") == 197e12 and chips.peak_flops("TPU v5") == 459e12
+    assert chips.peak_flops("cpu") is None
+
+
+@pytest.mark.parametrize("name", ["latent", "clip", "vae"])
+def test_stages_are_built_from_shapes(name: str) -> None:
+    """No weight is computed: the parameters are those of the real stage, as shapes."""
+    config = small.config()
+    stage = abstract.stage_of(name, config)
+    leaves = jax.tree.leaves((stage.frozen, jax.eval_shape(stage.init, jax.random.key(0), {})))
+    assert leaves and all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
