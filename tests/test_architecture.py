@@ -31,7 +31,7 @@ ALLOWED = {
     "inherit": {"errors", "release", "models"},
     "methods": MATHEMATICS | {"models", "release", "methods"},
     "data": {"errors", "color", "data"},
-    "prepare": {"errors", "color", "data"},
+    "prepare": {"errors", "data"},
     "flags": {"errors"},
     "sharding": {"errors", "types"},
     "optim": {"errors", "types"},

@@ -3,7 +3,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
+import skimage.data
 
 from colorjax import color
 from colorjax.data import captions, pipeline, records, transforms
@@ -200,6 +202,16 @@ def test_a_crop_that_cannot_fit_is_central():
     assert (crop[:, 1:-1] == 200).all()
 
 
+@pytest.mark.parametrize("size", [(256, 256), (100, 231), (700, 500)])
+def test_bicubic_is_pillows(monkeypatch, size):
+    photo = PIL.Image.fromarray(skimage.data.coffee())
+    expected = np.asarray(photo.resize(size, PIL.Image.Resampling.BICUBIC)).astype(int)
+    difference = transforms.bicubic(np.asarray(photo), *size) - expected
+    assert (np.abs(difference) > 1).mean() < 1e-3 and np.sqrt((difference**2).mean()) < 0.6
+    monkeypatch.setattr(transforms, "cykooz_resizer", None)
+    assert np.array_equal(transforms.bicubic(np.asarray(photo), *size), expected)
+
+
 def test_resizing_stretches_and_centre_crops():
     image = np.zeros((20, 60, 3), np.uint8)
     image[:, :20], image[:, 20:40], image[:, 40:] = 10, 100, 250
@@ -219,8 +231,10 @@ def test_decoding_gives_rgb():
     assert transforms.decode(data)[0, 0].tolist() == [200, 0, 0]
     gray = cv2.imencode(".png", bgr[..., 2])[1].tobytes()
     assert transforms.decode(gray).shape == (4, 6, 3)
+    jpeg = cv2.imencode(".jpg", bgr[..., 2], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    assert (transforms.decode(jpeg) == 200).all() and transforms.decode(jpeg).shape == (4, 6, 3)
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     assert np.array_equal(transforms.decode(transforms.encode_png(image)), image)
-    for broken in (b"", b"no picture"):
+    for broken in (b"", b"no picture", jpeg[:-20]):
         with pytest.raises(UserError, match="could not be decoded"):
             transforms.decode(broken)

@@ -5,9 +5,10 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageOps
 
 from colorjax.data.photos import load_photo, save_photo
+from tests import pictures
 
 
 @pytest.fixture
@@ -97,26 +98,11 @@ def test_orientation_is_applied_and_not_carried(tmp_path, orientation, suffix):
             assert saved.size == (photo.rgb.shape[1], photo.rgb.shape[0])
 
 
-def _linear_profile() -> bytes:
-    """sRGB's profile with its tone curves replaced by the identity (curve type, no entries)."""
-    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    for index in range(struct.unpack(">I", data[128:132])[0]):
-        at = 132 + 12 * index
-        name, offset, _ = struct.unpack(">4sII", data[at : at + 12])
-        if name in (b"rTRC", b"gTRC", b"bTRC"):
-            data[offset : offset + 12] = b"curv" + bytes(8)
-            data[at + 8 : at + 12] = struct.pack(">I", 12)
-        elif name == b"desc":
-            text = data.index("sRGB".encode("utf-16-be"))
-            data[text : text + 8] = "line".encode("utf-16-be")
-    return bytes(data)
-
-
 @pytest.mark.parametrize("bits", [8, 16])
 def test_embedded_profile_becomes_srgb(tmp_path, bits):
     levels = np.linspace(40, 250, 16 * 16).reshape(16, 16)
     gray = _gray(levels).astype(np.uint8)
-    Image.fromarray(gray).save(tmp_path / "a.png", icc_profile=_linear_profile())
+    Image.fromarray(gray).save(tmp_path / "a.png", icc_profile=pictures.linear_profile())
     linear = gray / 255.0
     if bits == 16:
         values = (_gray(levels) * 257).astype(np.uint16)

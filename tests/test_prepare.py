@@ -1,19 +1,39 @@
+"""The command as a whole: what it writes, that bytes do not depend on how, and how it goes on."""
+
 import io
+import json
 import os
 import pickle
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from colorjax import prepare
-from colorjax.data import records, transforms
+from colorjax.data import records, running, shards, transforms
 from colorjax.errors import UserError
+from tests import pictures
 
 RNG = np.random.default_rng(0)
 TRAIN = RNG.integers(0, 256, (10, 32, 32, 1), np.uint8).repeat(3, -1), np.arange(10)
 TEST = RNG.integers(0, 256, (3, 32, 32, 3), np.uint8), np.array([9, 1, 8])
 TRAIN[0][0] = 255, 0, 0
+
+
+def run(source, path, output, workers=1, runner=None, **options):
+    request = prepare.Request(source, Path(path), Path(output), **options)
+    return prepare.prepare(request, workers, runner)
+
+
+def read(directory, split):
+    source = records.open_split(directory, split)
+    return [records.Record.unpack(source[i]) for i in range(len(source))]
+
+
+def tree(directory):
+    """Every file of a directory with its bytes."""
+    return {path.name: path.read_bytes() for path in sorted(Path(directory).iterdir())}
 
 
 def _archive(path, extra=None):
@@ -39,16 +59,11 @@ def _folder(path):
     return path
 
 
-def _read(directory, split):
-    source = records.open_split(directory, split)
-    return [records.Record.unpack(source[i]) for i in range(len(source))]
-
-
 @pytest.mark.parametrize("make", [_archive, _folder])
 def test_cifar10_becomes_records(tmp_path, make):
     output = tmp_path / "made" / "data"
-    histograms = prepare.prepare("cifar10", make(tmp_path / "input"), output)
-    train, test = _read(output, "train"), _read(output, "test")
+    summary = run("cifar10", make(tmp_path / "input"), output)
+    train, test = read(output, "train"), read(output, "test")
     assert [record.key for record in train] == [f"train-0000{i}" for i in range(10)]
     for found, (images, _) in ((train, TRAIN), (test, TEST)):
         decoded = np.stack([transforms.decode(record.image) for record in found])
@@ -58,9 +73,10 @@ def test_cifar10_becomes_records(tmp_path, make):
     manifest = records.read_manifest(output)
     assert manifest["splits"]["train"]["records"] == 10
     assert manifest["splits"]["test"]["records"] == 3
+    assert manifest["counts"]["train"]["gray"] == 10, "one colour everywhere is a tint"
     assert "Krizhevsky" in manifest["source"]
-    assert sum(histograms["train"]["object"].values()) == 10
-    assert histograms["train"]["either"]["red"] == 1
+    assert sum(summary["train"].colours["object"].values()) == 10
+    assert summary["train"].colours["either"]["red"] == 1
     assert [path.name for path in output.parent.iterdir()] == ["data"]
 
 
@@ -75,7 +91,7 @@ class _Evil:
 def test_an_archive_cannot_run_code(tmp_path):
     path = _archive(tmp_path / "input", _Evil(tmp_path / "run"))
     with pytest.raises(UserError, match="mkdir is not allowed"):
-        prepare.prepare("cifar10", path, tmp_path / "data")
+        run("cifar10", path, tmp_path / "data")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["input"]
 
 
@@ -95,38 +111,166 @@ def test_broken_inputs_leave_no_output(tmp_path):
         "nowhere": "does not exist",
     }.items():
         with pytest.raises(UserError, match=message):
-            prepare.prepare("cifar10", tmp_path / name, tmp_path / "data")
+            run("cifar10", tmp_path / name, tmp_path / "data")
     assert not [path for path in tmp_path.iterdir() if "data" in path.name]
 
 
-def test_limit_and_splits(tmp_path, capsys):
+def test_the_command_line_tells_what_it_did(tmp_path, capsys):
     path, output = _archive(tmp_path / "input"), tmp_path / "data"
     prepare.main(
         ["--source=cifar10", f"--input={path}", f"--output={output}", "--limit=2", "--splits=test"]
     )
-    assert [record.label for record in _read(output, "test")] == ["truck", "automobile"]
+    assert [record.label for record in read(output, "test")] == ["truck", "automobile"]
     assert not list(output.glob("train*"))
-    header, *rows = capsys.readouterr().out.splitlines()[1:]
+    counts, _, header, *rows = capsys.readouterr().out.splitlines()
+    assert counts == "test: 2 pictures, 0 captions"
     assert header.split() == ["colour", "object", "surround", "either"]
     assert sum(int(row.split()[1]) for row in rows) == 2
+    with pytest.raises(SystemExit):
+        prepare.main(
+            ["--source=cifar10", f"--input={path}", f"--output={output}x", "--shardsize=2"]
+        )
+
+
+def test_mistakes_are_told(tmp_path):
+    path = _archive(tmp_path / "input")
     with pytest.raises(UserError, match="--splits='val'.*train, test"):
-        prepare.prepare("cifar10", path, tmp_path / "other", splits=["val"])
-    with pytest.raises(UserError, match="--limit=0"):
-        prepare.prepare("cifar10", path, tmp_path / "other", limit=0)
+        run("cifar10", path, tmp_path / "other", splits=["val"])
+    for name in ("limit", "short_side", "shard_size"):
+        with pytest.raises(UserError, match=f"--{name}=0"):
+            run("cifar10", path, tmp_path / "other", **{name: 0})
+    with pytest.raises(UserError, match="--captions=FILE.json"):
+        run("test_list", tmp_path, tmp_path / "other")
 
 
 def test_only_own_output_is_replaced(tmp_path):
     path, output = _archive(tmp_path / "input"), tmp_path / "data"
-    prepare.prepare("cifar10", path, output)
+    run("cifar10", path, output)
     with pytest.raises(UserError, match="--overwrite"):
-        prepare.prepare("cifar10", path, output)
+        run("cifar10", path, output)
     with pytest.raises(UserError):
-        prepare.prepare("cifar10", tmp_path / "nowhere", output, overwrite=True)
-    assert len(_read(output, "train")) == 10
-    prepare.prepare("cifar10", path, output, limit=1, overwrite=True)
-    assert len(_read(output, "train")) == 1
+        run("cifar10", tmp_path / "nowhere", output, overwrite=True)
+    assert len(read(output, "train")) == 10
+    run("cifar10", path, output, limit=1, overwrite=True)
+    assert len(read(output, "train")) == 1
     precious = tmp_path / "photos"
     precious.mkdir()
     with pytest.raises(UserError, match="not written by this command"):
-        prepare.prepare("cifar10", path, precious, overwrite=True)
+        run("cifar10", path, precious, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "input", "photos"]
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Thirty pictures, of which a gray, a cut and an empty one."""
+    root = tmp_path_factory.mktemp("photographs")
+    pictures.write_pictures(root, [f"{i:02d}.jpg" for i in range(30)])
+    (root / "05.jpg").write_bytes(pictures.encoded(np.full((48, 64, 3), 90, np.uint8)))
+    (root / "11.jpg").write_bytes((root / "11.jpg").read_bytes()[:700])
+    (root / "29.jpg").write_bytes(b"")
+    return root
+
+
+OPTIONS = dict(shard_size=4, short_side=24)
+
+
+@pytest.fixture(scope="module")
+def expected(photographs, tmp_path_factory):
+    output = tmp_path_factory.mktemp("serial") / "data"
+    run("folder", photographs, output, **OPTIONS)
+    return tree(output)
+
+
+def test_rejections_are_named_and_counted(photographs, expected):
+    rows = [json.loads(row) for row in expected["rejected.jsonl"].splitlines()]
+    assert [(row["key"], row["reason"]) for row in rows] == [
+        ("05.jpg", "gray"),
+        ("11.jpg", "damaged"),
+        ("29.jpg", "empty file"),
+    ]
+    manifest = json.loads(expected["manifest.json"])
+    assert manifest["counts"]["train"]["rejected"] == {"gray": 1, "damaged": 1, "empty file": 1}
+    assert manifest["options"]["train"] == dict(short_side=24, drop_gray=True, measured=False)
+    assert [shard["records"] for shard in manifest["splits"]["train"]["shards"]] == [
+        *(4, 3, 3, 4, 4, 4, 4, 1)
+    ]
+
+
+def test_processes_write_the_same_bytes(photographs, expected, tmp_path):
+    run("folder", photographs, tmp_path / "data", workers=2, **OPTIONS)
+    assert tree(tmp_path / "data") == expected
+    assert records.verify(tmp_path / "data") == 27
+
+
+@pytest.mark.parametrize("broken_after", [0, 1, 5, 8])
+def test_an_interrupted_run_goes_on(photographs, expected, tmp_path, monkeypatch, broken_after):
+    made = []
+
+    def make(task, tick):
+        if len(made) == broken_after:
+            raise KeyboardInterrupt
+        made.append(task.index)
+        make_really(task, tick)
+
+    def no_rename(partial, output):
+        raise KeyboardInterrupt
+
+    make_really = shards.make
+    monkeypatch.setattr(shards, "make", make)
+    monkeypatch.setattr(prepare, "_replace", no_rename)
+    with pytest.raises(KeyboardInterrupt):
+        run("folder", photographs, tmp_path / "data", **OPTIONS)
+    assert not (tmp_path / "data").exists()
+    monkeypatch.undo()
+    partial = tmp_path / ".data.partial"
+    if broken_after == 5:  # a shard that a full disk or a cut of power spoiled is made again
+        spoiled = sorted(partial.glob("*.array_record"))[2]
+        spoiled.write_bytes(spoiled.read_bytes()[:-1] + b"x")
+    again = []
+    monkeypatch.setattr(shards, "make", lambda t, k: (again.append(t.index), make_really(t, k)))
+    run("folder", photographs, tmp_path / "data", **OPTIONS)
+    assert again == {5: [2, 5, 6, 7]}.get(broken_after, list(range(broken_after, 8)))
+    assert tree(tmp_path / "data") == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_other_options_do_not_go_on_with_it(photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "run_processes", lambda tasks, workers, done: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("folder", photographs, tmp_path / "data", **OPTIONS)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="unfinished preparation"):
+        run("folder", photographs, tmp_path / "data", shard_size=5)
+    run("folder", photographs, tmp_path / "data", shard_size=5, overwrite=True)
+    assert len(list((tmp_path / "data").glob("*.array_record"))) == 6
+
+
+def test_verifying_finds_what_changed(photographs, tmp_path):
+    output = tmp_path / "data"
+    run("folder", photographs, output, **OPTIONS)
+    shard, lost = sorted(output.glob("*.array_record"))[1:3]
+    data = bytearray(shard.read_bytes())
+    data[40000] ^= 1
+    shard.write_bytes(bytes(data))
+    lost.unlink()
+    with pytest.raises(UserError, match="00001-of-00008.*damaged.*00002-of-00008.*missing"):
+        records.verify(output)
+
+
+def test_a_source_with_nothing_usable_says_why(tmp_path):
+    pictures.write_pictures(tmp_path / "in", ["a.jpg"])
+    (tmp_path / "in" / "a.jpg").write_bytes(b"x")
+    with pytest.raises(UserError, match="a.jpg: not a picture"):
+        run("folder", tmp_path / "in", tmp_path / "data")
+
+
+def test_beam_writes_the_same_bytes(photographs, expected, tmp_path):
+    pytest.importorskip("apache_beam", reason="needs the extra 'beam'")
+    run("folder", photographs, tmp_path / "data", runner="DirectRunner", **OPTIONS)
+    assert tree(tmp_path / "data") == expected
+
+
+def test_a_missing_beam_is_told(photographs, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "apache_beam", None)
+    with pytest.raises(UserError, match=r"colorjax\[beam\]"):
+        run("folder", photographs, tmp_path / "data", runner="DirectRunner")

@@ -5,7 +5,7 @@ contiguous part of each global batch, so that the parts joined are the global ba
 processes and a restart change nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ import grain
 import numpy as np
 from jaxtyping import Int32
 
-from colorjax.data import captions, records, transforms
+from colorjax.data import captions, cores, records, transforms
 from colorjax.errors import UserError
 
 Tokenize = Callable[[Sequence[str]], Int32[np.ndarray, "b length"]]
 Batch = dict[str, Any]
 Level = str  # one of `captions.LEVELS`
 
-_PREFETCHED_BATCHES = 8
+_MOST_THREADS = 16  # beyond, Python's own lock is busy with what is not decoding
+_AHEAD = 2  # finished batches that wait for each thread's next one
 
 
 def _check_share(batch_size: int, process_index: int, process_count: int) -> None:
@@ -36,11 +37,74 @@ def _check_share(batch_size: int, process_index: int, process_count: int) -> Non
         )
 
 
-def _iterate(dataset: grain.MapDataset, num_threads: int) -> grain.DatasetIterator:
-    options = grain.ReadOptions(
-        num_threads=num_threads, prefetch_buffer_size=max(_PREFETCHED_BATCHES, num_threads)
-    )
+def _iterate(dataset: grain.MapDataset, num_threads: int | None) -> grain.DatasetIterator:
+    if num_threads is None:
+        num_threads = min(_MOST_THREADS, cores.available())
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + _AHEAD)
     return iter(dataset.to_iter_dataset(options))
+
+
+class TrainBatches(Iterator[Batch]):
+    """Endless batches; where they are is one number, whatever reads them.
+
+    grain's own state is tied to the number of its workers, and with another number goes on at the
+    wrong place without a word. Here a batch is a function of how many records all processes
+    together have consumed, and that is the state: any number of processes and threads, and any
+    batch size, go on with exactly the records that are left.
+    """
+
+    def __init__(
+        self,
+        batch_at: Callable[[int], Batch],
+        batch_size: int,
+        identity: dict[str, Any],
+        num_threads: int | None,
+    ):
+        """`batch_at(first)` makes the batch that begins with the record consumed as `first`.
+
+        `identity` is what an order of records depends on: a state with another is refused.
+        """
+        self._batch_at, self._batch_size = batch_at, batch_size
+        self._identity, self._num_threads = identity, num_threads
+        self._consumed = 0
+        self._iterator: grain.DatasetIterator | None = None
+
+    def __next__(self) -> Batch:
+        if self._iterator is None:
+            start, size, batch_at = self._consumed, self._batch_size, self._batch_at
+            # As many as fit: a run's end is the loop's business.
+            count = (2**62 - start) // size
+            steps = grain.MapDataset.range(count).map(lambda step: batch_at(start + step * size))
+            self._iterator = _iterate(steps, self._num_threads)
+        batch = next(self._iterator)
+        self._consumed += self._batch_size
+        return batch
+
+    def close(self) -> None:
+        """Stops the threads; a following `next` starts them again where it stopped."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+    def get_state(self) -> dict[str, Any]:
+        """The state after the last batch given out, as plain JSON; the same on every process."""
+        return self._identity | {"consumed": self._consumed}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on where another iterator's `get_state` was.
+
+        Raises:
+            UserError: the state is of other data or of another seed.
+        """
+        consumed = state.get("consumed")
+        other = {k: state.get(k) for k in self._identity if state.get(k) != self._identity[k]}
+        if other or not isinstance(consumed, int) or consumed < 0:
+            raise UserError(
+                f"the state of the input pipeline {state} does not belong to this data and seed, "
+                f"{self._identity}; continue with those it was saved with"
+            )
+        self.close()
+        self._consumed = consumed
 
 
 def train_batches(
@@ -59,15 +123,15 @@ def train_batches(
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-    num_threads: int = 2,
-) -> grain.DatasetIterator:
+    num_threads: int | None = None,
+) -> TrainBatches:
     """Endless batches, reshuffled every epoch; an epoch's last batch runs into the next epoch.
 
     Args:
         directory, split: what `prepare` wrote.
         size: height and width of the pictures given out.
         batch_size: pictures of a step over all processes.
-        seed: in 0..2**32-1; with the step it decides order, crops, flips and captions.
+        seed: in 0..2**32-1; with the position it decides order, crops, flips and captions.
         tokenize: texts -> ids, called by several threads; it should remember the texts it has seen.
         crop: None if the pictures have the model's size, then they are only flipped.
         scarce_share, drop_share: see `captions.sample`.
@@ -75,7 +139,8 @@ def train_batches(
         level: one level for all captions instead of sampling them.
         start_step: the first step given out, as if the ones before had been consumed.
         process_index, process_count: which part of each global batch is given out.
-        num_threads: threads that read, decode and crop; no worker processes are started.
+        num_threads: threads that read, decode and crop, by default one for each core this process
+            may use, 16 at most; no worker processes are started.
 
     Returns:
         An iterator of `{"image": uint8 [local_b, size, size, 3], "input_ids": int32 [local_b,
@@ -101,28 +166,29 @@ def train_batches(
     order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
     local_size = batch_size // process_count
 
-    def batch(step: int) -> Batch:
-        first = step * batch_size + process_index * local_size
+    def batch_at(first: int) -> Batch:
+        first += process_index * local_size
         positions = range(first, first + local_size)
-        images, texts = [], []
+        image = np.empty((local_size, size, size, 3), np.uint8)
+        texts = []
         # One read for the batch: single reads of small records cost more than decoding them.
         packed = source.__getitems__([order[position] for position in positions])
-        for position, data in zip(positions, packed, strict=True):
+        for place, (position, data) in enumerate(zip(positions, packed, strict=True)):
             # The position is epoch * length + place in the epoch, the same for any process count.
             rng = np.random.default_rng((seed, position))
             record = records.Record.unpack(data)
-            image = transforms.decode(record.image)
-            image, text = transforms.for_training(image, rng, size, crop), caption(record, rng)
+            pixels = transforms.decode(record.image)
+            pixels, text = transforms.for_training(pixels, rng, size, crop), caption(record, rng)
             if gray_share and rng.random() < gray_share:
-                image, text = transforms.without_colours(image), captions.of_gray(text, rng)
-            images.append(image)
+                pixels, text = transforms.without_colours(pixels), captions.of_gray(text, rng)
+            image[place] = pixels
             texts.append(text)
-        return {"image": np.stack(images), "input_ids": tokenize(texts)}
+        return {"image": image, "input_ids": tokenize(texts)}
 
-    steps = grain.MapDataset.range(len(order) // batch_size)
-    iterator = _iterate(steps.map(batch), num_threads)
-    grain.experimental.set_next_index(iterator, start_step)
-    return iterator
+    identity = {"seed": seed, "records": len(source)}
+    batches = TrainBatches(batch_at, batch_size, identity, num_threads)
+    batches.set_state(identity | {"consumed": start_step * batch_size})
+    return batches
 
 
 def eval_batches(
@@ -137,7 +203,7 @@ def eval_batches(
     crop: str | None = "resize",
     process_index: int = 0,
     process_count: int = 1,
-    num_threads: int = 2,
+    num_threads: int | None = None,
 ) -> grain.DatasetIterator:
     """The split once, in order, without randomness; every process gets equally many batches.
 

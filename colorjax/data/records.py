@@ -2,21 +2,26 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grain
 import msgpack
 
 from colorjax.errors import UserError
+
+if TYPE_CHECKING:
+    import grain
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.array_record")
 _PREPARE = "python -m colorjax.prepare --source=SOURCE --input=PATH --output=DIR"
+
+Pairs = list[list[list[str]]]
 
 
 @dataclass(frozen=True)
@@ -25,19 +30,25 @@ class Record:
 
     Attributes:
         key: name of the picture, unique in its split.
-        image: the encoded file, PNG or JPEG.
+        image: the encoded file, an upright sRGB PNG or JPEG of 8 bits.
         label: name of the class, or None where the source has none.
         captions: level ("complete", "partial") -> sentences of that level, best one first.
+            Sentences that people wrote are all "complete", in the source's order.
+        pairs: for each complete sentence its [object, colour] words; None where nobody told them.
     """
 
     key: str
     image: bytes
     label: str | None
     captions: dict[str, list[str]]
+    pairs: Pairs | None = None
 
     def pack(self) -> bytes:
-        """The record as msgpack, a map of its four attributes."""
-        return msgpack.packb(asdict(self))
+        """The record as msgpack, a map of its attributes, `pairs` only where there are some."""
+        values = asdict(self)
+        if self.pairs is None:
+            del values["pairs"]
+        return msgpack.packb(values)
 
     @classmethod
     def unpack(cls, data: bytes) -> "Record":
@@ -60,45 +71,30 @@ class Shard:
     sha256: str
 
 
-def write_split(
-    directory: str | Path, split: str, records: Iterable[Record], shard_size: int = 65536
-) -> list[Shard]:
-    """Writes `<split>-00000-of-0000N.array_record`, `shard_size` records to a file.
+def shard_name(split: str, index: int, count: int) -> str:
+    """`<split>-<index>-of-<count>.array_record`, index and count with five digits."""
+    return f"{split}-{index:05d}-of-{count:05d}.array_record"
 
-    Files carry a temporary name until the number of shards is known. Groups of one record make
-    random access cheap, at the price of compression that PNG and JPEG would not gain from anyway.
 
-    Raises:
-        UserError: there is no record, or `shard_size` is not positive.
+def write_shard(path: Path, records: Iterable[Record]) -> Shard:
+    """Writes one file, which has its name only when it is complete; it may hold no record.
+
+    Groups of one record make random access cheap, at the price of compression that PNG and JPEG
+    would not gain from anyway. The same records always give the same bytes.
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    if shard_size < 1:
-        raise UserError(f"shard_size is {shard_size}; it must be at least 1 record")
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    parts: list[tuple[Path, int]] = []
-    writer, count = None, 0
-    for record in records:
-        if writer is None:
-            parts.append((directory / f"{split}-{len(parts):05d}.partial", 0))
-            writer, count = ArrayRecordWriter(str(parts[-1][0]), "group_size:1"), 0
-        writer.write(record.pack())
-        count += 1
-        parts[-1] = (parts[-1][0], count)
-        if count == shard_size:
-            writer.close()
-            writer = None
-    if writer is not None:
+    unfinished = path.with_name(path.name + ".writing")
+    writer, count = ArrayRecordWriter(str(unfinished), "group_size:1"), 0
+    try:
+        for record in records:
+            writer.write(record.pack())
+            count += 1
+    finally:
         writer.close()
-    if not parts:
-        raise UserError(f"split {split!r} has no pictures; give a source with at least one")
-    shards = []
-    for index, (part, count) in enumerate(parts):
-        path = directory / f"{split}-{index:05d}-of-{len(parts):05d}.array_record"
-        part.rename(path)
-        shards.append(Shard(path.name, count, sha256(path)))
-    return shards
+    shard = Shard(path.name, count, sha256(unfinished))
+    os.replace(unfinished, path)
+    return shard
 
 
 def sha256(path: Path) -> str:
@@ -119,12 +115,14 @@ def splits(directory: str | Path) -> dict[str, list[Path]]:
     return {split: paths for split, paths in found.items() if len(paths) == counts[split]}
 
 
-def open_split(directory: str | Path, split: str) -> grain.sources.ArrayRecordDataSource:
+def open_split(directory: str | Path, split: str) -> "grain.sources.ArrayRecordDataSource":
     """Random access to the packed records of a split: `len(source)`, `source[i] -> bytes`.
 
     Raises:
         UserError: no such directory, or no such (complete) split in it.
     """
+    import grain  # which imports jax: preparing does without
+
     if not Path(directory).is_dir():
         raise UserError(
             f"there is no data directory {str(directory)!r}; make one with "
@@ -140,9 +138,14 @@ def open_split(directory: str | Path, split: str) -> grain.sources.ArrayRecordDa
     return grain.sources.ArrayRecordDataSource([str(path) for path in available[split]])
 
 
-def write_manifest(directory: str | Path, source: str, shards: dict[str, list[Shard]]) -> None:
-    """Writes `manifest.json`: where the data came from and what every file must hash to."""
-    content = {
+def write_manifest(
+    directory: str | Path, source: str, shards: dict[str, list[Shard]], **facts: Any
+) -> None:
+    """Writes `manifest.json`: where the data came from and what every file must hash to.
+
+    `facts` are further entries, such as the options the data was prepared with.
+    """
+    content = facts | {
         "format_version": FORMAT_VERSION,
         "source": source,
         "splits": {
@@ -173,3 +176,26 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
             f"reads version {FORMAT_VERSION}; prepare the data again with `{_PREPARE}`"
         )
     return manifest
+
+
+def verify(directory: str | Path) -> int:
+    """Compares every file with its checksum in the manifest; returns the number of records.
+
+    Raises:
+        UserError: a file is missing or has other bytes; the message names all of them.
+    """
+    total, wrong = 0, []
+    for split in read_manifest(directory)["splits"].values():
+        total += split["records"]
+        for shard in split["shards"]:
+            path = Path(directory) / shard["file"]
+            if not path.is_file():
+                wrong.append(f"{shard['file']} is missing")
+            elif sha256(path) != shard["sha256"]:
+                wrong.append(f"{shard['file']} is damaged")
+    if wrong:
+        raise UserError(
+            f"{str(directory)!r} is not what was prepared: {', '.join(wrong)}; copy it again or "
+            f"prepare it again with `{_PREPARE}`"
+        )
+    return total

@@ -1,21 +1,18 @@
-"""Readers of public data sets: iterators over (key, uint8 RGB image, class name)."""
+"""CIFAR-10 (Krizhevsky, 2009) from its official archive."""
 
 import pickle
 import tarfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
+from colorjax.data.sources.entries import Entry, Item, PixelContent
 from colorjax.errors import UserError
 
-Example = tuple[str, UInt8[np.ndarray, "h w 3"], str | None]
-
-CIFAR10_CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
-_CIFAR10_MEMBERS = {
+CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+_MEMBERS = {
     "train": tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
     "test": ("cifar-10-batches-py/test_batch",),
 }
@@ -28,21 +25,6 @@ _ALLOWED = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
-    """A data set that `prepare` can read.
-
-    Attributes:
-        title: one line for the manifest: name and authors.
-        splits: names of its splits, training first.
-        read: (path the user gave, split) -> examples in the set's own order.
-    """
-
-    title: str
-    splits: tuple[str, ...]
-    read: Callable[[Path, str], Iterator[Example]]
-
-
 class _ArrayUnpickler(pickle.Unpickler):
     """Loads containers, numbers, strings and NumPy arrays; any other class is refused."""
 
@@ -52,8 +34,8 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def read_cifar10(path: Path, split: str) -> Iterator[Example]:
-    """CIFAR-10 (Krizhevsky, 2009) in its own order, keys `<split>-<five digits>`.
+def read(path: Path, split: str, captions: Path | None) -> Iterator[Item]:
+    """CIFAR-10 in its own order, keys `<split>-<five digits>`.
 
     `path` is the official `cifar-10-python.tar.gz`, or a folder with `train.npz` and `test.npz`
     holding `images` uint8 [n,32,32,3] and `labels` [n].
@@ -64,7 +46,7 @@ def read_cifar10(path: Path, split: str) -> Iterator[Example]:
     if path.is_dir():
         batches = iter([_read_npz(path / f"{split}.npz")])
     elif path.is_file():
-        batches = _read_archive(path, _CIFAR10_MEMBERS[split])
+        batches = _read_archive(path, _MEMBERS[split])
     else:
         raise UserError(
             f"--input={str(path)!r} does not exist; give cifar-10-python.tar.gz, or a folder with "
@@ -72,13 +54,14 @@ def read_cifar10(path: Path, split: str) -> Iterator[Example]:
         )
     index = 0
     for images, labels in batches:
-        _check_cifar10(images, labels, path)
+        _check(images, labels, path)
         for image, label in zip(images, labels, strict=True):
-            yield f"{split}-{index:05d}", image, CIFAR10_CLASSES[int(label)]
+            key = f"{split}-{index:05d}"
+            yield Entry(key, PixelContent(f"{key}.png", image), label=CLASSES[int(label)])
             index += 1
 
 
-def _check_cifar10(images: np.ndarray, labels: np.ndarray, path: Path) -> None:
+def _check(images: np.ndarray, labels: np.ndarray, path: Path) -> None:
     fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == (32, 32, 3)
     if not fits or labels.shape != images.shape[:1] or not np.isin(labels, range(10)).all():
         raise UserError(
@@ -122,8 +105,3 @@ def _read_pickle(file: Any) -> tuple[np.ndarray, np.ndarray]:
     batch = _ArrayUnpickler(file, encoding="bytes").load()
     planes = np.asarray(batch[b"data"]).reshape(-1, 3, 32, 32)
     return planes.transpose(0, 2, 3, 1), np.asarray(batch[b"labels"])
-
-
-SOURCES = {
-    "cifar10": Source("CIFAR-10, Krizhevsky 2009", ("train", "test"), read_cifar10),
-}
