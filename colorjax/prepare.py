@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from colorjax import __version__, errors
-from colorjax.data import cores, records, running, shards, sources
+from colorjax.data import captioner, cores, records, running, shards, sources
 from colorjax.errors import UserError
 
 REJECTED = "rejected.jsonl"
@@ -42,6 +42,15 @@ def _parser() -> argparse.ArgumentParser:
         choices=("drop", "keep"),
         help="what to do with gray pictures; if not given, dropped from training splits only",
     )
+    parser.add_argument(
+        "--captioner", type=Path, help="folder of a BLIP model that describes them"
+    )
+    parser.add_argument(
+        "--captioner_sees",
+        choices=captioner.SEEN,
+        default="colour",
+        help="colour: its sentences replace the source's; gray: they are for automatic captions",
+    )
     parser.add_argument("--shard_size", type=int, help="pictures to a file")
     parser.add_argument("--workers", type=int, default=cores.available(), help="processes")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
@@ -65,6 +74,8 @@ class Request:
     limit: int | None = None
     short_side: int | None = None
     gray: str | None = None
+    captioner: Path | None = None
+    captioner_sees: str = "colour"
     shard_size: int | None = None
     overwrite: bool = False
 
@@ -146,7 +157,13 @@ def _tasks(
             f"--captions{_first(items)}"
         )
     drop_gray = split in source.drops_gray if request.gray is None else request.gray == "drop"
-    options = shards.Options(request.short_side, drop_gray, source.measured)
+    options = shards.Options(
+        request.short_side,
+        drop_gray,
+        source.measured,
+        None if request.captioner is None else str(request.captioner),
+        request.captioner_sees,
+    )
     size = request.shard_size or source.shard_size
     count = -(-len(items) // size)
     for index in range(count):
@@ -292,6 +309,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.limit,
         args.short_side,
         args.gray,
+        args.captioner,
+        args.captioner_sees,
         args.shard_size,
         args.overwrite,
     )

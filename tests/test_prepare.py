@@ -5,13 +5,14 @@ import json
 import os
 import pickle
 import tarfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from colorjax import prepare
-from colorjax.data import records, running, shards, transforms
+from colorjax.data import captioner, records, running, shards, transforms
 from colorjax.errors import UserError
 from tests import pictures
 
@@ -190,7 +191,7 @@ def test_rejections_are_named_and_counted(photographs, expected):
     ]
     manifest = json.loads(expected["manifest.json"])
     assert manifest["counts"]["train"]["rejected"] == {"gray": 1, "damaged": 1, "empty file": 1}
-    assert manifest["options"]["train"] == dict(short_side=24, drop_gray=True, measured=False)
+    assert manifest["options"]["train"] == asdict(shards.Options(short_side=24, drop_gray=True))
     assert [shard["records"] for shard in manifest["splits"]["train"]["shards"]] == [
         *(4, 3, 3, 4, 4, 4, 4, 1)
     ]
@@ -262,6 +263,24 @@ def test_a_source_with_nothing_usable_says_why(tmp_path):
     (tmp_path / "in" / "a.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match="a.jpg: not a picture"):
         run("folder", tmp_path / "in", tmp_path / "data")
+
+
+def test_a_captioner_describes_what_is_kept(photographs, tmp_path, monkeypatch):
+    """A stand-in for the model, which needs PyTorch; `sees` decides where its sentences go."""
+    loaded = []
+
+    def load(path, sees):
+        loaded.append((path, sees))
+        return captioner.Captioner(lambda images: [f"{len(images)} of them"] * len(images), sees)
+
+    monkeypatch.setattr(captioner, "load", load)
+    for sees, level in (("colour", "complete"), ("gray", "uncoloured")):
+        options = dict(captioner=Path("blip"), captioner_sees=sees, limit=10)
+        run("folder", photographs, tmp_path / sees, **options)
+        assert {str(record.captions) for record in read(tmp_path / sees, "train")} == {
+            str({level: ["9 of them"]})
+        }
+    assert loaded == [("blip", "colour"), ("blip", "gray")]
 
 
 def test_beam_writes_the_same_bytes(photographs, expected, tmp_path):

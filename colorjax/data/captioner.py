@@ -88,9 +88,9 @@ def add_captions(records: Iterable[Record], captioner: Captioner) -> Iterator[Re
         for record, said in zip(batch, captioner.describe(images), strict=True):
             if captioner.sees == "gray":
                 sentences = {**record.captions, "uncoloured": [without_medium(said)]}
+                yield dataclasses.replace(record, captions=sentences)
             else:
-                sentences = {"complete": [said]}
-            yield dataclasses.replace(record, captions=sentences)
+                yield dataclasses.replace(record, captions={"complete": [said]}, pairs=None)
 
 
 def without_medium(sentence: str) -> str:

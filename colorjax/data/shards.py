@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from colorjax.data import captions, records, validation
+from colorjax.data import captioner, captions, records, validation
 from colorjax.data.sources import Entry, Item, Rejected, Rejection
 
 Histogram = dict[str, Counter[str]]
@@ -28,11 +28,15 @@ class Options:
         short_side: see `validation.check`.
         drop_gray: gray pictures are left out; they are counted in any case.
         measured: captions are measured from the pixels and the class, see `captions.phrase`.
+        captioner: folder of a captioner that describes the pictures, see `captioner.load`.
+        captioner_sees: what it is shown of them, "colour" or "gray".
     """
 
     short_side: int | None = None
     drop_gray: bool = True
     measured: bool = False
+    captioner: str | None = None
+    captioner_sees: str = "colour"
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,12 @@ class Outcome:
 
 def make(task: Task, tick: Callable[[], Any] = lambda: None) -> None:
     """Writes the shard and its outcome; `tick` is called after every item."""
-    outcome = Outcome()
-    outcome.shard = records.write_shard(task.path, _records(task, outcome, tick))
+    outcome, options = Outcome(), task.options
+    made = _records(task, outcome, tick)
+    if options.captioner is not None:
+        machine = captioner.load(options.captioner, options.captioner_sees)
+        made = captioner.add_captions(made, machine)
+    outcome.shard = records.write_shard(task.path, made)
     file = outcome_file(task)
     temporary = file.with_suffix(".writing")
     # Not `asdict(outcome)`, which would count the items of its counters.
