@@ -1,7 +1,6 @@
 """Our networks against the reference L-CAD modules; bounds relative to each array's maximum."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -112,22 +111,32 @@ def test_vae_and_luminance_encoder(tiny) -> None:
     close(jitted(lcad.decode, *tiny, z, None), vae, "decoded_no_gray")
 
 
+def unet_outputs(case: dict[str, np.ndarray], blocks: dict[str, str], model, params, *inputs):
+    """eps and the blocks' outputs, in one program."""
+
+    def both(model, params, *inputs):
+        eps = lcad.predict_eps(model, params, *inputs)
+        return eps, lcad.capture(model, params, *inputs, tuple(blocks))
+
+    eps, captured = jitted(both, model, params, *inputs)
+    close(eps, case, "eps")
+    for path, name in blocks.items():
+        close(captured[path], case, name)
+
+
 def test_unet(tiny, tokenize) -> None:
     unet = arrays("unet")
     context = jitted(lcad.encode_text, *tiny, tokenize(unet["captions"].tolist()))
     close(context, unet, "context")
     close(unet_module.timestep_features(unet["t"], 32), unet, "t_emb")
     inputs = unet["x_t"], unet["t"], unet["context"], (unet["control"],)
-    close(jitted(lcad.predict_eps, *tiny, *inputs), unet, "eps")
     blocks = {
         "time_embedding": "emb",
         "conv_in": "input_blocks.0",
         "mid_block": "middle_block",
         "up_blocks_3": "output_blocks.11",
     }
-    captured = jitted(partial(lcad.capture, paths=tuple(blocks)), *tiny, *inputs)
-    for path, name in blocks.items():
-        close(captured[path], unet, name)
+    unet_outputs(unet, blocks, *tiny, *inputs)
     with pytest.raises(UserError, match="no module 'up_blocks_4'"):
         lcad.capture(*tiny, *inputs, paths=["conv_in", "up_blocks_4"])
 
@@ -142,11 +151,8 @@ def test_second_width_not_square(width64) -> None:
     close(jitted(lcad.decode, *width64, z, features), wide, "decoded")
     close(jitted(lcad.decode, *width64, z, None), wide, "decoded_no_gray")
     inputs = wide["x_t"], wide["t"], wide["context"], features
-    close(jitted(lcad.predict_eps, *width64, *inputs), wide, "eps")
     blocks = {"down_blocks_0/attentions_0": "input_blocks.1", "mid_block": "middle_block"}
-    captured = jitted(partial(lcad.capture, paths=tuple(blocks)), *width64, *inputs)
-    for path, name in blocks.items():
-        close(captured[path], wide, name)
+    unet_outputs(wide, blocks, *width64, *inputs)
 
 
 def test_schedule_and_steps() -> None:
