@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import color, colorize
+from colorjax import color, colorize, painting
 from colorjax.errors import UserError
 from colorjax.inference import Colorizer, bucket_for, buckets, fingerprint
 
@@ -240,7 +240,7 @@ def test_a_tinted_scan_is_read_as_gray(tmp_path) -> None:
     sepia = color.lab_to_srgb(lab + np.array([0.0, 4.0, 9.0], np.float32))
     for name, picture in {"gray": np.repeat(gray, 3, axis=-1), "sepia": sepia}.items():
         Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
-    wish = colorize.Wish(["a red car"], 0)
+    wish = colorize.Wish("a red car", 0, painting.colour())
     jobs = [
         colorize.prepare(tmp_path / f"{name}.png", tmp_path / "out.png", [(32, 32)], wish)
         for name in ("gray", "sepia")

@@ -75,13 +75,11 @@ def test_extended_convolutions_are_not_dropped(tmp_path) -> None:
         inherit.sizes(model, [given], ["unet"])
     both = {"cec": "down_blocks", "cec_convolutions": ("conv1", "conv2")}
     given = made(tmp_path / "both", {"unet": both})
-    assert (
-        inherit.sizes(MODEL, [given], ["unet"])["unet"]["cec_convolutions"]
-        == both["cec_convolutions"]
-    )
-    model = MODEL | {"unet": MODEL["unet"] | {"cec_convolutions": ("conv1",)}}
+    model = MODEL | {"unet": MODEL["unet"] | both}
+    found = inherit.sizes(model, [given], ["unet"])["unet"]
+    assert found["cec_convolutions"] == both["cec_convolutions"]
     with pytest.raises(UserError, match="extends conv2, "):
-        inherit.sizes(model, [given], ["unet"])
+        inherit.sizes(MODEL, [given], ["unet"])
 
 
 def test_pictures_too_small_for_the_networks_are_told(tmp_path) -> None:

@@ -47,6 +47,14 @@ def written(monkeypatch: pytest.MonkeyPatch, source: formats.Source, config: dic
     return files
 
 
+def preset(cec: str) -> dict:
+    """Stable Diffusion's sizes, of which the extended blocks are no part of a checkpoint."""
+    sizes = common.sd15().to_dict()
+    sizes["unet"] = {k: v for k, v in sizes["unet"].items() if not k.startswith("cec_")}
+    sizes["unet"]["cec"] = cec
+    return sizes
+
+
 def shapes(state: Tensors) -> dict[str, tuple[int, ...]]:
     return {key: tensor.shape for key, tensor in state.items()}
 
@@ -58,8 +66,7 @@ def test_released_checkpoint(monkeypatch, tmp_path) -> None:
     source = formats.lcad(Path("lcad.ckpt"), ())
     config = settled(source, formats.NEEDED["lcad"])
     assert len(source.extras) == EXTRAS
-    expected = common.sd15().to_dict()
-    expected["unet"]["cec"] = "conv_in"
+    expected = preset("conv_in")
     for section in ("text_encoder", "vae", "unet", "schedule", "scaling_factor", "image_size"):
         assert config[section] == expected[section]
     files = written(monkeypatch, source, config)
@@ -85,8 +92,7 @@ def test_folders_of_diffusers(name, monkeypatch, tmp_path) -> None:
     assert not source.extras
     assert sum(len(flat) for flat in source.parts.values()) == len(state)
     if name == "sd15":
-        expected = common.sd15().to_dict()
-        expected["unet"]["cec"] = "none"
+        expected = preset("none")
         for section in ("text_encoder", "vae", "unet"):
             assert config[section] == expected[section]
     else:
