@@ -42,9 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("drop", "keep"),
         help="what to do with gray pictures; if not given, dropped from training splits only",
     )
-    parser.add_argument(
-        "--captioner", type=Path, help="folder of a BLIP model that describes them"
-    )
+    parser.add_argument("--captioner", type=Path, help="folder of a BLIP model that describes them")
     parser.add_argument(
         "--captioner_sees",
         choices=captioner.SEEN,
