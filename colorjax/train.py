@@ -178,7 +178,9 @@ def find_weights(name: str, config: ConfigDict, workdir: Path) -> dict[str, Para
             inputs[part] = release.digest(directory, part)
     for role, names in module.STARTS_FROM.items():
         for part in names:
-            directory = release.find_part(given if part == role else [*own, *given], part)
+            # What a stage makes itself is not what it starts from.
+            makes = part in (role, f"{name}_{role}")
+            directory = release.find_part(given if makes else [*own, *given], part)
             if directory is not None:
                 start[role] = release.read_part(directory, part)
                 inputs[part] = release.digest(directory, part)
