@@ -175,10 +175,11 @@ class ColdColorizer:
 
     def _common(self, lightness, input_ids, fingerprints, seed) -> tuple[Any, ...]:
         fill = self._fill(len(lightness))
+        guided = self.guidance_scale != 1.0  # 1 is off: half the work
         return (
             np.pad(lightness, [fill, (0, 0), (0, 0)])[..., None],
             np.pad(input_ids, [fill, (0, 0)]),
-            np.repeat(self._uncond_ids, self.batch_size, axis=0),
+            np.repeat(self._uncond_ids, self.batch_size, axis=0) if guided else None,
             np.float32(self.guidance_scale),
             np.uint32(seed),
             np.pad(np.asarray(fingerprints, np.uint32), [fill]),

@@ -1,7 +1,7 @@
 """Measures Diffusing Colors: `python docs/measure_cold.py WHAT --model=DIR... [--limit=N]`.
 
 WHAT is `steps` (steps by model), `decoders`, `scaling` (in every step or afterwards), `strategies`
-(what the automatic mode is told) or `ranker`. Prints a table and writes docs/cold_WHAT.json.
+(what the automatic mode is told) or `ranker`. Prints a table; `--json` writes it.
 CIFAR-10 test pictures, the input's lightness kept, as `colorjax.evaluate` measures.
 """
 
@@ -21,13 +21,13 @@ from colorjax.data import captions, pipeline
 from colorjax.evaluate import coloured, shown
 from colorjax.methods import diffusing_colors
 from colorjax.models.layers import apply
-from colorjax.models.perceptual import Lpips
+from colorjax.models.perceptual import Lpips, enlarged
 from colorjax.stages import ranker as ranker_stage
 
 ROOT = Path(__file__).parent.parent
 STEPS = (1, 2, 4, 10, 20, 50)
 BATCH = 100
-LPIPS_SIZE = 64  # VGG16 needs 16 pixels to see anything in its last map; more sees more
+VGG_SIZE = 48  # what pictures are enlarged to: at 32 VGG16's last map is 2x2
 
 
 class Scores:
@@ -37,8 +37,7 @@ class Scores:
         network = Lpips("vgg16")
 
         def features(image: jax.Array) -> jax.Array:
-            wide = (len(image), LPIPS_SIZE, LPIPS_SIZE, 3)
-            image = jax.image.resize(2.0 * image - 1.0, wide, "bilinear")
+            image = enlarged(2.0 * image - 1.0, VGG_SIZE)
             return apply(network, weights, image, method="pooled")
 
         self.features = jax.jit(features)
@@ -94,7 +93,7 @@ def steps(args: argparse.Namespace, scores: Scores) -> dict[str, Any]:
     """Every model at every number of steps, complete and generic captions, nothing scaled."""
     rows = {}
     for model in args.model:
-        for count in STEPS:
+        for count in args.steps:
             colorizer = cold(model, num_steps=count, vividness=1.0, guidance_scale=1.0)
             for level in args.captions:
                 name = f"{Path(model).parent.name}, {level}, {count} steps"
@@ -294,15 +293,17 @@ def main() -> None:
     parser.add_argument("what", choices=measures)
     parser.add_argument("--model", nargs="+", default=["bundled"])
     parser.add_argument("--captions", nargs="+", default=["complete"], choices=captions.LEVELS)
+    parser.add_argument("--steps", nargs="+", type=int, default=STEPS)
     parser.add_argument("--limit", type=int, default=1000)
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     runtime.setup()
     scores = Scores(release.read_lpips("vgg16"))
     figures = measures[args.what](args, scores)
     if args.what == "ranker":
         print(json.dumps(figures, indent=1))
-    path = ROOT / "docs" / f"cold_{args.what}.json"
-    path.write_text(json.dumps(figures, indent=1) + "\n")
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

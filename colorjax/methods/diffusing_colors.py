@@ -68,12 +68,12 @@ class Options(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Traced: a change costs nothing."""
+    """Traced: a change costs nothing, but for what is None or not."""
 
     luminance: Luminance
     input_ids: TokenIds
-    uncond_input_ids: TokenIds  # of the empty, or a negative, prompt
-    guidance_scale: Float[Array, ""] | float
+    uncond_input_ids: TokenIds | None  # of the empty, or a negative, prompt; None: no guidance
+    guidance_scale: Float[Array, ""] | float = 1.0
     vividness: Float[Array, "b"] | Float[Array, ""] | float = 1.0
     keys: Key[Array, "b"] | None = None  # of each picture's noise; needed where sigma is not 0
     faded: Image | None = None  # colours to begin with instead of gray
@@ -249,19 +249,22 @@ def walk(
 ) -> tuple[Latents, Latents]:
     """One sampling run: the coloured latents and the gray ones they came from."""
     z_gray = encode(model, params, gray_image(inputs.luminance))
-    tokens = jnp.concatenate([inputs.uncond_input_ids, inputs.input_ids])
-    context = lcad.encode_text(model.base, params, tokens)
-    twice = jnp.concatenate([z_gray] * 2)
+    guided = inputs.uncond_input_ids is not None
+    tokens = [inputs.uncond_input_ids, inputs.input_ids] if guided else [inputs.input_ids]
+    context = lcad.encode_text(model.base, params, jnp.concatenate(tokens))
+    beside = jnp.concatenate([z_gray] * len(tokens))
 
     def denoise(z_t: Latents, timesteps: Timesteps) -> Latents:
-        return predict_residual(model, params, z_t, twice, timesteps, context)
+        return predict_residual(model, params, z_t, beside, timesteps, context)
 
+    if guided:
+        denoise = guidance.classifier_free(denoise, inputs.guidance_scale)
     noise = source_noise(model, inputs.keys, z_gray)
     start = None
     if inputs.faded is not None:
         start = encode(model, params, inputs.faded) + cold.wide(inputs.t_start) * noise
     z_0 = cold.sample(
-        guidance.classifier_free(denoise, inputs.guidance_scale),
+        denoise,
         z_gray,
         options.num_steps,
         noise=noise,
@@ -282,25 +285,30 @@ def colorize(model: DiffusingColors, params: Params, inputs: Inputs, options: Op
     latents, z_gray = walk(model, params, inputs, options)
     if inputs.faded is not None:
         return decode(model, params, latents, inputs.luminance)
-    return decode_vivid(model, params, latents, z_gray, inputs.luminance, inputs.vividness)
+    own_tint = tint(model, params, z_gray, inputs.luminance)
+    return decode_vivid(model, params, latents, inputs.luminance, inputs.vividness, own_tint)
+
+
+def tint(model: DiffusingColors, params: Params, z_gray: Latents, luminance: Luminance) -> Image:
+    """The colour that the decoder itself puts on gray."""
+    return decode(model, params, z_gray, luminance) - gray_image(luminance)
 
 
 def decode_vivid(
     model: DiffusingColors,
     params: Params,
     latents: Latents,
-    z_gray: Latents,
     luminance: Luminance,
     vividness: cold.Strength,
+    own_tint: Image,
 ) -> Image:
     """The decoded image, without the colour that the decoder itself puts on gray (ours).
 
-    The tint of the decoded gray latent is taken off in the share that is missing to vividness 1,
-    so that 0 is gray and 1 and more is what the decoder says.
+    The `tint` is taken off in the share that is missing to vividness 1, so that 0 is gray and 1
+    and more is what the decoder says.
     """
-    tint = decode(model, params, z_gray, luminance) - gray_image(luminance)
     missing = jnp.maximum(1.0 - cold.wide(vividness), 0.0)
-    return decode(model, params, latents, luminance) - missing * tint
+    return decode(model, params, latents, luminance) - missing * own_tint
 
 
 def versions(
@@ -320,11 +328,11 @@ def versions(
     def repeat(array: Array) -> Array:
         return jnp.repeat(array, kinds, axis=0)
 
-    flat = scales.reshape(-1)
+    flat, light = scales.reshape(-1), repeat(luminance)
     z = cold.rescale(repeat(latents), repeat(z_gray), flat)
-    raw = decode_vivid(model, params, z, repeat(z_gray), repeat(luminance), flat)
-    kept = 127.5 * (repeat(luminance) + 1.0)
-    image = color.with_lightness(jnp.clip((raw + 1.0) / 2.0, 0.0, 1.0), kept)
+    own_tint = repeat(tint(model, params, z_gray, luminance))
+    raw = decode_vivid(model, params, z, light, flat, own_tint)
+    image = color.with_lightness(jnp.clip((raw + 1.0) / 2.0, 0.0, 1.0), 127.5 * (light + 1.0))
     return (2.0 * image - 1.0).reshape(count, kinds, *image.shape[1:])
 
 

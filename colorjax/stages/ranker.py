@@ -112,8 +112,7 @@ def build(
         inputs = diffusing_colors.Inputs(
             luminance,
             input_ids,
-            input_ids,
-            1.0,
+            uncond_input_ids=None,
             keys=jax.random.split(key, len(luminance)),
         )
         how = diffusing_colors.Options(sampling.num_steps, sampling.solver)
