@@ -154,7 +154,7 @@ def tiny() -> ConfigDict:
     )
     model.ranker.normalization = "none"
     model.cold_colorize.update(
-        negative_prompt="black and white, grayscale, monochrome", batch_size=8
+        num_steps=10, negative_prompt="black and white, grayscale, monochrome", batch_size=8
     )
     return model
 

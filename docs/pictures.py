@@ -1,6 +1,7 @@
 """Draws the pictures of the README: `python docs/pictures.py` writes docs/*.png.
 
-Each row: gray, and the same photograph coloured by the bundled model under two prompts.
+prompts.png: gray, and the same photograph coloured by the bundled model under two prompts.
+vividness.png: gray, and one run of Diffusing Colors at vividness 0.6, 0.8, 1, 1.2 and 1.4.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from colorjax import color, recombine, release, runtime
+from colorjax.cold_inference import ColdColorizer
 from colorjax.data.photos import load_photo
 from colorjax.inference import Colorizer, bucket_for, fingerprint
 
@@ -24,18 +26,38 @@ ROWS = (
 def main() -> None:
     runtime.setup()
     colorizer = Colorizer(release.BUNDLED, guidance_scale=3.0)
-    rows = [row(colorizer, load_photo(ROOT / "examples" / name), *texts) for name, *texts in ROWS]
-    sheet = np.concatenate(rows)[:-GAP]
-    Image.fromarray(sheet).save(ROOT / "docs" / "prompts.png", optimize=True)
+    save("prompts.png", [prompts(colorizer, name, *texts) for name, *texts in ROWS])
+    cold = ColdColorizer(release.BUNDLED)
+    save("vividness.png", [vividness(cold, name, text) for name, text, _ in ROWS])
 
 
-def row(colorizer, photo, *prompts: str) -> np.ndarray:
-    lightness = color.lightness(photo.rgb)[..., 0]
-    size = bucket_for(*lightness.shape, colorizer.buckets)
-    small = recombine.to_model_size(lightness, *size)
-    count = len(prompts)
+def save(name: str, rows: list[np.ndarray]) -> None:
+    Image.fromarray(np.concatenate(rows)[:-GAP]).save(ROOT / "docs" / name, optimize=True)
+
+
+def prompts(colorizer: Colorizer, name: str, *texts: str) -> np.ndarray:
+    lightness, small = load(colorizer, name)
+    count = len(texts)
     prints = [fingerprint(lightness)] * count
-    images = colorizer(np.stack([small] * count), colorizer.tokenize(prompts), prints, seed=0)
+    images = colorizer(np.stack([small] * count), colorizer.tokenize(texts), prints, seed=0)
+    return row(images, lightness, small)
+
+
+def vividness(colorizer: ColdColorizer, name: str, text: str) -> np.ndarray:
+    lightness, small = load(colorizer, name)
+    ids = colorizer.tokenize([text])
+    found = colorizer.candidates(small[None], ids, [fingerprint(lightness)], seed=0)
+    return row(found.images[0, ::2], lightness, small)
+
+
+def load(colorizer, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lightness at full and at model size."""
+    lightness = color.lightness(load_photo(ROOT / "examples" / name).rgb)[..., 0]
+    size = bucket_for(*lightness.shape, colorizer.buckets)
+    return lightness, recombine.to_model_size(lightness, *size)
+
+
+def row(images: np.ndarray, lightness: np.ndarray, small: np.ndarray) -> np.ndarray:
     gray = np.zeros_like(images[0])
     return tiles([recombine.full_picture(raw, lightness, small) for raw in (gray, *images)])
 
