@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import struct
 import tarfile
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,21 @@ def read(directory, split):
     return [records.Record.unpack(source[i]) for i in range(len(source))]
 
 
+class _Python2Pickler(pickle._Pickler):
+    """Writes text and bytes as Python 2 did, which the official files come from: as `str`."""
+
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def _save_str(self, value):
+        data = value.encode("latin-1") if isinstance(value, str) else value
+        short = len(data) < 256
+        self.write(b"U" + bytes([len(data)]) if short else b"T" + struct.pack("<i", len(data)))
+        self.write(data)
+        self.memoize(value)
+
+    dispatch[str] = dispatch[bytes] = _save_str
+
+
 def _archive(path, extra=None):
     """A file laid out as cifar-10-python.tar.gz: planes in rows of 3072, lists of labels."""
     parts = {f"data_batch_{i + 1}": [x[2 * i : 2 * i + 2] for x in TRAIN] for i in range(5)}
@@ -39,9 +55,10 @@ def _archive(path, extra=None):
         for name, (images, labels) in (parts | {"test_batch": list(TEST)}).items():
             rows = images.transpose(0, 3, 1, 2).reshape(-1, 3072)
             batch = {b"data": rows, b"labels": labels.tolist(), b"batch_label": extra}
-            data = pickle.dumps(batch, protocol=3)
+            file = io.BytesIO()
+            _Python2Pickler(file, protocol=2).dump(batch)
             # The official files are older than NumPy's move of its modules.
-            data = data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+            data = file.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
             info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
