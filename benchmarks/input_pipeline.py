@@ -1,17 +1,18 @@
 """Images a second and core from JPEG to a ready batch, beside a plain torch DataLoader.
 
-    python benchmarks/input_pipeline.py [--pictures=FOLDER] [--kilobytes=160] [--rounds=5]
+    taskset -c 1 python -m benchmarks.input_pipeline [--pictures=FOLDER] [--kilobytes=160]
 
 Both read the same files, 640 x 480 JPEGs, in the same run, in turns: L-CAD's training transform,
 RandomResizedCrop(256, (0.8, 1), (3/4, 4/3), bicubic) and a flip. The other side is what one writes
-first with torch: a Dataset of files opened by Pillow, torchvision's transforms (written out below,
-as torchvision does them on Pillow images), ToTensor and Normalize, and a DataLoader. Ours ends with
-uint8, for Lab and scaling are the device's work.
+first with torch: a Dataset of files opened by Pillow, torchvision's own transforms, and a
+DataLoader; once as the release has it, with ToTensor and Normalize, and once with PILToTensor,
+which like ours leaves uint8 for the device to scale.
 
 What is counted is CPU time over all threads and processes, so that another program on the machine
-does not change the figure much; wall time is told too. Without --pictures the files are
-scikit-image's photographs at that size; COCO's JPEGs have 160 kB on average, which the quality is
-chosen for. Needs torch and scikit-image (the extra `parity`).
+does not change the figure much, and what is told are medians of the ratios within each round; wall
+time is told too. Without --pictures the files are scikit-image's photographs at that size; COCO's
+JPEGs have 160 kB on average, which the quality is chosen for. Needs torch, torchvision and
+scikit-image (the extras `dev` and `parity`).
 """
 
 import argparse
@@ -20,7 +21,6 @@ import json
 import math
 import multiprocessing
 import os
-import random
 import statistics
 import tempfile
 import time
@@ -33,10 +33,14 @@ from PIL import Image
 
 from colorjax import prepare
 from colorjax.data import captions, pipeline, records, transforms
+from tests.parity.conftest import prepare_torch
 
 WIDTH, HEIGHT, SIZE = 640, 480, 256
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "hubble_deep_field", "retina")
-V5E_RATE = 97.0  # samples a second and chip, UNet trained at 256 pixels and 40 % of the peak
+# Samples a second and chip: the UNet trained at 256 pixels and 40 % of the peak.
+TRAINING_RATES = {"v5e": 97.0, "v5p": 226.0, "v6e": 452.0}
+OURS, PLAIN = "colorjax, 1 thread", "torch DataLoader, in the process"
+OURS_TWICE, PLAIN_TWICE = "colorjax, 2 threads", "torch DataLoader, 2 workers"
 
 
 def cpu_seconds() -> float:
@@ -104,44 +108,37 @@ def ours(data: Path, batch_size: int, threads: int) -> Iterator[Any]:
 
 
 class PlainDataset:
-    """Files opened by Pillow, transformed as torchvision does."""
+    """Files opened by Pillow, transformed by torchvision."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, scaled: bool):
+        from torchvision import transforms as vision
+
+        tensor = [vision.ToTensor(), vision.Normalize([0.5] * 3, [0.5] * 3)]
         self.paths = sorted(folder.glob("*.jpg"))
+        self.transform = vision.Compose(
+            [
+                vision.RandomResizedCrop(
+                    SIZE, (0.8, 1.0), (3 / 4, 4 / 3), vision.InterpolationMode.BICUBIC
+                ),
+                vision.RandomHorizontalFlip(),
+                *(tensor if scaled else [vision.PILToTensor()]),
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Any, str]:
-        import torch
-
         path = self.paths[index]
         with open(path, "rb") as file:
             picture = Image.open(file).convert("RGB")
-        left, top, width, height = self._crop(picture.width, picture.height)
-        picture = picture.crop((left, top, left + width, top + height))
-        picture = picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-        if random.random() < 0.5:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        tensor = torch.from_numpy(np.array(picture, copy=True)).permute(2, 0, 1).contiguous()
-        tensor = tensor.to(torch.float32).div(255)
-        mean = torch.full((3, 1, 1), 0.5)
-        return tensor.sub_(mean).div_(mean), path.with_suffix(".txt").read_text()
-
-    def _crop(self, width: int, height: int) -> tuple[int, int, int, int]:
-        for _ in range(10):
-            area = width * height * random.uniform(0.8, 1.0)
-            aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
-            w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-            if w <= width and h <= height:
-                return random.randint(0, width - w), random.randint(0, height - h), w, h
-        return 0, 0, width, height
+        return self.transform(picture), path.with_suffix(".txt").read_text()
 
 
-def plain(folder: Path, batch_size: int, workers: int) -> Iterator[Any]:
+def plain(folder: Path, batch_size: int, workers: int, scaled: bool = True) -> Iterator[Any]:
     from torch.utils.data import DataLoader, RandomSampler
 
-    files = PlainDataset(folder)
+    files = PlainDataset(folder, scaled)
     endless = RandomSampler(files, replacement=True, num_samples=10**9)  # no stop at an epoch's end
     yield from DataLoader(files, batch_size, sampler=endless, num_workers=workers)
 
@@ -159,19 +156,27 @@ def measure(batches: Iterator[Any], count: int, batch_size: int) -> tuple[float,
 
 
 def compare(folder: Path, data: Path, args: argparse.Namespace) -> dict[str, list[float]]:
-    """Rates of both sides in turns; medians over the rounds are what is told."""
+    """Rates of all sides in turns, a value for each round."""
     rates: dict[str, list[float]] = {}
+    sides: dict[str, Callable[[], Iterator[Any]]] = {
+        OURS: lambda: ours(data, args.batch_size, 1),
+        PLAIN: lambda: plain(folder, args.batch_size, 0),
+        f"{PLAIN}, uint8": lambda: plain(folder, args.batch_size, 0, scaled=False),
+        OURS_TWICE: lambda: ours(data, args.batch_size, 2),
+        PLAIN_TWICE: lambda: plain(folder, args.batch_size, 2),
+    }
     for _ in range(args.rounds):
-        for name, batches in {
-            "colorjax, 1 thread": ours(data, args.batch_size, 1),
-            "torch DataLoader, in the process": plain(folder, args.batch_size, 0),
-            "colorjax, 2 threads": ours(data, args.batch_size, 2),
-            "torch DataLoader, 2 workers": plain(folder, args.batch_size, 2),
-        }.items():
-            per_core, wall = measure(batches, args.batches, args.batch_size)
+        for name, batches in sides.items():
+            per_core, wall = measure(batches(), args.batches, args.batch_size)
             rates.setdefault(name, []).append(per_core)
             rates.setdefault(f"{name}, wall", []).append(wall)
     return rates
+
+
+def ratio(rates: dict[str, list[float]], one: str, other: str) -> tuple[float, float, float]:
+    """Median, least and greatest of the ratios within each round."""
+    pairs = [a / b for a, b in zip(rates[one], rates[other], strict=True)]
+    return statistics.median(pairs), min(pairs), max(pairs)
 
 
 def stages(data: Path, rounds: int) -> dict[str, float]:
@@ -206,50 +211,6 @@ def stages(data: Path, rounds: int) -> dict[str, float]:
     return {name: 1e3 * fastest(step, rounds) / len(indices) for name, step in steps.items()}
 
 
-def decoders(data: Path, rounds: int) -> dict[str, float]:
-    """CPU milliseconds a picture of what could decode and resize."""
-    import cv2
-    import simplejpeg
-
-    source = records.open_split(data, "train")
-    rows = source.__getitems__(list(range(min(32, len(source)))))
-    files = [records.Record.unpack(row).image for row in rows]
-    pixels = [transforms.decode(file) for file in files]
-    opened = [Image.fromarray(p) for p in pixels]
-    box = (13, 9, 613, 459)
-
-    def pillow(file: bytes, draft: bool = False) -> np.ndarray:
-        picture = Image.open(io.BytesIO(file))
-        if draft:
-            picture.draft("RGB", (SIZE, SIZE))
-        return np.asarray(picture)
-
-    def crop(p: np.ndarray) -> np.ndarray:
-        return p[box[1] : box[3], box[0] : box[2]]
-
-    size, area = (SIZE, SIZE), cv2.INTER_AREA
-    bicubic = Image.Resampling.BICUBIC
-    steps: dict[str, Callable[[], Any]] = {
-        "decode: simplejpeg (used)": lambda: [simplejpeg.decode_jpeg(f) for f in files],
-        "decode: OpenCV": lambda: [
-            cv2.imdecode(np.frombuffer(f, np.uint8), cv2.IMREAD_COLOR_RGB) for f in files
-        ],
-        "decode: Pillow": lambda: [pillow(f) for f in files],
-        "decode: Pillow, draft mode": lambda: [pillow(f, draft=True) for f in files],
-        "decode: simplejpeg at 5/8": lambda: [
-            simplejpeg.decode_jpeg(f, min_height=300, min_width=400, min_factor=1) for f in files
-        ],
-        "resize: fast_image_resize, bicubic (used)": lambda: [
-            transforms.bicubic(crop(p), *size) for p in pixels
-        ],
-        "resize: Pillow, bicubic": lambda: [p.crop(box).resize(size, bicubic) for p in opened],
-        "resize: OpenCV, area": lambda: [
-            cv2.resize(crop(p), size, interpolation=area) for p in pixels
-        ],
-    }
-    return {name: 1e3 * fastest(step, rounds) / len(files) for name, step in steps.items()}
-
-
 def fastest(step: Callable[[], Any], rounds: int) -> float:
     """The least CPU seconds of so many runs."""
     times = []
@@ -272,9 +233,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(1)  # as in a worker; its own threads would be counted too
+    # One thread, as in a worker: others of its own would be counted too.
+    operators = prepare_torch()  # noqa: F841  # torchvision needs them as long as it is used
     with tempfile.TemporaryDirectory() as directory:
         folder, data = Path(directory, "files"), Path(directory, "data")
         kilobytes = write_files(folder, photographs(args.pictures), args.count, args.kilobytes)
@@ -283,8 +243,15 @@ def main() -> None:
         figures = {
             "kilobytes": kilobytes,
             "rates": {name: statistics.median(of) for name, of in rates.items()},
+            "ratios": {
+                f"{ours} / {other}": ratio(rates, ours, other)
+                for ours, other in (
+                    (OURS, PLAIN),
+                    (OURS, f"{PLAIN}, uint8"),
+                    (OURS_TWICE, PLAIN_TWICE),
+                )
+            },
             "stages": stages(data, args.rounds),
-            "decoders": decoders(data, args.rounds),
         }
     report(figures)
     if args.json:
@@ -297,15 +264,16 @@ def report(figures: dict[str, Any]) -> None:
     print(f"{'images a second':36}{'per core':>10}{'wall':>10}")
     for name in (name for name in rates if not name.endswith("wall")):
         print(f"{name:36}{rates[name]:10.0f}{rates[f'{name}, wall']:10.0f}")
-    one = rates["colorjax, 1 thread"] / rates["torch DataLoader, in the process"]
-    two = rates["colorjax, 2 threads"] / rates["torch DataLoader, 2 workers"]
-    print(f"\nper core, colorjax is {one:.2f} times as fast alone, {two:.2f} times with two")
-    for title in ("stages", "decoders"):
-        print(f"\n{title + ', CPU ms a picture':44}")
-        for name, value in figures[title].items():
-            print(f"  {name:42}{value:8.3f}")
-    cores = V5E_RATE / rates["colorjax, 2 threads"]
-    print(f"\na v5e chip that trains {V5E_RATE:.0f} samples a second needs {cores:.2f} host cores")
+    print(f"\n{'ratio per core within a round':66}{'median':>8}{'least':>8}{'most':>8}")
+    for name, (median, least, most) in figures["ratios"].items():
+        print(f"{name:66}{median:8.2f}{least:8.2f}{most:8.2f}")
+    print("\nCPU ms a picture")
+    for name, value in figures["stages"].items():
+        print(f"  {name:42}{value:8.3f}")
+    print()
+    for chip, rate in TRAINING_RATES.items():
+        cores = rate / rates[OURS]
+        print(f"a {chip} chip that trains {rate:.0f} samples a second needs {cores:.2f} host cores")
 
 
 if __name__ == "__main__":

@@ -141,6 +141,20 @@ def write_folder(root: Path) -> Path:
     return root
 
 
+def write_thirty(root: Path) -> Path:
+    """Thirty pictures, of which a gray, a cut and an empty one."""
+    write_pictures(root, [f"{i:02d}.jpg" for i in range(30)])
+    (root / "05.jpg").write_bytes(encoded(np.full((48, 64, 3), 90, np.uint8)))
+    (root / "11.jpg").write_bytes((root / "11.jpg").read_bytes()[:700])
+    (root / "29.jpg").write_bytes(b"")
+    return root
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    """Every file of a directory with its bytes."""
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+
+
 def write_tfds(root: Path) -> Path:
     """A data set that tensorflow_datasets itself defines, fills and writes, as ArrayRecord."""
     import tensorflow_datasets as tfds

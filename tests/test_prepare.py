@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import struct
 import tarfile
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from colorjax import prepare
-from colorjax.data import captioner, records, running, shards, transforms
+from colorjax.data import assembly, captioner, records, running, shards, transforms
 from colorjax.errors import UserError
 from tests import pictures
 
@@ -32,9 +33,19 @@ def read(directory, split):
     return [records.Record.unpack(source[i]) for i in range(len(source))]
 
 
-def tree(directory):
-    """Every file of a directory with its bytes."""
-    return {path.name: path.read_bytes() for path in sorted(Path(directory).iterdir())}
+class _Python2Pickler(pickle._Pickler):
+    """Writes text and bytes as Python 2 did, which the official files come from: as `str`."""
+
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def _save_str(self, value):
+        data = value.encode("latin-1") if isinstance(value, str) else value
+        short = len(data) < 256
+        self.write(b"U" + bytes([len(data)]) if short else b"T" + struct.pack("<i", len(data)))
+        self.write(data)
+        self.memoize(value)
+
+    dispatch[str] = dispatch[bytes] = _save_str
 
 
 def _archive(path, extra=None):
@@ -44,9 +55,10 @@ def _archive(path, extra=None):
         for name, (images, labels) in (parts | {"test_batch": list(TEST)}).items():
             rows = images.transpose(0, 3, 1, 2).reshape(-1, 3072)
             batch = {b"data": rows, b"labels": labels.tolist(), b"batch_label": extra}
-            data = pickle.dumps(batch, protocol=3)
+            file = io.BytesIO()
+            _Python2Pickler(file, protocol=2).dump(batch)
             # The official files are older than NumPy's move of its modules.
-            data = data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+            data = file.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
             info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
@@ -137,9 +149,13 @@ def test_mistakes_are_told(tmp_path):
     path = _archive(tmp_path / "input")
     with pytest.raises(UserError, match="--splits='val'.*train, test"):
         run("cifar10", path, tmp_path / "other", splits=["val"])
-    for name in ("limit", "short_side", "shard_size"):
+    for name in ("limit", "short_side", "shard_size", "workers"):
         with pytest.raises(UserError, match=f"--{name}=0"):
             run("cifar10", path, tmp_path / "other", **{name: 0})
+    with pytest.raises(UserError, match="cannot be made: Not a directory"):
+        run("cifar10", path, path / "other")
+    with pytest.raises(SystemExit):
+        prepare.main(["--source=folder", "--input=", f"--output={tmp_path / 'other'}"])
     with pytest.raises(UserError, match="--captions=FILE.json"):
         run("test_list", tmp_path, tmp_path / "other")
 
@@ -163,13 +179,7 @@ def test_only_own_output_is_replaced(tmp_path):
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """Thirty pictures, of which a gray, a cut and an empty one."""
-    root = tmp_path_factory.mktemp("photographs")
-    pictures.write_pictures(root, [f"{i:02d}.jpg" for i in range(30)])
-    (root / "05.jpg").write_bytes(pictures.encoded(np.full((48, 64, 3), 90, np.uint8)))
-    (root / "11.jpg").write_bytes((root / "11.jpg").read_bytes()[:700])
-    (root / "29.jpg").write_bytes(b"")
-    return root
+    return pictures.write_thirty(tmp_path_factory.mktemp("photographs"))
 
 
 OPTIONS = dict(shard_size=4, short_side=24)
@@ -179,7 +189,7 @@ OPTIONS = dict(shard_size=4, short_side=24)
 def expected(photographs, tmp_path_factory):
     output = tmp_path_factory.mktemp("serial") / "data"
     run("folder", photographs, output, **OPTIONS)
-    return tree(output)
+    return pictures.tree(output)
 
 
 def test_rejections_are_named_and_counted(photographs, expected):
@@ -199,7 +209,7 @@ def test_rejections_are_named_and_counted(photographs, expected):
 
 def test_processes_write_the_same_bytes(photographs, expected, tmp_path):
     run("folder", photographs, tmp_path / "data", workers=2, **OPTIONS)
-    assert tree(tmp_path / "data") == expected
+    assert pictures.tree(tmp_path / "data") == expected
     assert records.verify(tmp_path / "data") == 27
 
 
@@ -213,17 +223,18 @@ def test_an_interrupted_run_goes_on(photographs, expected, tmp_path, monkeypatch
         made.append(task.index)
         make_really(task, tick)
 
-    def no_rename(partial, output):
+    def no_rename(partial, output, tasks):
         raise KeyboardInterrupt
 
     make_really = shards.make
     monkeypatch.setattr(shards, "make", make)
-    monkeypatch.setattr(prepare, "_replace", no_rename)
+    monkeypatch.setattr(assembly, "put_in_place", no_rename)
     with pytest.raises(KeyboardInterrupt):
         run("folder", photographs, tmp_path / "data", **OPTIONS)
     assert not (tmp_path / "data").exists()
     monkeypatch.undo()
     partial = tmp_path / ".data.partial"
+    (partial / "train-00004-of-00008.array_record.0a1b2c3d.writing").write_bytes(b"of a killed one")
     if broken_after == 5:  # a shard that a full disk or a cut of power spoiled is made again
         spoiled = sorted(partial.glob("*.array_record"))[2]
         spoiled.write_bytes(spoiled.read_bytes()[:-1] + b"x")
@@ -231,7 +242,7 @@ def test_an_interrupted_run_goes_on(photographs, expected, tmp_path, monkeypatch
     monkeypatch.setattr(shards, "make", lambda t, k: (again.append(t.index), make_really(t, k)))
     run("folder", photographs, tmp_path / "data", **OPTIONS)
     assert again == {5: [2, 5, 6, 7]}.get(broken_after, list(range(broken_after, 8)))
-    assert tree(tmp_path / "data") == expected
+    assert pictures.tree(tmp_path / "data") == expected
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -244,6 +255,30 @@ def test_other_options_do_not_go_on_with_it(photographs, tmp_path, monkeypatch):
         run("folder", photographs, tmp_path / "data", shard_size=5)
     run("folder", photographs, tmp_path / "data", shard_size=5, overwrite=True)
     assert len(list((tmp_path / "data").glob("*.array_record"))) == 6
+
+
+def test_a_split_named_twice_is_made_once(tmp_path):
+    raw = pictures.write_coco(tmp_path / "raw")
+    run("coco", raw, tmp_path / "data", splits=["val", "val"])
+    assert records.verify(tmp_path / "data") == len(read(tmp_path / "data", "val")) == 3
+
+
+def test_a_full_disk_stops_it_in_one_sentence(photographs, tmp_path, monkeypatch):
+    """What ArrayRecord raises then, when it closes the file; with room again it goes on."""
+    from array_record.python import array_record_module
+
+    class Full(array_record_module.ArrayRecordWriter):
+        def close(self):
+            super().close()
+            raise RuntimeError("write() failed: No space left on device")
+
+    monkeypatch.setattr(array_record_module, "ArrayRecordWriter", Full)
+    with pytest.raises(OSError, match="No space left"):
+        run("folder", photographs, tmp_path / "data", **OPTIONS)
+    assert [path.name for path in (tmp_path / ".data.partial").iterdir()] == ["plan.json"]
+    monkeypatch.undo()
+    run("folder", photographs, tmp_path / "data", **OPTIONS)
+    assert records.verify(tmp_path / "data") == 27
 
 
 def test_verifying_finds_what_changed(photographs, tmp_path):
@@ -281,15 +316,3 @@ def test_a_captioner_describes_what_is_kept(photographs, tmp_path, monkeypatch):
             str({level: ["9 of them"]})
         }
     assert loaded == [("blip", "colour"), ("blip", "gray")]
-
-
-def test_beam_writes_the_same_bytes(photographs, expected, tmp_path):
-    pytest.importorskip("apache_beam", reason="needs the extra 'beam'")
-    run("folder", photographs, tmp_path / "data", runner="DirectRunner", **OPTIONS)
-    assert tree(tmp_path / "data") == expected
-
-
-def test_a_missing_beam_is_told(photographs, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "apache_beam", None)
-    with pytest.raises(UserError, match=r"colorjax\[beam\]"):
-        run("folder", photographs, tmp_path / "data", runner="DirectRunner")

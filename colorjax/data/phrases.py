@@ -126,7 +126,7 @@ class _Words:
         return end
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@functools.lru_cache(maxsize=1 << 13)
 def colour_phrases(sentence: str) -> tuple[ColourPhrase, ...]:
     """The phrases of a free sentence that name an object and its colour, from left to right."""
     words = _Words(sentence)

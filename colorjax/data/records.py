@@ -1,10 +1,12 @@
 """Records on disk: one picture with its captions, in ArrayRecord shards beside a manifest."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,17 +86,36 @@ def write_shard(path: Path, records: Iterable[Record]) -> Shard:
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    unfinished = path.with_name(path.name + ".writing")
-    writer, count = ArrayRecordWriter(str(unfinished), "group_size:1"), 0
+    temporary = unfinished(path)
+    writer, count = ArrayRecordWriter(str(temporary), "group_size:1"), 0
     try:
         for record in records:
-            writer.write(record.pack())
+            _write(writer.write, record.pack())
             count += 1
-    finally:
-        writer.close()
-    shard = Shard(path.name, count, sha256(unfinished))
-    os.replace(unfinished, path)
+        _write(writer.close)
+    except BaseException:
+        with contextlib.suppress(RuntimeError):
+            writer.close()
+        temporary.unlink(missing_ok=True)
+        raise
+    shard = Shard(path.name, count, sha256(temporary))
+    os.replace(temporary, path)
     return shard
+
+
+def _write(step: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        step(*arguments)
+    except RuntimeError as error:  # ArrayRecord's for a full disk and the like
+        raise OSError(str(error)) from None
+
+
+def unfinished(path: Path) -> Path:
+    """Another name beside a file, until it is complete.
+
+    A new one each time: services such as Dataflow have the same work done twice at once.
+    """
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.writing")
 
 
 def sha256(path: Path) -> str:

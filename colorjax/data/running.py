@@ -12,6 +12,7 @@ from colorjax.data import shards
 from colorjax.errors import UserError
 
 _REFRESH_SECONDS = 0.5
+_MOST_CHARACTERS = 500  # of what went wrong in a pipeline; the end of it tells the most
 _counter: Any = None  # of this worker process: items done by all
 
 
@@ -69,11 +70,11 @@ def _watch(futures: Sequence[Future[None]], bar: tqdm, done: int, counter: Any) 
                 ) from None
 
 
-def run_beam(tasks: Sequence[shards.Task], runner: str, arguments: Sequence[str]) -> None:
-    """Makes the shards by an Apache Beam pipeline and waits for its end.
+def beam_pipeline(runner: str, arguments: Sequence[str]) -> Any:
+    """An empty Apache Beam pipeline for the runner.
 
     Raises:
-        UserError: Beam is not installed, or knows no such runner.
+        UserError: Beam is not installed, knows no such runner, or not all of its arguments.
     """
     try:
         import apache_beam as beam
@@ -82,14 +83,44 @@ def run_beam(tasks: Sequence[shards.Task], runner: str, arguments: Sequence[str]
         raise UserError(
             "--runner needs Apache Beam; install it with pip install 'colorjax[beam]'"
         ) from None
+    options = PipelineOptions(list(arguments))
+    # Beam itself warns of them and goes on without, also where our own are misspelt.
+    everything = set(options.get_all_options(retain_unknown_options=True))
+    unknown = sorted(everything - set(PipelineOptions([]).get_all_options()))
+    if unknown:
+        raise UserError(f"--{unknown[0]} is an option neither of this command nor of Apache Beam")
     try:
-        pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(list(arguments)))
-    except ValueError as error:
-        raise UserError(f"--runner={runner!r} cannot be used: {error}") from None
-    with pipeline:
-        (
-            pipeline
-            | "Shards to make" >> beam.Create(list(tasks))
-            | "Spread" >> beam.Reshuffle()  # or one worker would make what Create gave it
-            | "Make" >> beam.Map(shards.make)
-        )
+        return beam.Pipeline(runner=runner, options=options)
+    except (ValueError, ImportError) as error:
+        raise UserError(f"--runner={runner!r} cannot be used: {_one_line(error)}") from None
+
+
+def run_beam(tasks: Sequence[shards.Task], pipeline: Any) -> None:
+    """Makes the shards by a pipeline of `beam_pipeline` and waits for its end.
+
+    What is to be made is written to a file for each shard: services take pipelines of a few
+    megabytes, and the names of ImageNet's pictures are more.
+
+    Raises:
+        UserError: the pipeline failed.
+    """
+    import apache_beam as beam
+
+    files = [shards.store_task(task) for task in tasks]
+    (
+        pipeline
+        | "Shards to make" >> beam.Create(files)
+        | "Spread" >> beam.Reshuffle()  # or one worker would make what Create gave it
+        | "Make" >> beam.Map(shards.make_stored)
+    )
+    try:
+        pipeline.run().wait_until_finish()
+    # Runners and their services raise what they like; details are in Beam's own log.
+    except Exception as error:
+        raise UserError(
+            f"the pipeline failed: {_one_line(error)}; the same command makes what is missing"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[-_MOST_CHARACTERS:]

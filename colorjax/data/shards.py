@@ -7,6 +7,7 @@ written last, and while it is missing the shard counts as not made.
 
 import json
 import os
+import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -83,7 +84,7 @@ def make(task: Task, tick: Callable[[], Any] = lambda: None) -> None:
         made = captioner.add_captions(made, machine)
     outcome.shard = records.write_shard(task.path, made)
     file = outcome_file(task)
-    temporary = file.with_suffix(".writing")
+    temporary = records.unfinished(file)
     # Not `asdict(outcome)`, which would count the items of its counters.
     content = {
         "shard": asdict(outcome.shard),
@@ -94,6 +95,19 @@ def make(task: Task, tick: Callable[[], Any] = lambda: None) -> None:
     }
     temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
     os.replace(temporary, file)
+
+
+def store_task(task: Task) -> str:
+    """Writes a task beside its shard, for `make_stored`; returns the file's path."""
+    file = task.path.with_suffix(".task")
+    file.write_bytes(pickle.dumps(task))
+    return str(file)
+
+
+def make_stored(file: str) -> None:
+    """Makes the shard of a task that `store_task` wrote, perhaps on another machine."""
+    task = pickle.loads(Path(file).read_bytes())
+    make(task)
 
 
 def outcome_file(task: Task) -> Path:

@@ -91,7 +91,8 @@ def _read_archive(path: Path, names: tuple[str, ...]) -> Iterator[tuple[np.ndarr
                 yield _read_pickle(file)
     except (tarfile.TarError, OSError, EOFError, KeyError) as error:
         raise UserError(
-            f"{str(path)!r} is not a whole cifar-10-python.tar.gz ({error}); download it again"
+            f"{str(path)!r} is not a whole cifar-10-python.tar.gz "
+            f"({str(error).splitlines()[0]}); download it again"
         ) from None
     except (pickle.UnpicklingError, ValueError, TypeError) as error:
         raise UserError(

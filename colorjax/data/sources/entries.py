@@ -167,7 +167,7 @@ def read_text(path: Path) -> str:
     """A text file; `UserError` if it is missing or not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"there is no {str(path)!r}; check --input and --captions") from None
     except UnicodeDecodeError as error:
         raise UserError(

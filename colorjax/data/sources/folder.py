@@ -120,7 +120,7 @@ def _absent(name: str) -> Rejection:
 
 def _rows(table: Path) -> Iterator[tuple[str, Any] | Rejection]:
     if not table.is_file():
-        raise UserError(f"there is no {str(table)!r}; check --captions")
+        raise UserError(f"there is no file {str(table)!r}; check --captions")
     kind = table.suffix.lower()
     if kind == ".json":
         content = read_json(table)

@@ -1,0 +1,129 @@
+"""From what a user asked to prepare to the shards that are to be made."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from colorjax import __version__
+from colorjax.data import records, shards, sources
+from colorjax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; see the command line's help. None means the source's default."""
+
+    source: str
+    input: Path
+    output: Path
+    captions: Path | None = None
+    splits: Sequence[str] | None = None
+    limit: int | None = None
+    short_side: int | None = None
+    gray: str | None = None
+    captioner: Path | None = None
+    captioner_sees: str = "colour"
+    shard_size: int | None = None
+    overwrite: bool = False
+
+
+def check(request: Request) -> None:
+    """Whether it can be done at all, as far as the options and the output tell.
+
+    Raises:
+        UserError: a number is too small, the input does not exist, or the output exists and may
+            not be replaced.
+    """
+    for name in ("limit", "short_side", "shard_size"):
+        value = getattr(request, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name}={value} is too small; give at least 1")
+    if not request.input.exists():
+        raise UserError(f"--input={str(request.input)!r} does not exist; check the path")
+    output = request.output
+    if output.exists() and not request.overwrite:
+        raise UserError(
+            f"--output={str(output)!r} exists; choose another directory or add --overwrite"
+        )
+    if output.exists() and not (output / records.MANIFEST).is_file():
+        raise UserError(
+            f"--output={str(output)!r} was not written by this command, so --overwrite does not "
+            "remove it; choose another directory"
+        )
+
+
+def tasks(request: Request, directory: Path) -> list[shards.Task]:
+    """The shards of all splits, to be made in `directory`.
+
+    Raises:
+        UserError: the source has no such split, or the input is not what the source reads, or has
+            no picture.
+    """
+    source = sources.SOURCES[request.source]
+    known = source.splits(request.input)
+    chosen = known if request.splits is None else tuple(dict.fromkeys(request.splits))
+    if not chosen or not set(chosen) <= set(known):
+        raise UserError(
+            f"--splits={','.join(chosen)!r} is not among the splits of {request.source}; choose "
+            f"from {', '.join(known)}"
+        )
+    found: list[shards.Task] = []
+    for split in chosen:
+        try:
+            found += _tasks(request, source, split, directory)
+        except UserError as error:
+            if len(known) == 1 or request.splits is not None:
+                raise
+            raise UserError(f"{error}; --splits takes only some of {', '.join(known)}") from None
+    return found
+
+
+def _tasks(
+    request: Request, source: sources.Source, split: str, directory: Path
+) -> Iterator[shards.Task]:
+    listed = source.read(request.input, split, request.captions)
+    items = list(islice(sources.unique(listed), request.limit))
+    if not any(isinstance(item, sources.Entry) for item in items):
+        raise UserError(
+            f"split {split!r} has no pictures in {str(request.input)!r}; check --input and "
+            f"--captions{first(items)}"
+        )
+    drop_gray = split in source.drops_gray if request.gray is None else request.gray == "drop"
+    options = shards.Options(
+        request.short_side,
+        drop_gray,
+        source.measured,
+        None if request.captioner is None else str(request.captioner),
+        request.captioner_sees,
+    )
+    size = request.shard_size or source.shard_size
+    count = -(-len(items) // size)
+    for index in range(count):
+        part = items[index * size : (index + 1) * size]
+        yield shards.Task(str(directory), split, index, count, part, options)
+
+
+def first(rejections: Sequence[Any]) -> str:
+    """The first of the rejections, to be put behind a sentence; nothing if there are none."""
+    if not rejections:
+        return ""
+    return f" (the first of {len(rejections)}: {rejections[0].key}: {rejections[0].reason})"
+
+
+def plan(request: Request, found: Sequence[shards.Task]) -> dict[str, Any]:
+    """What decides the shards: another plan must not go on with them."""
+    return {
+        "version": __version__,
+        "source": request.source,
+        "tasks": [
+            {
+                "shard": task.path.name,
+                "options": asdict(task.options),
+                "items": sha256(repr(task.items).encode(errors="backslashreplace")).hexdigest(),
+            }
+            for task in found
+        ],
+    }
