@@ -9,7 +9,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from colorjax import chips, loop, optim, sharding, train
+from colorjax import alone, chips, flops, loop, optim, sharding, train
 from colorjax.errors import UserError
 from colorjax.methods import lcad
 from colorjax.stages.stage import Stage
@@ -18,6 +18,8 @@ from colorjax.stages.stage import Stage
 class Lowered(NamedTuple):
     program: Any  # to be compiled
     flops: float  # of the mathematics, on a chip
+    repeated: float  # FLOPs on a chip that loops do after their first round
+    given: Any = None  # the shapes of the state and of the frozen weights, with where they lie
 
 
 def mesh_of(topology: chips.Topology, config: ConfigDict) -> Mesh:
@@ -54,22 +56,36 @@ def lower(config: ConfigDict, topology: chips.Topology, what: str, per_chip: int
     mesh = mesh_of(topology, config)
     if what == "sampler":
         return _sampler(config, mesh, per_chip)
+    return training(config, mesh, what, per_chip)
+
+
+def training(config: ConfigDict, mesh: Mesh, what: str, per_chip: int) -> Lowered:
+    """The step of the stage `what` on a mesh, or with "unet" the latent stage's, of that alone."""
     rows = NamedSharding(mesh, sharding.BATCH)
-    stage = stage_of(what, config)
-    made = loop.programs(stage, config[what], config, mesh)
+    if what == "unet":
+        options, batch = config.latent, alone.batch
+        stage = alone.stage(config, options)
+    else:
+        options, batch = config[what], _batch
+        stage = stage_of(what, config)
+    made = loop.programs(stage, options, config, mesh)
     frozen = jax.tree.map(
         lambda leaf: jax.eval_shape(lambda x: optim.narrowed(x, config.dtype), leaf), stage.frozen
     )
     rules = config.sharding_rules
-    placed = sharding.tree_shardings({"frozen": frozen}, mesh, rules)["frozen"]
-    state, frozen = _on(made.abstract, made.shardings), _on(frozen, placed)
+    where = sharding.tree_shardings({"frozen": frozen}, mesh, rules)["frozen"]
+    state, frozen = placed(made.abstract, made.shardings), placed(frozen, where)
     with jax.set_mesh(mesh):
-        program = made.step.lower(state, frozen, _batch(config, per_chip * mesh.size, rows))
-    one, two = (_flops(stage.step, made.abstract, frozen, _batch(config, n)) for n in (1, 2))
-    return Lowered(program, (two - one) * per_chip)  # the update does not grow with the batch
+        traced = made.step.trace(state, frozen, batch(config, per_chip * mesh.size, rows))
+        program = traced.lower()
+    # The update does not grow with the batch; so few pictures are computed without a loop.
+    one, two = (_flops(stage.step, made.abstract, frozen, batch(config, n)) for n in (1, 2))
+    again = flops.repeated(traced.jaxpr.jaxpr) / mesh.size
+    return Lowered(program, (two - one) * per_chip, again, (state, frozen))
 
 
-def _on(tree: Any, shardings: Any) -> Any:
+def placed(tree: Any, shardings: Any) -> Any:
+    """Shapes with where they lie."""
     return jax.tree.map(
         lambda leaf, to: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=to), tree, shardings
     )
@@ -117,8 +133,10 @@ def _sampler(config: ConfigDict, mesh: Mesh, per_chip: int) -> Lowered:
     seed = jax.ShapeDtypeStruct((count,), np.uint32, sharding=rows)
     jitted = jax.jit(sample, out_shardings=rows)
     with jax.set_mesh(mesh):
-        program = jitted.lower(params, _batch(config, count, rows), seed)
-    return Lowered(program, _sampler_flops(model, params, config) * per_chip)
+        traced = jitted.trace(params, _batch(config, count, rows), seed)
+        program = traced.lower()
+    again = flops.repeated(traced.jaxpr.jaxpr) / mesh.size
+    return Lowered(program, _sampler_flops(model, params, config) * per_chip, again)
 
 
 def _sampler_flops(model: lcad.LCAD, params: Any, config: ConfigDict) -> float:

@@ -1,0 +1,194 @@
+"""The real latent stage on meshes of one to eight devices: equal numbers, and what is communicated.
+
+Collectives are read from the program as the partitioner leaves it. Later this machine's compiler
+widens bfloat16 collectives to float32, since its CPU has none; a TPU's keeps them.
+"""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from ml_collections import ConfigDict
+
+from colorjax import abstract, diffusion, hlo, loop, optim, sharding, train
+from colorjax.methods import lcad
+from colorjax.stages import latent
+from tests import small
+
+STEPS, BATCH = 10, 16
+MESHES = [(2, 1), (1, 2), (4, 1), (1, 4), (8, 1), (1, 8), (2, 4)]  # data, fsdp
+GATHERS_ALL = (("(params|opt_state|ema|frozen)/.*", "fsdp"), (".*", "replicate"))
+
+
+def smaller() -> ConfigDict:
+    """One level of everything, all of the UNet trained, attention and CEC included."""
+    config = small.config()
+    config.model.vae.update(block_out_channels=(8, 16))
+    config.model.unet.update(
+        block_out_channels=(16,), attention_levels=(True,), num_attention_heads=(2,)
+    )
+    config.latent.update(batch_size=BATCH, learning_rate=1e-4, warmup_steps=0, schedule="constant")
+    return config
+
+
+def batches(config: ConfigDict) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    length = config.model.text_encoder.max_position_embeddings
+    return [
+        {
+            "image": rng.integers(0, 256, (BATCH, 32, 32, 3), dtype=np.uint8),
+            "input_ids": rng.integers(0, 1024, (BATCH, length), dtype=np.int32),
+        }
+        for _ in range(STEPS)
+    ]
+
+
+@pytest.fixture(scope="module")
+def stage():
+    config = smaller()
+    model = lcad.build(config.model.to_dict())
+    params = small.random_params(model)
+    return latent.build(config, config.latent, params, {"unet": params["unet"]}, STEPS)
+
+
+def trained(stage: Any, data: int, fsdp: int) -> tuple[list[float], Any]:
+    """The losses of ten steps and the weights after them, on the host."""
+    config = smaller()
+    mesh = sharding.make_mesh(data, fsdp, devices=jax.devices()[: data * fsdp])
+    with jax.set_mesh(mesh):
+        made = loop.programs(stage, config.latent, config, mesh)
+        frozen, state, losses = loop.place_frozen(stage.frozen, config, mesh), made.init(), []
+        for batch in sharding.global_batches(batches(config), mesh):
+            state, metrics = made.step(state, frozen, batch)
+            losses.append(float(metrics["loss"]))
+    return losses, jax.device_get(state.params)
+
+
+@pytest.fixture(scope="module")
+def alone(stage: Any) -> tuple[list[float], Any]:
+    return trained(stage, 1, 1)
+
+
+@pytest.mark.parametrize(("data", "fsdp"), MESHES)
+def test_every_mesh_trains_as_one_device(stage: Any, alone: Any, data: int, fsdp: int) -> None:
+    losses, params = trained(stage, data, fsdp)
+    np.testing.assert_allclose(losses, alone[0], rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), params, alone[1])
+    start = jax.device_get(stage.init(jax.random.key(0), stage.start).params)
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), params, start)
+    assert max(jax.tree.leaves(moved)) > 5e-4, "ten steps of Adam at 1e-4"
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulated_parts_are_the_batch_on_a_mesh(parts: int) -> None:
+    """The noise is given with the pictures, since each part would draw its own."""
+    config = smaller()
+    model = lcad.build(config.model.to_dict())
+    params, rng = small.random_params(model), np.random.default_rng(1)
+    side = 32 // model.vae.factor
+    noise = {k: rng.normal(size=(BATCH, side, side, 4)).astype(np.float32) for k in "ab"}
+    batch = batches(config)[0] | noise | {"t": rng.integers(0, 1000, BATCH, dtype=np.int32)}
+
+    def loss(unet: Any, rest: Any, batch: Any, key: Any) -> Any:
+        parts = rest | {"unet": unet}
+        given = (batch[k] for k in ("image", "input_ids", "t", "a", "b"))
+        return latent.loss(model, parts, *given), {}
+
+    rest = {part: params[part] for part in latent.NEEDS}
+
+    def run(mesh: Any, accumulate: int) -> Any:
+        where = sharding.tree_shardings(
+            {"params": params["unet"]}, mesh, smaller().sharding_rules
+        )["params"]
+        with jax.set_mesh(mesh):
+            rows = next(iter(sharding.global_batches([batch], mesh)))
+            found = jax.jit(
+                lambda unet, batch: optim.gradient(
+                    loss, unet, rest, batch, jax.random.key(0), accumulate=accumulate
+                ),
+                out_shardings=(None, None, where),
+            )
+            return jax.device_get(found(sharding.put(params["unet"], where), rows))
+
+    devices = 2 if parts == 4 else 4
+    value, _, grads = run(sharding.make_mesh(1, devices, devices=jax.devices()[:devices]), parts)
+    wanted, _, whole = run(sharding.make_mesh(devices=jax.devices()[:1]), 1)
+    assert float(value) == pytest.approx(float(wanted), rel=1e-5)
+    largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(whole))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * largest), grads, whole
+    )
+
+
+def partitioned(config: ConfigDict, folder: Path, *sizes: int) -> tuple[str, str, Any]:
+    """A step for a mesh: as partitioned, as compiled, and the shapes of what was given."""
+    mesh = sharding.make_mesh(*sizes)
+    lowered = abstract.training(config, mesh, "latent", BATCH // mesh.size)
+    options = {"xla_dump_to": str(folder), "xla_dump_hlo_pass_re": "spmd-partitioning"}
+    jax.config.update("jax_enable_compilation_cache", False)  # what is found there is not dumped
+    try:
+        compiled = lowered.program.compile(options).as_text()
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+    (dump,) = folder.glob("*.after_spmd-partitioning.*.txt")
+    return dump.read_text(), compiled, lowered.given
+
+
+def gathers(text: str) -> Counter[str]:
+    return Counter(re.findall(r"= (\w+\[[\d,]*\])\S* all-gather\(", text))
+
+
+def groups(line: str) -> list[list[int]]:
+    """The devices that an instruction joins, from either way of writing them."""
+    if found := re.search(r"replica_groups=\{(\{[\d,{}]*\})\}", line):
+        return [[int(n) for n in group.split(",")] for group in re.findall(r"\{([\d,]+)", found[1])]
+    shape, source, order = re.search(
+        r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line
+    ).groups()
+    numbers = [[int(n) for n in text.split(",")] if text else None for text in (shape, source, order)]
+    flat = np.arange(np.prod(numbers[1])).reshape(numbers[1]).transpose(numbers[2])
+    return flat.reshape(numbers[0]).tolist()
+
+
+def test_matrices_are_gathered_once_in_bfloat16(tmp_path: Path) -> None:
+    """Trained or frozen, and though rematerialisation computes with them twice."""
+    config = smaller()
+    config.update(dtype="bfloat16", remat="blocks", sharding_rules=GATHERS_ALL)
+    text, compiled, (state, frozen) = partitioned(config, tmp_path, 1, 8)
+    sharded = [
+        leaf
+        for leaf in jax.tree.leaves((state.params, frozen))
+        if not leaf.sharding.is_fully_replicated
+    ]
+    assert len(sharded) > 100 and all(leaf.ndim > 1 for leaf in sharded)
+    wanted = Counter(f"bf16[{','.join(map(str, leaf.shape))}]" for leaf in sharded)
+    found = gathers(text)
+    assert sum(found.values()) > 50 and not found - wanted, found - wanted
+    assert "rematted_computation" in text, "the blocks are computed again"
+    assert "all-to-all" not in text and "collective-permute(" not in text
+    assert hlo.read(compiled).host_calls == 0 and "custom_call_target=\"xla_ffi" not in compiled
+
+
+def test_slices_exchange_gradients_only(tmp_path: Path) -> None:
+    text, _, _ = partitioned(smaller(), tmp_path, 1, 4, 2)
+    lines = [line for line in text.splitlines() if "replica_groups=" in line]
+    crossing = Counter()
+    for line in lines:
+        kind = re.search(r" ([a-z-]+)\(", line)[1]
+        crosses = any(len({device // 4 for device in group}) > 1 for group in groups(line))
+        crossing[kind, crosses] += 1
+    assert crossing["all-gather", False] > 20 and crossing["all-reduce", True] > 20
+    assert not [kind for kind, crosses in crossing if crosses and kind != "all-reduce"], crossing
+
+
+def test_groups_are_read() -> None:
+    """By hand, of XLA's two notations."""
+    assert groups("all-gather(), replica_groups={{0,1},{2,3}}, x") == [[0, 1], [2, 3]]
+    assert groups("replica_groups=[2,4]<=[8]") == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert groups("replica_groups=[4,2]<=[2,4]T(1,0)") == [[0, 4], [1, 5], [2, 6], [3, 7]]
