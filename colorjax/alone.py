@@ -136,6 +136,11 @@ def gradient(level: Level, config: ConfigDict, options: ConfigDict, mesh: Mesh) 
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree
         )
 
-    placed = (on(trained, everywhere), on(rest, everywhere), on(level.inputs, rows), on(given, rows))
+    placed = (
+        on(trained, everywhere),
+        on(rest, everywhere),
+        on(level.inputs, rows),
+        on(given, rows),
+    )
     with jax.set_mesh(mesh):
         return jax.jit(step).trace(*placed)

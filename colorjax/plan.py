@@ -45,6 +45,10 @@ CACHE = absl_flags.DEFINE_string("cache", "", "Where results are kept; ~/.cache/
 FAST_OPTIONS = {"exec_time_optimization_effort": -1.0}
 
 
+class TooLarge(UserError):
+    """A program that does not fit the chip's memory."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv if arguments is None else arguments
     if {"--help", "-help", "-h"} & set(arguments):
@@ -82,13 +86,13 @@ def choose(config: ConfigDict, topology: chips.Topology) -> int:
     def kept(deciding: dict[str, Any], make: Callable[[], roofline.Cost]) -> roofline.Cost:
         return remember(_deciding(config, [deciding, FAST.value]), make)
 
-    choices = sweep.rank(
-        config,
-        topology,
-        (numbers[0], REMATS.value, numbers[1]),
-        kept,
-        lambda *program: compiled(*program, topology=topology, fast=FAST.value),
-    )
+    def tried(program: Any, what: str, per_chip: int, *flops: float) -> roofline.Cost:
+        try:
+            return compiled(program, what, per_chip, *flops, topology=topology, fast=FAST.value)
+        except TooLarge:
+            return roofline.too_large(what, per_chip)
+
+    choices = sweep.rank(config, topology, (numbers[0], REMATS.value, numbers[1]), kept, tried)
     print(sweep.report(choices, topology), end="\n\n", flush=True)
     best = choices[0]
     config.remat = best.remat
@@ -164,7 +168,7 @@ def compiled(
     """The cost of a lowered program.
 
     Raises:
-        UserError: it does not fit.
+        TooLarge: it does not fit.
     """
     start = time.monotonic()
     print(f"compiling {what} for {topology.name}, {per_chip} a chip", file=sys.stderr, flush=True)
@@ -174,7 +178,7 @@ def compiled(
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         first = str(error).splitlines()[0][:300]
-        raise UserError(
+        raise TooLarge(
             f"{what} with {per_chip} pictures a chip does not fit {topology.name} ({first}); take "
             "fewer, more --config.mesh.fsdp, or --config.remat=blocks"
         ) from error

@@ -60,6 +60,11 @@ def measure(
     )
 
 
+def too_large(what: str, per_chip: int) -> Cost:
+    """Of a program that the compiler found no room for: more memory than any chip has."""
+    return Cost(what, per_chip, 0.0, 0.0, 0.0, 0.0, 0, 0, 2**60, 2**60, {}, [])
+
+
 LAYERS = ("attn1", "attn2", "ff", "conv1", "conv2", "norm", "upsamplers", "downsamplers", "vae")
 
 

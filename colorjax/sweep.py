@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import abstract, alone, chips, flops, loop, optim, roofline, sharding
+from colorjax import abstract, alone, chips, flops, loop, optim, roofline
 
 Remember = Callable[[dict[str, Any], Callable[[], roofline.Cost]], roofline.Cost]
 Compile = Callable[[Any, str, int, float, float], roofline.Cost]
