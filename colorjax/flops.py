@@ -10,6 +10,11 @@ from typing import Any
 from jax.extend import core
 
 
+def products(jaxpr: core.Jaxpr) -> float:
+    """FLOPs of a program, loops as often as they run."""
+    return _count(jaxpr, True)
+
+
 def repeated(jaxpr: core.Jaxpr) -> float:
     """FLOPs that loops do after their first round."""
     return _count(jaxpr, True) - _count(jaxpr, False)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
 from colorjax import abstract, alone, hlo, loop, optim, sharding
@@ -142,10 +143,12 @@ def partitioned(config: ConfigDict, what: str, folder: Path, *sizes: int) -> tup
     lowered = abstract.training(config, mesh, what, BATCH // mesh.size)
     options = QUICKLY | {"xla_dump_to": str(folder), "xla_dump_hlo_pass_re": "spmd-partitioning"}
     jax.config.update("jax_enable_compilation_cache", False)  # what is found there is not dumped
+    compilation_cache.reset_cache()  # which remembers whether it is used
     try:
         compiled = lowered.program.compile(options).as_text()
     finally:
         jax.config.update("jax_enable_compilation_cache", True)
+        compilation_cache.reset_cache()
     (dump,) = folder.glob("*.after_spmd-partitioning.*.txt")
     return dump.read_text(), compiled, lowered.given
 
@@ -172,16 +175,17 @@ def test_matrices_are_gathered_once_in_bfloat16(tmp_path: Path) -> None:
     """Trained or frozen, and though rematerialisation computes with them twice."""
     config = smaller()
     config.update(dtype="bfloat16", remat="blocks", sharding_rules=GATHERS_ALL)
-    text, compiled, (state, frozen) = partitioned(config, "latent", tmp_path, 1, 8)
+    config.latent.trainable = ("(.*/)?cec_.*", "up_blocks_.*")
+    text, compiled, (state, frozen) = partitioned(config, "unet", tmp_path, 1, 8)
     sharded = [
         leaf
         for leaf in jax.tree.leaves((state.params, frozen))
         if not leaf.sharding.is_fully_replicated
     ]
-    assert len(sharded) > 100 and all(leaf.ndim > 1 for leaf in sharded)
+    assert len(sharded) > 40 and all(leaf.ndim > 1 for leaf in sharded)
     wanted = Counter(f"bf16[{','.join(map(str, leaf.shape))}]" for leaf in sharded)
     found = gathers(text)
-    assert sum(found.values()) > 50 and not found - wanted, found - wanted
+    assert sum(found.values()) > 40 and not found - wanted, found - wanted
     assert "rematted_computation" in text, "the blocks are computed again"
     assert "all-to-all" not in text and "collective-permute(" not in text
     assert hlo.read(compiled).host_calls == 0
