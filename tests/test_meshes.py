@@ -157,18 +157,33 @@ def gathers(text: str) -> Counter[str]:
     return Counter(re.findall(r"= (\w+\[[\d,]*\])\S* all-gather\(", text))
 
 
+IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"  # so many numbers, shaped, then transposed
+
+
 def groups(line: str) -> list[list[int]]:
-    """The devices that an instruction joins, from either way of writing them."""
+    """The devices that an instruction joins, from any of XLA's three ways of writing them."""
     if found := re.search(r"replica_groups=\{(\{[\d,{}]*\})\}", line):
         return [[int(n) for n in group.split(",")] for group in re.findall(r"\{([\d,]+)", found[1])]
-    shape, source, order = re.search(
-        r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line
-    ).groups()
-    numbers = [
-        [int(n) for n in text.split(",")] if text else None for text in (shape, source, order)
-    ]
-    flat = np.arange(np.prod(numbers[1])).reshape(numbers[1]).transpose(numbers[2])
-    return flat.reshape(numbers[0]).tolist()
+    if found := re.search(rf"replica_groups=\[([\d,]+)\]<={IOTA}", line):
+        return _iota(found[2], found[3]).reshape(_numbers(found[1])).tolist()
+    found = re.search(
+        rf"replica_groups=mesh\[(.*?)\](?:, device_ids=\({IOTA}\))? \{{(.*?)\}}", line
+    )
+    names, sizes = zip(*re.findall(r"'(\w+)'=(\d+)", found[1]), strict=True)
+    shape = [int(n) for n in sizes]
+    joined = [names.index(name) for name in re.findall(r"'(\w+)'", found[4])]
+    devices = _iota(found[2] or str(np.prod(shape)), found[3]).reshape(shape)
+    last = np.moveaxis(devices, joined, range(-len(joined), 0))
+    return last.reshape(-1, np.prod([shape[i] for i in joined])).tolist()
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(n) for n in text.split(",")]
+
+
+def _iota(shape: str, order: str | None) -> np.ndarray:
+    sizes = _numbers(shape)
+    return np.arange(np.prod(sizes)).reshape(sizes).transpose(_numbers(order) if order else None)
 
 
 def test_matrices_are_gathered_once_in_bfloat16(tmp_path: Path) -> None:
@@ -204,7 +219,11 @@ def test_slices_exchange_gradients_only(tmp_path: Path) -> None:
 
 
 def test_groups_are_read() -> None:
-    """By hand, of XLA's two notations."""
+    """By hand, of each notation."""
     assert groups("all-gather(), replica_groups={{0,1},{2,3}}, x") == [[0, 1], [2, 3]]
     assert groups("replica_groups=[2,4]<=[8]") == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert groups("replica_groups=[4,2]<=[2,4]T(1,0)") == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    mesh = "replica_groups=mesh['a'=4,'b'=1,'c'=2], device_ids=([2,4]T(1,0)) "
+    assert groups(mesh + "{'a'}, x") == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert groups(mesh + "{'c'}, x") == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    assert groups("replica_groups=mesh['a'=8,'b'=1] {'a'}") == [[0, 1, 2, 3, 4, 5, 6, 7]]

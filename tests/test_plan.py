@@ -11,6 +11,8 @@ from jax.sharding import PartitionSpec as P
 
 from colorjax import abstract, alone, chips, flops, hlo, roofline, sharding, sweep
 from colorjax.errors import UserError
+from colorjax.methods import lcad
+from configs import common
 from tests import small
 
 # As the TPU compiler writes it, shortened: a loop of seven, a fused reduce-scatter, one
@@ -118,6 +120,16 @@ def test_flops_of_loops_by_hand() -> None:
     traced = jax.jit(program).trace(*shapes)
     product, convolution = 2 * 4 * 4 * 4, 2 * (2 * 8 * 8 * 6) * (3 * 3 * 5)
     assert flops.repeated(traced.jaxpr.jaxpr) == 6 * product + 2 * convolution
+
+
+def test_products_of_stable_diffusion() -> None:
+    """The figure usually quoted: 401.6 G multiply-adds of the UNet at 512 pixels, one picture."""
+    network = lcad.build(common.sd15().to_dict()).unet.clone(cec="none")
+    shapes = ((1, 64, 64, 4), np.float32), ((1,), np.int32), ((1, 77, 768), np.float32)
+    inputs = [jax.ShapeDtypeStruct(shape, kind) for shape, kind in shapes]
+    traced = jax.jit(network.init_with_output).trace(jax.random.key(0), *inputs)
+    assert flops.products(traced.jaxpr.jaxpr) == pytest.approx(2 * 401.6e9, rel=0.01)
+    assert flops.repeated(traced.jaxpr.jaxpr) > 0, "attention over 4,096 tokens is a loop"
 
 
 def test_what_a_real_program_communicates() -> None:
