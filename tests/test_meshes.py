@@ -28,28 +28,13 @@ GATHERS_ALL = (("(params|opt_state|ema|frozen)/.*", "fsdp"), (".*", "replicate")
 
 
 def smaller() -> ConfigDict:
-    """One level of everything, all of the UNet trained, attention and CEC included."""
-    config = small.config()
-    config.model.vae.update(block_out_channels=(8, 16))
-    config.model.unet.update(
-        block_out_channels=(16,), attention_levels=(True,), num_attention_heads=(2,)
-    )
+    config = small.smallest()
     config.latent.update(batch_size=BATCH, learning_rate=1e-4, warmup_steps=0, schedule="constant")
     return config
 
 
 # Nothing here is timed: LLVM's optimisation would take longer than all the steps.
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
-
-def random_params(model: lcad.LCAD) -> Any:
-    """As `small.random_params`, without computing the initialisation first."""
-
-    def start(path: Any, leaf: Any) -> np.ndarray:
-        return np.full(leaf.shape, float(sharding.path_name(path).endswith("scale")), np.float32)
-
-    shapes = jax.eval_shape(lambda: lcad.init(model, jax.random.key(0)))
-    return small.randomised(jax.tree_util.tree_map_with_path(start, shapes))
 
 
 def batches(config: ConfigDict) -> list[dict[str, np.ndarray]]:
@@ -64,7 +49,7 @@ def batches(config: ConfigDict) -> list[dict[str, np.ndarray]]:
 @pytest.fixture(scope="module")
 def stage():
     config = smaller()
-    start = random_params(lcad.build(config.model.to_dict()))["unet"]
+    start = small.drawn_params(lcad.build(config.model.to_dict()))["unet"]
     made = alone.stage(config, config.latent)
     return made._replace(init=lambda key, _: made.init(key, {})._replace(params=start))
 
@@ -105,7 +90,7 @@ def test_accumulated_parts_are_the_batch_on_a_mesh(parts: int) -> None:
     """Of a loss without randomness, since each part would draw its own."""
     config = smaller()
     model = lcad.build(config.model.to_dict())
-    unet, rng = random_params(model)["unet"], np.random.default_rng(1)
+    unet, rng = small.drawn_params(model)["unet"], np.random.default_rng(1)
     batch = batches(config)[0] | {"timesteps": rng.integers(0, 1000, BATCH, dtype=np.int32)}
 
     def loss(unet: Any, _: Any, batch: Any, key: Any) -> Any:
