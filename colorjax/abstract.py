@@ -9,7 +9,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from colorjax import chips, loop, optim, sharding, train
+from colorjax import alone, chips, flops, loop, optim, sharding, train
 from colorjax.errors import UserError
 from colorjax.methods import lcad
 from colorjax.stages.stage import Stage
@@ -18,13 +18,17 @@ from colorjax.stages.stage import Stage
 class Lowered(NamedTuple):
     program: Any  # to be compiled
     flops: float  # of the mathematics, on a chip
+    repeated: float  # FLOPs on a chip that loops do after their first round
+    given: Any = None  # the shapes of the state and of the frozen weights, with where they lie
 
 
 def mesh_of(topology: chips.Topology, config: ConfigDict) -> Mesh:
     """The mesh that training would make on a topology."""
-    hosts = {"chips_per_host_bounds": [1, 1, 1]} if topology.size == 1 else {}
+    more: dict[str, Any] = {"chips_per_host_bounds": [1, 1, 1]} if topology.size == 1 else {}
+    if topology.name.startswith("v4:"):
+        more["chip_config_name"] = "megacore"  # a chip's two cores as one device, as v4 hosts do
     try:
-        found = topologies.get_topology_desc(topology.name, "tpu", **hosts)
+        found = topologies.get_topology_desc(topology.name, "tpu", **more)
     except Exception as error:  # libtpu has one type for all
         told = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise UserError(f"topology {topology.name!r} cannot be compiled for: {told}") from error
@@ -54,22 +58,51 @@ def lower(config: ConfigDict, topology: chips.Topology, what: str, per_chip: int
     mesh = mesh_of(topology, config)
     if what == "sampler":
         return _sampler(config, mesh, per_chip)
+    return training(config, mesh, what, per_chip)
+
+
+def training(config: ConfigDict, mesh: Mesh, what: str, per_chip: int) -> Lowered:
+    """The step of the stage `what` on a mesh, or with "unet" the latent stage's, of that alone."""
     rows = NamedSharding(mesh, sharding.BATCH)
-    stage = stage_of(what, config)
-    made = loop.programs(stage, config[what], config, mesh)
-    frozen = jax.tree.map(
-        lambda leaf: jax.eval_shape(lambda x: optim.narrowed(x, config.dtype), leaf), stage.frozen
-    )
+    options = config.latent if what == "unet" else config[what]
+    batch = alone.batch if what == "unet" else _batch
+    stage = _stage(what, config)
+    made = loop.programs(stage, options, config, mesh)
+    frozen = _narrowed(stage.frozen, config)
     rules = config.sharding_rules
-    placed = sharding.tree_shardings({"frozen": frozen}, mesh, rules)["frozen"]
-    state, frozen = _on(made.abstract, made.shardings), _on(frozen, placed)
+    where = sharding.tree_shardings({"frozen": frozen}, mesh, rules)["frozen"]
+    state, frozen = placed(made.abstract, made.shardings), placed(frozen, where)
     with jax.set_mesh(mesh):
-        program = made.step.lower(state, frozen, _batch(config, per_chip * mesh.size, rows))
-    one, two = (_flops(stage.step, made.abstract, frozen, _batch(config, n)) for n in (1, 2))
-    return Lowered(program, (two - one) * per_chip)  # the update does not grow with the batch
+        traced = made.step.trace(state, frozen, batch(config, per_chip * mesh.size, rows))
+        program = traced.lower()
+    again = flops.repeated(traced.jaxpr.jaxpr) / mesh.size
+    return Lowered(program, _step_flops(what, config) * per_chip, again, (state, frozen))
 
 
-def _on(tree: Any, shardings: Any) -> Any:
+def _stage(what: str, config: ConfigDict) -> Stage:
+    return alone.stage(config, config.latent) if what == "unet" else stage_of(what, config)
+
+
+def _narrowed(frozen: Any, config: ConfigDict) -> Any:
+    return jax.eval_shape(
+        lambda tree: jax.tree.map(lambda leaf: optim.narrowed(leaf, config.dtype), tree), frozen
+    )
+
+
+def _step_flops(what: str, config: ConfigDict) -> float:
+    """Of a step for one picture: nothing is computed twice, and the update has no products."""
+    config = config.copy_and_resolve_references()
+    config.remat = "none"
+    config["latent" if what == "unet" else what].accumulate = 1
+    stage, key = _stage(what, config), jax.random.key(0)
+    state = jax.eval_shape(lambda: stage.init(key, {}))
+    batch = (alone.batch if what == "unet" else _batch)(config, 1)
+    traced = jax.jit(stage.step).trace(state, _narrowed(stage.frozen, config), batch, key)
+    return flops.products(traced.jaxpr.jaxpr)
+
+
+def placed(tree: Any, shardings: Any) -> Any:
+    """Shapes with where they lie."""
     return jax.tree.map(
         lambda leaf, to: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=to), tree, shardings
     )
@@ -81,19 +114,6 @@ def _batch(config: ConfigDict, count: int, to: NamedSharding | None = None) -> d
         "image": jax.ShapeDtypeStruct((count, size, size, 3), np.uint8, sharding=to),
         "input_ids": jax.ShapeDtypeStruct((count, length), np.int32, sharding=to),
     }
-
-
-def _flops(step: Any, state: Any, frozen: Any, batch: Any) -> float:
-    """FLOPs of a step as it is written, before the compiler: nothing is computed twice."""
-    plain = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (state, frozen, batch)
-    )
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    return _flops_of(jax.jit(step).lower(*plain, key))
-
-
-def _flops_of(lowered: Any) -> float:
-    return float(lowered.cost_analysis()["flops"])
 
 
 def _sampler(config: ConfigDict, mesh: Mesh, per_chip: int) -> Lowered:
@@ -117,8 +137,10 @@ def _sampler(config: ConfigDict, mesh: Mesh, per_chip: int) -> Lowered:
     seed = jax.ShapeDtypeStruct((count,), np.uint32, sharding=rows)
     jitted = jax.jit(sample, out_shardings=rows)
     with jax.set_mesh(mesh):
-        program = jitted.lower(params, _batch(config, count, rows), seed)
-    return Lowered(program, _sampler_flops(model, params, config) * per_chip)
+        traced = jitted.trace(params, _batch(config, count, rows), seed)
+        program = traced.lower()
+    again = flops.repeated(traced.jaxpr.jaxpr) / mesh.size
+    return Lowered(program, _sampler_flops(model, params, config) * per_chip, again)
 
 
 def _sampler_flops(model: lcad.LCAD, params: Any, config: ConfigDict) -> float:
@@ -137,5 +159,7 @@ def _sampler_flops(model: lcad.LCAD, params: Any, config: ConfigDict) -> float:
     def decode(params: Any) -> Any:
         return lcad.decode(model, params, latents[:1], None)
 
-    one, last = (_flops_of(jax.jit(part).lower(plain)) for part in (denoise, decode))
+    one, last = (
+        flops.products(jax.jit(part).trace(plain).jaxpr.jaxpr) for part in (denoise, decode)
+    )
     return one * config.model.colorize.num_steps + last

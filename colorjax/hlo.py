@@ -14,6 +14,11 @@ _BODY = re.compile(r" while\(.*body=%?([\w.\-]+)")
 _CALLS = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
 _RESULT = re.compile(r"= (.*?) [\w\-]+\(")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"?(\d+)"?\}')
+_CONDITION = re.compile(r" while\(.*condition=%?([\w.\-]+)")
+_BOUND = re.compile(r"= s32\[\]\S* constant\((\d+)\)")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?(%[\w.\-]+) = (.*?) ([\w\-]+)\((.*?)\)")
+_NO_TRAFFIC = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while"}
+_VECTOR_MEMORY = re.compile(r"\b\w+\[[\d,]*\]\{[^}]*S\(1\)[^}]*\}")  # not HBM
 _COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(COLLECTIVES)})(-start)?\(")
 _SHAPE = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,]*)\]")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
@@ -33,6 +38,7 @@ class Program(NamedTuple):
     collectives: list[Collective]
     by_source: Counter[str]  # cycles by the operation in the model that they come from
     host_calls: int
+    repeated: int = 0  # bytes of HBM that loops move after their first round
 
 
 def read(text: str) -> Program:
@@ -75,8 +81,10 @@ def _add(
             found.collectives.append(_collective(collective, times, line))
             continue
         if body := _BODY.search(line):
-            trips = _TRIPS.search(line)
-            times_in = times * (int(trips[1]) if trips else 1)
+            times_in = times * _trips(blocks, line)
+            found = found._replace(
+                repeated=found.repeated + (times_in - 1) * _traffic(blocks[body[1]][1])
+            )
             found = _add(blocks, body[1], times_in, found, inside)
         elif (called := _CALLS.search(line)) and called[1] in blocks:
             result = _RESULT.search(line)
@@ -86,6 +94,31 @@ def _add(
             else:
                 found = _add(blocks, called[1], times, found, True)
     return found
+
+
+def _trips(blocks: dict[str, tuple[bool, list[str]]], line: str) -> int:
+    """How often a loop runs: as noted, or as its condition counts; 1 where neither says."""
+    if noted := _TRIPS.search(line):
+        return int(noted[1])
+    condition = _CONDITION.search(line)
+    text = "\n".join(blocks[condition[1]][1]) if condition and condition[1] in blocks else ""
+    bounds = set(_BOUND.findall(text))
+    return int(bounds.pop()) if len(bounds) == 1 and "direction=LT" in text else 1
+
+
+def _traffic(lines: list[str]) -> int:
+    """Bytes that a computation's instructions read and write in HBM."""
+    shapes: dict[str, str] = {}
+    total = 0
+    for line in lines:
+        if not (found := _INSTRUCTION.match(line)):
+            continue
+        name, result, kind, operands = found.groups()
+        shapes[name] = _VECTOR_MEMORY.sub("", result)
+        if kind not in _NO_TRAFFIC:
+            read = (shapes.get(one, "") for one in re.findall(r"%[\w.\-]+", operands))
+            total += _size(shapes[name]) + sum(map(_size, read))
+    return total
 
 
 def _collective(match: re.Match[str], times: int, line: str) -> Collective:

@@ -1,7 +1,7 @@
 """Optimizers, trainable sets and the plain training step. Knows trees, not models."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -77,11 +77,16 @@ def split(params: Params, trainable: Sequence[str]) -> tuple[Params, Params]:
                 f"the trainable pattern {pattern!r} matches no parameter; paths look like "
                 f"{sorted(flat)[0]!r}"
             )
-    chosen = {path for path in flat if any(re.fullmatch(p, path) for p in trainable)}
+    chosen = trained(flat, trainable)
     return (
         unflatten_dict({path: flat[path] for path in flat if path in chosen}, sep="/"),
         unflatten_dict({path: flat[path] for path in flat if path not in chosen}, sep="/"),
     )
+
+
+def trained(paths: Iterable[str], trainable: Sequence[str]) -> set[str]:
+    """The paths that some regex matches."""
+    return {path for path in paths if any(re.fullmatch(pattern, path) for pattern in trainable)}
 
 
 def merge(one: Params, other: Params) -> Params:
@@ -112,10 +117,14 @@ def gathered(params: Params) -> Params:
     """Sharded parameters whole on every device, at this point of a program and nowhere else.
 
     Without it the partitioner shards activations by the weights' sharding, with an all-to-all at
-    every layer.
+    every layer. What made the parameters, as a cast to the compute type, keeps their sharding: half
+    the bytes are gathered then.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return params
+    # Alone, the second constraint would be taken for the sharding of the cast before it.
+    unsaid = jax.tree.map(lambda leaf: P(*[P.UNCONSTRAINED] * leaf.ndim), params)
+    params = jax.lax.with_sharding_constraint(params, unsaid)
     return jax.lax.with_sharding_constraint(params, jax.tree.map(lambda _: P(), params))
 
 
@@ -142,18 +151,23 @@ def make_step(
         value, metrics, grads = gradient(
             loss, state.params, frozen, batch, key, accumulate=accumulate, dtype=dtype
         )
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        ema = state.ema
-        if ema_decay:
-            decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-            ema = jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), ema, params)
         metrics = metrics | {"loss": value, "gradient_norm": optax.tree.norm(grads)}
-        return state._replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema), (
-            metrics
-        )
+        return updated(state, grads, tx, ema_decay), metrics
 
     return step
+
+
+def updated(
+    state: TrainState, grads: Params, tx: optax.GradientTransformation, ema_decay: float
+) -> TrainState:
+    """The state after an optimizer's step."""
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema = state.ema
+    if ema_decay:
+        decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        ema = jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), ema, params)
+    return state._replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
 
 
 def gradient(
@@ -167,9 +181,11 @@ def gradient(
 ) -> tuple[Float[Array, ""], Metrics, Params]:
     """Value, metrics and gradient, in float32, of a loss that is a mean over the batch.
 
-    Cast first, gathered then, once for all parts of the batch. Part i holds the rows i, i + k, ...
-    so that each device keeps its own rows, and has the key `fold_in(key, i)`.
+    Cast first, gathered then, once for all parts of the batch; so are frozen weights that a rule
+    has sharded, which rematerialisation would else gather again. Part i holds the rows i, i + k,
+    ... so that each device keeps its own rows, and has the key `fold_in(key, i)`.
     """
+    frozen = gathered(frozen)
 
     def of_part(whole: Params, part: Any, key: PRNGKey) -> Any:
         return jax.value_and_grad(loss, has_aux=True)(whole, frozen, part, key)

@@ -10,7 +10,10 @@ measurements. Results are kept in `--cache` by a hash of everything that decides
 
     --batch_per_chip=8      instead of the configuration's batch
     --images=118287         of the data set, for the length of the schedule (COCO's train2017)
+    --unet_alone            the UNet's share of the step, with latents and text states given
     --fast                  compile with less effort: fits? which collectives? no cycles
+    --sweep                 first rank --batches, --remats and --fsdps by the UNet's levels, each
+                            compiled alone (a minute or two each), then compile the first whole
 """
 
 import hashlib
@@ -18,7 +21,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import flags as absl_flags
 from ml_collections import ConfigDict
@@ -30,9 +35,18 @@ TOPOLOGY = absl_flags.DEFINE_string("topology", "v5e:4x4", "Chip and shape, such
 BATCH = absl_flags.DEFINE_integer("batch_per_chip", 0, "Pictures on a chip; 0: the config's.")
 IMAGES = absl_flags.DEFINE_integer("images", 118287, "Pictures of the data set.")
 SAMPLER = absl_flags.DEFINE_bool("sampler", False, "Compile the sampler instead of the step.")
+ALONE = absl_flags.DEFINE_bool("unet_alone", False, "The UNet without the other networks.")
+SWEEP = absl_flags.DEFINE_bool("sweep", False, "Rank the choices below first.")
+BATCHES = absl_flags.DEFINE_list("batches", ["8", "16", "32"], "Pictures on a chip, to rank.")
+REMATS = absl_flags.DEFINE_list("remats", ["none", "blocks"], "Remat policies, to rank.")
+FSDPS = absl_flags.DEFINE_list("fsdps", ["1", "16"], "fsdp sizes, to rank.")
 FAST = absl_flags.DEFINE_bool("fast", False, "Less effort of the compiler.")
 CACHE = absl_flags.DEFINE_string("cache", "", "Where results are kept; ~/.cache/colorjax/plans.")
 FAST_OPTIONS = {"exec_time_optimization_effort": -1.0}
+
+
+class TooLarge(UserError):
+    """A program that does not fit the chip's memory."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,11 +60,44 @@ def main(arguments: list[str] | None = None) -> int:
     name = config.stages[-1]
     if BATCH.value < 0 or IMAGES.value < 1:
         raise UserError("batch_per_chip must be 0 or more, images 1 or more")
+    if (ALONE.value or SWEEP.value) and name != "latent":
+        raise UserError(f"--unet_alone and --sweep are of the stage 'latent', not {name!r}")
     per_chip = BATCH.value or -(-config[name].batch_size // topology.size)
-    what = "sampler" if SAMPLER.value else name
+    if SWEEP.value:
+        per_chip = choose(config, topology)
+    what = "sampler" if SAMPLER.value else "unet" if ALONE.value else name
     found = cached(config, topology, what, per_chip, FAST.value)
     print(roofline.report(found, topology, schedule(config, name, what)))
     return 0
+
+
+def choose(config: ConfigDict, topology: chips.Topology) -> int:
+    """Prints the ranking, sets the first of it in the configuration, returns its batch a chip."""
+    from colorjax import sweep
+    from colorjax.models.unet import REMAT_CHOICES
+
+    numbers = [[int(n) if n.isdigit() else 0 for n in one.value] for one in (BATCHES, FSDPS)]
+    if min(map(min, numbers)) < 1 or not set(REMATS.value) <= set(REMAT_CHOICES):
+        raise UserError(
+            f"--batches={BATCHES.value}, --fsdps={FSDPS.value}, --remats={REMATS.value}: numbers "
+            f"of 1 or more, and of {', '.join(REMAT_CHOICES)}"
+        )
+
+    def kept(deciding: dict[str, Any], make: Callable[[], roofline.Cost]) -> roofline.Cost:
+        return remember(_deciding(config, [deciding, FAST.value]), make)
+
+    def tried(program: Any, what: str, per_chip: int, *flops: float) -> roofline.Cost:
+        try:
+            return compiled(program, what, per_chip, *flops, topology=topology, fast=FAST.value)
+        except TooLarge:
+            return roofline.too_large(what, per_chip)
+
+    choices = sweep.rank(config, topology, (numbers[0], REMATS.value, numbers[1]), kept, tried)
+    print(sweep.report(choices, topology), end="\n\n", flush=True)
+    best = choices[0]
+    config.remat = best.remat
+    config.mesh.update(data=-1, fsdp=best.fsdp)
+    return best.per_chip
 
 
 def schedule(config: ConfigDict, name: str, what: str) -> int | None:
@@ -71,42 +118,73 @@ def cached(
     Raises:
         UserError: the extra `tpu` is missing, or the program does not fit.
     """
+
+    def make() -> roofline.Cost:
+        from colorjax import abstract
+
+        lowered = abstract.lower(config, topology, what, per_chip)
+        program = (lowered.program, what, per_chip, lowered.flops, lowered.repeated)
+        return compiled(*program, topology=topology, fast=fast)
+
+    mesh = config.mesh.to_dict()
+    return remember(_deciding(config, [mesh, topology.name, what, per_chip, fast]), make)
+
+
+def _deciding(config: ConfigDict, rest: list[Any]) -> str:
+    """Everything that a cost depends on, as a text."""
     deciding = {
         "model": config.model.to_dict(),
         "stages": {stage: config[stage].to_dict() for stage in config.stages},
-        "mesh": config.mesh.to_dict(),
         "rules": config.sharding_rules,
-        "rest": [config.dtype, config.remat, topology.name, what, per_chip, fast, _code()],
+        "rest": [config.dtype, config.remat, _code(), *rest],
     }
-    text = json.dumps(deciding, sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:24]
+    return json.dumps(deciding, sort_keys=True, default=str)
+
+
+def remember(deciding: str, make: Callable[[], roofline.Cost]) -> roofline.Cost:
+    """What was made before for the same text, or is made now."""
+    digest = hashlib.sha256(deciding.encode()).hexdigest()[:24]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     file = Path(CACHE.value or home / "colorjax" / "plans") / f"{digest}.json"
     if file.is_file():
         return roofline.Cost(**json.loads(file.read_text()))
-    from colorjax import abstract
-
-    start = time.monotonic()
-    lowered = abstract.lower(config, topology, what, per_chip)
-    print(f"compiling {what} for {topology.name}, {per_chip} a chip", file=sys.stderr, flush=True)
-    try:
-        compiled = lowered.program.compile(FAST_OPTIONS if fast else None)
-    except Exception as error:  # the compiler has one type for all
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        first = str(error).splitlines()[0][:300]
-        raise UserError(
-            f"{what} with {per_chip} pictures a chip does not fit {topology.name} ({first}); take "
-            "fewer, more --config.mesh.fsdp, or --config.remat=blocks"
-        ) from error
-    found = roofline.measure(compiled, what, per_chip, lowered.flops, time.monotonic() - start)
-    if fast:
-        found = found._replace(cycles=0, hot=[])  # of a program that nobody would run
+    found = make()
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(found._asdict(), indent=1) + "\n")
     partial.replace(file)
     return found
+
+
+def compiled(
+    program: Any,
+    what: str,
+    per_chip: int,
+    model_flops: float,
+    repeated: float,
+    topology: chips.Topology,
+    fast: bool,
+) -> roofline.Cost:
+    """The cost of a lowered program.
+
+    Raises:
+        TooLarge: it does not fit.
+    """
+    start = time.monotonic()
+    print(f"compiling {what} for {topology.name}, {per_chip} a chip", file=sys.stderr, flush=True)
+    try:
+        made = program.compile(FAST_OPTIONS if fast else None)
+    except Exception as error:  # the compiler has one type for all
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        first = str(error).splitlines()[0][:300]
+        raise TooLarge(
+            f"{what} with {per_chip} pictures a chip does not fit {topology.name} ({first}); take "
+            "fewer, more --config.mesh.fsdp, or --config.remat=blocks"
+        ) from error
+    seconds = time.monotonic() - start
+    found = roofline.measure(made, what, per_chip, model_flops, seconds, repeated)
+    return found._replace(cycles=0, hot=[]) if fast else found  # of what nobody would run
 
 
 def _code() -> str:
@@ -121,7 +199,8 @@ def _code() -> str:
         ) from error
     package = Path(__file__).parent
     places = [*package.glob("models/*.py"), *package.glob("methods/*.py")]
-    places += [*package.glob("stages/*.py"), package / "optim.py", package / "loop.py"]
+    places += [*package.glob("stages/*.py"), package / "alone.py"]
+    places += [package / f"{name}.py" for name in ("optim", "loop", "sharding", "hlo", "roofline")]
     text = b"".join(path.read_bytes() for path in sorted(places))
     return hashlib.sha256(text).hexdigest() + compiler + metadata.version("jax")
 

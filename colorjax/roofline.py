@@ -24,8 +24,15 @@ class Cost(NamedTuple):
     hot: list[tuple[str, int]]  # where most cycles go
 
 
-def measure(compiled: Any, what: str, per_chip: int, model_flops: float, seconds: float) -> Cost:
-    """Reads a compiled program."""
+def measure(
+    compiled: Any,
+    what: str,
+    per_chip: int,
+    model_flops: float,
+    seconds: float,
+    repeated: float = 0.0,
+) -> Cost:
+    """Reads a compiled program; `repeated` are FLOPs that the compiler's own count leaves out."""
     memory, analysis = compiled.memory_analysis(), compiled.cost_analysis()
     program = hlo.read(compiled.as_text())
     kinds: dict[str, tuple[int, int]] = {}
@@ -41,9 +48,9 @@ def measure(compiled: Any, what: str, per_chip: int, model_flops: float, seconds
         what,
         per_chip,
         seconds,
-        analysis["flops"],
+        analysis["flops"] + repeated,
         model_flops,
-        analysis["bytes accessed"],
+        analysis["bytes accessed"] + program.repeated,
         program.cycles,
         arguments,
         temporaries,
@@ -51,6 +58,11 @@ def measure(compiled: Any, what: str, per_chip: int, model_flops: float, seconds
         kinds,
         groups.most_common(10),
     )
+
+
+def too_large(what: str, per_chip: int) -> Cost:
+    """Of a program that the compiler found no room for: more memory than any chip has."""
+    return Cost(what, per_chip, 0.0, 0.0, 0.0, 0.0, 0, 0, 2**60, 2**60, {}, [])
 
 
 LAYERS = ("attn1", "attn2", "ff", "conv1", "conv2", "norm", "upsamplers", "downsamplers", "vae")
@@ -74,9 +86,14 @@ class Estimate(NamedTuple):
     network: float  # collectives' bytes over the links
 
     @property
+    def alone(self) -> float:
+        """Of computing without the network."""
+        return self.compiler or max(self.compute, self.memory)
+
+    @property
     def step(self) -> float:
         """The longest of what must happen, with the network hidden behind the computing."""
-        return max(self.compiler or max(self.compute, self.memory), self.network)
+        return max(self.alone, self.network)
 
     @property
     def limit(self) -> str:

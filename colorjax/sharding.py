@@ -1,6 +1,7 @@
 """Meshes, sharding rules by path, and arrays onto and off devices. Knows trees, not models."""
 
 import functools
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -19,15 +20,22 @@ RULES = ("replicate", "fsdp")
 Rules = Sequence[tuple[str, str]]  # (regex over the whole path, one of RULES)
 
 
+MOST_FSDP = 16  # beyond, the optimizer's share is small and the widths of layers do not divide
+
+
 def mesh_shape(count: int, dcn: int = 1, data: int = -1, fsdp: int = 1) -> tuple[int, int, int]:
     """Sizes of the axes for `count` devices; one of `data` and `fsdp` may be -1, what is left.
+
+    With both -1, weights and optimizer are split over as many devices as divide the rest, up to 16.
 
     Raises:
         UserError: sizes that do not multiply to the number of devices.
     """
     asked = f"mesh is dcn={dcn}, data={data}, fsdp={fsdp}"
-    if dcn < 1 or 0 in (data, fsdp) or min(data, fsdp) < -1 or data == fsdp == -1:
-        raise UserError(f"{asked}; sizes are 1 or more, or -1 once for what is left")
+    if dcn < 1 or 0 in (data, fsdp) or min(data, fsdp) < -1:
+        raise UserError(f"{asked}; sizes are 1 or more, or -1 for what is left")
+    if data == fsdp == -1:
+        fsdp = math.gcd(max(count // dcn, 1), MOST_FSDP)
     known = dcn * max(data, 1) * max(fsdp, 1)
     left = count // known
     sizes = (dcn, left if data == -1 else data, left if fsdp == -1 else fsdp)
@@ -68,9 +76,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def _shard_largest(shape: tuple[int, ...], size: int) -> P:
-    """Splits the largest dimension that `size` divides; none, and the leaf is replicated."""
+    """Splits the largest dimension that `size` divides; none, and the leaf is replicated.
+
+    Vectors, as norms and biases, are: a collective for each would cost more than they weigh.
+    """
     fitting = [i for i, length in enumerate(shape) if length % size == 0]
-    if size == 1 or not fitting:
+    if size == 1 or len(shape) < 2 or not fitting:
         return P()
     chosen = max(fitting, key=lambda i: shape[i])
     return P(*("fsdp" if i == chosen else None for i in range(len(shape))))

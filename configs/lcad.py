@@ -125,6 +125,7 @@ def _full(data: str) -> ConfigDict:
     config = common.run()
     config.model = common.sd15()
     config.data.update(directory=f"data/{data}", eval_split="val")
+    config.mesh.fsdp = -1  # with data=-1: optimizer and weights over up to 16 devices
     config.stages = ("luminance", "latent")
     config.luminance = common.stage(batch_size=8, epochs=10.0, learning_rate=1e-6, b1=0.5, b2=0.9)
     config.luminance.update(PIXEL_LOSS)

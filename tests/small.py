@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from colorjax import release
+from colorjax import release, sharding
 from colorjax.methods import diffusing_colors, lcad
 from configs import diffusing_colors as cold_lib
 from configs import lcad as lcad_config
@@ -52,6 +52,26 @@ def _shrink(made: ConfigDict) -> ConfigDict:
     for stage in made.stages:
         made[stage].update(batch_size=8, total_steps=2, warmup_steps=1)
     return made
+
+
+def smallest() -> ConfigDict:
+    """One level of everything, all of the UNet trained, attention and CEC included."""
+    made = config()
+    made.model.vae.update(block_out_channels=(8, 16))
+    made.model.unet.update(
+        block_out_channels=(16,), attention_levels=(True,), num_attention_heads=(2,)
+    )
+    return made
+
+
+def drawn_params(model: lcad.LCAD) -> dict:
+    """As `random_params`, without computing the initialisation first, which takes long."""
+
+    def start(path: Any, leaf: Any) -> np.ndarray:
+        return np.full(leaf.shape, float(sharding.path_name(path).endswith("scale")), np.float32)
+
+    shapes = jax.eval_shape(lambda: lcad.init(model, jax.random.key(0)))
+    return randomised(jax.tree_util.tree_map_with_path(start, shapes))
 
 
 def random_params(model: lcad.LCAD) -> dict:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from colorjax.methods import lcad
-from colorjax.models import clip, unet, vae
+from colorjax.models import attention, clip, unet, vae
 from colorjax.models.layers import area_resize
 from configs import common
 
@@ -178,3 +178,25 @@ def test_other_readings_of_cec_are_options() -> None:
         assert block["cec_conv1"]["kernel"].shape == block["cec_conv2"]["kernel"].shape
         assert block["cec_conv2"]["kernel"].shape == (3, 3, 6, width)
     assert not any("cec" in name for name in params["mid_block"]["resnets_0"])
+
+
+@pytest.mark.parametrize("rows", [16, 7])
+def test_attention_by_heads_is_attention(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Values and gradients, against jax's own."""
+    rng = np.random.default_rng(0)
+    shapes = ((2, 16, 3, 5), (2, rows, 3, 5), (2, rows, 3, 5))
+    inputs = tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    cotangent = rng.normal(size=shapes[0]).astype(np.float32)
+
+    def both(attend):
+        out, back = jax.vjp(attend, *inputs)
+        return out, back(cotangent)
+
+    wanted = both(jax.nn.dot_product_attention)
+    monkeypatch.setattr(attention, "LARGE_LOGITS", 4 * 2 * 3 * 16 * rows)
+    got = both(attention.attend_by_heads)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6), got, wanted)
+    text = str(jax.make_jaxpr(attention.attend_by_heads)(*inputs))
+    assert "scan" in text
+    monkeypatch.setattr(attention, "LARGE_LOGITS", 4 * 2 * 3 * 16 * rows + 1)
+    assert "scan" not in str(jax.make_jaxpr(attention.attend_by_heads)(*inputs))

@@ -9,8 +9,10 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from colorjax import abstract, chips, hlo, roofline, sharding
+from colorjax import abstract, alone, chips, flops, hlo, roofline, sharding, sweep
 from colorjax.errors import UserError
+from colorjax.methods import lcad
+from configs import common
 from tests import small
 
 # As the TPU compiler writes it, shortened: a loop of seven, a fused reduce-scatter, one
@@ -69,6 +71,65 @@ def test_a_program_is_read() -> None:
     assert roofline.layer("jit(step)/transpose(jvp)/conv1/conv") == "backward conv1"
     assert roofline.layer("jit(step)/while/attn1/dot") == "forward attn1"
     assert roofline.layer("jit(step)/add") == "update"
+
+
+# A loop as newer compilers write it: only its condition says how often it runs.
+COUNTED = """
+%cond (c: (s32[], f32[8])) -> pred[] {
+  %n = s32[]{:T(128)} constant(5)
+  %i = s32[]{:T(128)} get-tuple-element(%c), index=0
+  ROOT %lt = pred[] compare(%i, %n), direction=LT
+}
+
+%body (c: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %p = f32[8]{0:T(8)} get-tuple-element(%c), index=1
+  %near = f32[1024]{0:T(8)S(1)} broadcast(%p), dimensions={}
+  ROOT %f = f32[4]{0} fusion(%p, %near), kind=kLoop, calls=%fused, backend_config={"estimated_cycles":"10"}
+}
+
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %w = (s32[], f32[8]{0}) while(%t), condition=%cond, body=%body
+}
+"""  # noqa: E501
+
+
+def test_loops_count_as_often_as_they_run() -> None:
+    got = hlo.read(COUNTED)
+    assert got.cycles == 5 * 10
+    # broadcast reads 32 bytes and writes vector memory; the fusion reads 32 and writes 16.
+    assert got.repeated == 4 * (32 + 32 + 16)
+    assert hlo.read(COUNTED.replace("LT", "NE")).cycles == 10
+
+
+def test_flops_of_loops_by_hand() -> None:
+    def body(total, _):
+        return total @ total, None
+
+    def program(a, maps, kernel):
+        a = jax.lax.scan(jax.checkpoint(body), a, None, 7)[0]
+        kind = ("NHWC", "HWIO", "NHWC")
+
+        def convolve(maps):
+            return jax.lax.conv_general_dilated(
+                maps, kernel, (1, 1), "SAME", dimension_numbers=kind
+            )
+
+        return a, jax.lax.map(convolve, maps)
+
+    shapes = [jax.ShapeDtypeStruct(s, np.float32) for s in ((4, 4), (3, 2, 8, 8, 5), (3, 3, 5, 6))]
+    traced = jax.jit(program).trace(*shapes)
+    product, convolution = 2 * 4 * 4 * 4, 2 * (2 * 8 * 8 * 6) * (3 * 3 * 5)
+    assert flops.repeated(traced.jaxpr.jaxpr) == 6 * product + 2 * convolution
+
+
+def test_products_of_stable_diffusion() -> None:
+    """The figure usually quoted: 401.6 G multiply-adds of the UNet at 512 pixels, one picture."""
+    network = lcad.build(common.sd15().to_dict()).unet.clone(cec="none")
+    shapes = ((1, 64, 64, 4), np.float32), ((1,), np.int32), ((1, 77, 768), np.float32)
+    inputs = [jax.ShapeDtypeStruct(shape, kind) for shape, kind in shapes]
+    traced = jax.jit(network.init_with_output).trace(jax.random.key(0), *inputs)
+    assert flops.products(traced.jaxpr.jaxpr) == pytest.approx(2 * 401.6e9, rel=0.01)
+    assert flops.repeated(traced.jaxpr.jaxpr) > 0, "attention over 4,096 tokens is a loop"
 
 
 def test_what_a_real_program_communicates() -> None:
@@ -139,3 +200,67 @@ def test_stages_are_built_from_shapes(name: str) -> None:
     stage = abstract.stage_of(name, config)
     leaves = jax.tree.leaves((stage.frozen, jax.eval_shape(stage.init, jax.random.key(0), {})))
     assert leaves and all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+
+
+def levels():
+    config = small.config()
+    unet = alone.model_of(config).unet
+    return config, unet, list(alone.levels(unet, alone.batch(config, 2)))
+
+
+def test_levels_are_those_of_the_network() -> None:
+    """Every parameter of the UNet's blocks, in the shapes of the whole network's."""
+    config, unet, found = levels()
+    stage = alone.stage(config, config.latent)
+    whole = jax.eval_shape(stage.init, jax.random.key(0), {}).params
+    names = [name for name in whole if "block" in name]
+    assert sorted(level.name for level in found) == sorted(names)
+    for level in found:
+        made = jax.eval_shape(level.module.init, jax.random.key(0), *level.inputs)["params"]
+        assert jax.tree.map(lambda leaf: leaf.shape, made) == jax.tree.map(
+            lambda leaf: leaf.shape, whole[level.name]
+        )
+
+
+def test_a_level_gives_gradients_of_what_is_trained_alone() -> None:
+    config, _, (first, *_) = levels()
+    config.latent.trainable = ("(.*/)?cec_.*",)
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    weights, inputs = alone.gradient(first, config, config.latent, mesh).out_info
+    assert list(weights) == ["down_blocks_0/resnets_0/cec_conv1/kernel"]
+    assert inputs[0].shape == first.inputs[0].shape
+
+
+def test_ranking(monkeypatch) -> None:
+    """Compiled by this machine's compiler, which has no cycles: rooflines decide."""
+    config, topology = small.config(), chips.topology("v5e:2x4")
+    config.latent.total_steps = 1
+
+    def mesh_of(of, config):
+        return sharding.make_mesh(-1, config.mesh.fsdp, devices=jax.devices()[: of.size])
+
+    monkeypatch.setattr(abstract, "mesh_of", mesh_of)
+    made = []
+
+    def compiled(program, what, per_chip, model_flops, repeated):
+        made.append(what)
+        return roofline.measure(program.compile(), what, per_chip, model_flops, 0.0, repeated)
+
+    memory = {}
+
+    def remember(deciding, make):
+        text = json.dumps(deciding, sort_keys=True)
+        memory[text] = memory.get(text) or make()
+        return memory[text]
+
+    found = sweep.rank(config, topology, ([1, 4], ["none"], [1, 8]), remember, compiled)
+    assert len(found) == 4 and [one.pictures for one in found] == sorted(
+        (one.pictures for one in found), reverse=True
+    )
+    assert len(made) == 2 * 5 + 2, "two batches of five levels, two updates"
+    by = {(one.per_chip, one.fsdp): one for one in found}
+    assert by[4, 8].memory < by[4, 1].memory and by[1, 8].memory < by[4, 8].memory
+    assert by[4, 8].pictures > by[1, 8].pictures, "the update does not grow with the batch"
+    none = sweep.rank(config, topology, ([1], ["none"], [1]), remember, compiled)[0]
+    assert len(made) == 2 * 5 + 2, "nothing is compiled twice"
+    assert "does NOT fit" in sweep.report([none._replace(memory=2.0**40)], topology)

@@ -17,7 +17,16 @@ def test_mesh_takes_what_is_left() -> None:
     assert dict(sharding.make_mesh(fsdp=2, dcn=2).shape) == {"dcn": 2, "data": 2, "fsdp": 2}
 
 
-@pytest.mark.parametrize("sizes", [(3, 2, 1), (8, 1, 0), (-1, -1, 1), (0, 8, 1), (-2, 4, 1)])
+@pytest.mark.parametrize(
+    ("count", "dcn", "sizes"),
+    [(1, 1, (1, 1, 1)), (8, 1, (1, 1, 8)), (12, 1, (1, 3, 4)), (256, 1, (1, 16, 16))]
+    + [(64, 2, (2, 2, 16)), (6, 2, (2, 3, 1))],
+)
+def test_a_mesh_that_is_left_open_shards_over_up_to_sixteen(count, dcn, sizes) -> None:
+    assert sharding.mesh_shape(count, dcn, -1, -1) == sizes
+
+
+@pytest.mark.parametrize("sizes", [(3, 2, 1), (8, 1, 0), (-1, -1, 3), (0, 8, 1), (-2, 4, 1)])
 def test_a_mesh_that_does_not_fit_is_told(sizes) -> None:
     with pytest.raises(UserError, match="mesh is dcn"):
         sharding.make_mesh(*sizes)

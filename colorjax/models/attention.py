@@ -33,6 +33,33 @@ def mix(
     return jnp.einsum("bhqn,bnhd->bqhd", weights, value)
 
 
+# Logits of a call, in float32, from which on heads take turns: about twice a TPU's vector memory.
+LARGE_LOGITS = 2**28
+
+
+def attend_by_heads(
+    query: Float[Array, "b q heads d"],
+    key: Float[Array, "b n heads d"],
+    value: Float[Array, "b n heads d"],
+) -> Float[Array, "b q heads d"]:
+    """Softmax attention whose logits are never all there at once, if they would be large.
+
+    The logits of one head fit a TPU's vector memory where those of all would be written to HBM and
+    read again at every step of the softmax. The backward pass makes them again.
+    """
+    batch, rows, heads, _ = query.shape
+    if heads == 1 or 4 * batch * heads * rows * key.shape[1] < LARGE_LOGITS:
+        return jax.nn.dot_product_attention(query, key, value)
+
+    @jax.checkpoint
+    def one(head: tuple[Array, Array, Array]) -> Array:
+        q, k, v = (part[:, :, None] for part in head)
+        return jax.nn.dot_product_attention(q, k, v)[:, :, 0]
+
+    by_head = tuple(jnp.moveaxis(part, 2, 0) for part in (query, key, value))
+    return jnp.moveaxis(jax.lax.map(one, by_head), 0, 2)
+
+
 class Attention(nn.Module):
     """Multi-head attention; `context` None means self-attention. Logits scale by width^-1/2.
 
@@ -65,7 +92,7 @@ class Attention(nn.Module):
             self.put_variable(f"capture{kind}", "logits", logits)
             mixed = mix(logits, value)
         else:
-            mixed = jax.nn.dot_product_attention(query, key, value)
+            mixed = attend_by_heads(query, key, value)
         return dense(channels, self.dtype, "to_out_0")(mixed.reshape(tokens.shape))
 
     @nn.compact

@@ -172,6 +172,22 @@ class UNet(nn.Module):
             | more
         )
 
+    @property
+    def _last(self) -> int:
+        return len(self.block_out_channels) - 1
+
+    def down(self, i: int, **more: Any) -> DownLevel:
+        """Level `i` on the way down, the finest being 0."""
+        extended = self.cec_convolutions if self.cec == "down_blocks" else ()
+        return DownLevel(**self._level(i, resample=i < self._last, cec=extended), **more)
+
+    def middle(self, **more: Any) -> MidLevel:
+        return MidLevel(**self._level(self._last, attention=True, resample=False), **more)
+
+    def up(self, i: int, **more: Any) -> UpLevel:
+        """Block `i` on the way up, the coarsest being 0."""
+        return UpLevel(**self._level(self._last - i, resample=i < self._last), **more)
+
     @nn.compact
     def __call__(
         self,
@@ -180,7 +196,7 @@ class UNet(nn.Module):
         context: Context,
         luminance_feature: Float[Array, "b _ _ f"] | None = None,
     ) -> Float[Array, "b h w o"]:
-        widths, last = self.block_out_channels, len(self.block_out_channels) - 1
+        widths = self.block_out_channels
         context = context.astype(self.dtype)
         time = TimestepEmbedding(4 * widths[0], self.dtype, name="time_embedding")(
             timestep_features(timesteps, widths[0]).astype(self.dtype)
@@ -194,16 +210,13 @@ class UNet(nn.Module):
         conv_in.sow(*OUTPUT, maps)
         skips = [maps]
         for i in range(len(widths)):
-            extended = self.cec_convolutions if self.cec == "down_blocks" else ()
-            sizes = self._level(i, resample=i < last, cec=extended)
-            level = DownLevel(**sizes, name=f"down_blocks_{i}")
+            level = self.down(i, name=f"down_blocks_{i}")
             maps, more = level(maps, time, context, luminance_feature)
             level.sow(*OUTPUT, maps)
             skips += more
-        sizes = self._level(last, attention=True, resample=False)
-        maps = MidLevel(**sizes, name="mid_block")(maps, time, context)
+        maps = self.middle(name="mid_block")(maps, time, context)
         for i in range(len(widths)):
-            up = UpLevel(**self._level(last - i, resample=i < last), name=f"up_blocks_{i}")
+            up = self.up(i, name=f"up_blocks_{i}")
             maps = up(maps, time, context, skips)
         maps = nn.silu(group_norm(self.norm_num_groups, 1e-5, self.dtype, "conv_norm_out")(maps))
         return conv3x3(self.out_channels, self.dtype, "conv_out")(maps).astype(jnp.float32)
