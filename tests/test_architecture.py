@@ -1,6 +1,7 @@
 """The direction of imports, read from the sources."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,7 @@ ALLOWED = {
 }
 
 
+@functools.cache
 def sources() -> dict[Path, ast.Module]:
     return {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 

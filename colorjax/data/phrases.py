@@ -19,10 +19,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from colorjax.data import lexicon
+from colorjax.data.words import Words
 from colorjax.errors import UserError
 
-_WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
-_MOST_WORDS = 4  # of a noun and its adjectives after the colours
 # Words after "an".
 _AN = re.compile(r"(?!uni|use|usu|uti|eu|one|once|ufo|ukulele)[aeiou]|hour|honest|hono|heir")
 
@@ -36,100 +35,10 @@ class ColourPhrase:
     cut: tuple[int, int]
 
 
-class _Words:
-    """A sentence's words in lower case, and what can be told of each."""
-
-    def __init__(self, text: str):
-        matches = list(_WORD.finditer(text))
-        self.words = [match[0].lower() for match in matches]
-        self.starts = [match.start() for match in matches]
-        self.ends = [match.end() for match in matches]
-
-    def __len__(self) -> int:
-        return len(self.words)
-
-    def __getitem__(self, i: int) -> str:
-        return self.words[i] if 0 <= i < len(self.words) else ""
-
-    def colour_at(self, i: int) -> int:
-        """How many words from word `i` on name one colour, its shade included; or 0."""
-        n = i
-        while self[n] in lexicon.SHADES:
-            n += 1
-        word, after = self[n], self[n + 1]
-        parts = word.split("-")
-        if len(parts) > 1:
-            if parts[-1] in lexicon.OF_ONE_COLOUR:  # red-haired
-                parts.pop()
-            mixed = set(parts) <= lexicon.COLOURS | lexicon.SHADES | {"and"}
-            is_colour = parts[-1] in lexicon.COLOURS and mixed or parts[-1] in lexicon.COLORED
-            return n + 1 - i if is_colour else 0
-        if word in ("colored", "coloured") and n > i:  # brightly colored
-            return n + 1 - i
-        if after in lexicon.COLORED and (word in lexicon.MANY or self.in_noun(n)):
-            return n + 2 - i
-        misleading = after in lexicon.FOODS.get(word, ()) or (
-            self[n - 1] in lexicon.NOT_AFTER.get(word, ())
-        )
-        return n + 1 - i if word in lexicon.COLOURS and not misleading else 0
-
-    def group_at(self, i: int) -> int:
-        """The end of a run of colours such as "light blue, red and white"; `i` without one."""
-        end = i
-        while n := self.colour_at(end):
-            joint = end + n
-            while joint < end + n + 2 and self[joint] in ("and", "or", ",", "&", "/"):
-                joint += 1
-            if not self.colour_at(joint):
-                return end + n
-            end = joint
-        return end
-
-    def in_noun(self, i: int) -> bool:
-        """Whether word `i` may be in a noun: it is no verb, preposition, determiner or sign."""
-        word = self[i]
-        ends = (
-            lexicon.CONJUNCTIONS,
-            lexicon.DETERMINERS,
-            lexicon.PREPOSITIONS,
-            lexicon.COPULAS,
-            lexicon.AUXILIARIES,
-            lexicon.VERBS - lexicon.ING_NOUNS,
-        )
-        adverb = word.endswith("ly") and word not in lexicon.LY_NOUNS
-        return bool(word) and not adverb and not any(word in words for words in ends)
-
-    def is_verbal(self, i: int) -> bool:
-        """Whether word `i` is a participle and not one of the nouns in -ing and -ed."""
-        nouns = lexicon.ING_NOUNS | lexicon.ED_NOUNS
-        return self[i].endswith(("ing", "ed")) and self[i] not in nouns
-
-    def is_predicate(self, i: int) -> bool:
-        """Whether word `i`, which may be a noun, is a verb after the noun before it."""
-        word = self[i]
-        if word.endswith(("s", "ing")) and self[i + 1] in lexicon.ARTICLES:
-            return True  # a verb and its object
-        plural = re.search(r"[^su]s$", self[i - 1])
-        return word in lexicon.EITHER_WITH_S or bool(plural and word in lexicon.PLAIN_EITHER)
-
-    def noun_end(self, i: int) -> int:
-        """The end of the noun, with its adjectives, that starts at word `i`; `i` without one."""
-        end = i
-        while end < i + _MOST_WORDS and self.in_noun(end):
-            more = self.in_noun(end + 1)
-            if end > i and (self.colour_at(end) or self.is_predicate(end)):
-                break
-            # "a parked car", "a running dog", but "a car parked here", "a dog running home".
-            if self.is_verbal(end) and (not more or (end > i and self[end].endswith("ing"))):
-                break
-            end += 1
-        return end
-
-
 @functools.lru_cache(maxsize=1 << 13)
 def colour_phrases(sentence: str) -> tuple[ColourPhrase, ...]:
     """The phrases of a free sentence that name an object and its colour, from left to right."""
-    words = _Words(sentence)
+    words = Words(sentence)
     found: list[ColourPhrase] = []
     i = 0
     while i < len(words):
@@ -147,7 +56,7 @@ def colour_phrases(sentence: str) -> tuple[ColourPhrase, ...]:
     return tuple(found)
 
 
-def _attribute(words: _Words, start: int, end: int, noun: int) -> ColourPhrase | None:
+def _attribute(words: Words, start: int, end: int, noun: int) -> ColourPhrase | None:
     """The colours of words `start` to `end` and the noun after them, unless it is no object."""
     colours, head = set(words.words[start:end]), words[noun - 1]
     if colours <= lexicon.MEDIUM_COLOURS and head in lexicon.MEDIA:
@@ -159,7 +68,7 @@ def _attribute(words: _Words, start: int, end: int, noun: int) -> ColourPhrase |
     return ColourPhrase(words.starts[start], words.ends[noun - 1], cut)
 
 
-def _predicate(words: _Words, start: int, end: int) -> ColourPhrase | None:
+def _predicate(words: Words, start: int, end: int) -> ColourPhrase | None:
     """The noun that the colours of words `start` to `end` are said of: "the car is red"."""
     link, through = _link(words, start)
     if link == start or words.words[start - 1 : end] == ["in", "black", "and", "white"]:
@@ -185,7 +94,7 @@ def _predicate(words: _Words, start: int, end: int) -> ColourPhrase | None:
     return ColourPhrase(words.starts[first], words.ends[end - 1], cut)
 
 
-def _link(words: _Words, start: int) -> tuple[int, frozenset[str]]:
+def _link(words: Words, start: int) -> tuple[int, frozenset[str]]:
     """The first word of what joins a noun to the colour at word `start`, itself if nothing does.
 
     Also the prepositions that may stand before the noun: "a room with walls painted white".
@@ -205,7 +114,7 @@ def _link(words: _Words, start: int) -> tuple[int, frozenset[str]]:
     return i, frozenset() if i < verb else through
 
 
-def _predicate_cut(words: _Words, link: int, start: int, end: int) -> tuple[int, int]:
+def _predicate_cut(words: Words, link: int, start: int, end: int) -> tuple[int, int]:
     """What to leave out of "the car is red and old", "the car is red and drives away"."""
     after = words[end + 1]
     if words[end] == "and" and after:
