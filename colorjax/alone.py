@@ -112,8 +112,12 @@ def gradient(level: Level, config: ConfigDict, options: ConfigDict, mesh: Mesh) 
 
     Everything is whole on every device, as weights are inside a step; the rows are split.
     """
-    made = jax.eval_shape(level.module.init, jax.random.key(0), *level.inputs)["params"]
-    made = jax.tree.map(lambda leaf: optim.narrowed(leaf, config.dtype), made)
+
+    def init(*inputs: Any) -> Any:
+        fresh = level.module.init(jax.random.key(0), *inputs)["params"]
+        return jax.tree.map(lambda leaf: optim.narrowed(leaf, config.dtype), fresh)
+
+    made = jax.eval_shape(init, *level.inputs)
     flat = flatten_dict({level.name: made}, sep="/")
     chosen = optim.trained(flat, options.trainable)
     trained, rest = (

@@ -86,9 +86,12 @@ def choose(config: ConfigDict, topology: chips.Topology) -> int:
     def kept(deciding: dict[str, Any], make: Callable[[], roofline.Cost]) -> roofline.Cost:
         return remember(_deciding(config, [deciding, FAST.value]), make)
 
-    def tried(program: Any, what: str, per_chip: int, *flops: float) -> roofline.Cost:
+    def tried(
+        program: Any, what: str, per_chip: int, model_flops: float, repeated: float
+    ) -> roofline.Cost:
+        given = (program, what, per_chip, model_flops, repeated)
         try:
-            return compiled(program, what, per_chip, *flops, topology=topology, fast=FAST.value)
+            return compiled(*given, topology=topology, fast=FAST.value)
         except TooLarge:
             return roofline.too_large(what, per_chip)
 

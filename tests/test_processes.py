@@ -88,11 +88,12 @@ def launch(start: Path, workdir: Path, processes_and_devices: tuple[int, int]) -
     return Run(process, workdir)
 
 
-def interrupted(start: Path, workdir: Path, kind: str, at: int) -> Run:
-    """A run of two processes that ends early, at about a step."""
+def interrupted(start: Path, workdir: Path, kind: str, at: int, saved: bool = False) -> Run:
+    """A run of two processes that ends early, at about a step; `saved`: after a checkpoint."""
     run = launch(start, workdir, TOGETHER)
     deadline = time.monotonic() + TIMEOUT
-    while run.step < at and run.process.poll() is None and time.monotonic() < deadline:
+    while run.step < at or (saved and "committed" not in run.log()):
+        assert run.process.poll() is None and time.monotonic() < deadline, run.log()
         time.sleep(0.02)
     assert run.process.poll() is None and run.step < STEPS, run.log()
     if kind == "SIGTERM":
@@ -158,7 +159,7 @@ def whole(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_an_interrupted_run_ends_as_the_whole_one(
     whole: Run, start: Path, tmp_path: Path, kind: str, how: tuple[int, int]
 ) -> None:
-    interrupted(start, tmp_path / "run", kind, at=SAVE_EVERY + 2)
+    interrupted(start, tmp_path / "run", kind, at=SAVE_EVERY, saved=True)
     again = resumed(start, tmp_path / "run", how)
     assert "resumed from step" in again.log()
     check(whole, again, how)
