@@ -19,6 +19,8 @@ from colorjax import processes, release
 from colorjax.methods import lcad
 from tests import small
 
+pytestmark = pytest.mark.slow  # minutes each: two processes compile, train and start again
+
 ROOT = Path(__file__).parent.parent
 STEPS, SAVE_EVERY = 24, 6
 TOGETHER, ONE_OF_TWO, SINGLE = (2, 1), (1, 2), (1, 1)  # processes, devices of each
@@ -165,7 +167,6 @@ def test_an_interrupted_run_ends_as_the_whole_one(
     check(whole, again, how)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(10))
 def test_interruptions_at_any_step(
