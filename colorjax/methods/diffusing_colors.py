@@ -254,11 +254,10 @@ def walk(
     context = lcad.encode_text(model.base, params, jnp.concatenate(tokens))
     beside = jnp.concatenate([z_gray] * len(tokens))
 
-    def denoise(z_t: Latents, timesteps: Timesteps) -> Latents:
+    def unguided(z_t: Latents, timesteps: Timesteps) -> Latents:
         return predict_residual(model, params, z_t, beside, timesteps, context)
 
-    if guided:
-        denoise = guidance.classifier_free(denoise, inputs.guidance_scale)
+    denoise = guidance.classifier_free(unguided, inputs.guidance_scale) if guided else unguided
     noise = source_noise(model, inputs.keys, z_gray)
     start = None
     if inputs.faded is not None:
