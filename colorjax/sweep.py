@@ -116,7 +116,7 @@ def _state_bytes(config: ConfigDict, mesh: Mesh) -> Held:
         return float(leaf.size * (kind or leaf.dtype).itemsize)
 
     def share(leaf: Any, where: Any) -> float:
-        return math.prod(where.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        return float(math.prod(where.shard_shape(leaf.shape)) * leaf.dtype.itemsize)
 
     kept = sum(jax.tree.leaves(jax.tree.map(share, made.abstract, made.shardings)))
     narrow = jnp.dtype(config.dtype)

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Float
 
@@ -131,5 +132,5 @@ def area_resize(maps: Maps, height: int, width: int) -> Float[Array, "b h2 w2 c"
     if factors == (1, 1):
         return maps
     return jax.lax.reduce_window(
-        maps, jnp.zeros((), maps.dtype), jax.lax.add, (1, *factors, 1), (1, *factors, 1), "VALID"
+        maps, np.zeros((), maps.dtype), jax.lax.add, (1, *factors, 1), (1, *factors, 1), "VALID"
     ) / (factors[0] * factors[1])
