@@ -231,6 +231,7 @@ def test_a_level_gives_gradients_of_what_is_trained_alone() -> None:
     assert inputs[0].shape == first.inputs[0].shape
 
 
+@pytest.mark.slow
 def test_ranking(monkeypatch) -> None:
     """Compiled by this machine's compiler, which has no cycles: rooflines decide."""
     config, topology = small.config(), chips.topology("v5e:2x4")
