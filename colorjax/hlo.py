@@ -21,6 +21,7 @@ _NO_TRAFFIC = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast",
 _VECTOR_MEMORY = re.compile(r"\b\w+\[[\d,]*\]\{[^}]*S\(1\)[^}]*\}")  # not HBM
 _COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(COLLECTIVES)})(-start)?\(")
 _SHAPE = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,]*)\]")
+_CHANNEL = re.compile(r"\bchannel_id=\d+")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
 
 
@@ -46,7 +47,20 @@ def read(text: str) -> Program:
     blocks = _blocks(text)
     found = Program(0, [], Counter(), len(re.findall(r'custom_call_target="[^"]*callback', text)))
     entry = next((name for name, (first, _) in blocks.items() if first), None)
-    return _add(blocks, entry, 1, found) if entry is not None else found
+    found = _add(blocks, entry, 1, found) if entry is not None else found
+    return found._replace(collectives=_once(found.collectives))
+
+
+def _once(collectives: list[Collective]) -> list[Collective]:
+    """Without the pieces that a TPU's program cuts a collective into, to compute meanwhile.
+
+    They lie in several fusions under one channel, each with the shape of the whole.
+    """
+    kept: dict[tuple[str, str], Collective] = {}
+    for i, one in enumerate(collectives):
+        channel = _CHANNEL.search(one.line)
+        kept.setdefault((one.kind, channel[0] if channel else str(i)), one)
+    return list(kept.values())
 
 
 def _blocks(text: str) -> dict[str, tuple[bool, list[str]]]:

@@ -13,7 +13,7 @@ class Cost(NamedTuple):
     what: str
     per_chip: int  # pictures on a chip
     seconds: float  # of compiling
-    flops: float  # by the compiler, with what remat computes again
+    flops: float  # by the compiler, with what remat computes again; it misses some fused products
     model_flops: float  # without it: of the same mathematics on one picture, times the pictures
     bytes: float  # read and written, by the compiler
     cycles: int  # what the compiler expects of all fusions; 0: it does not say
@@ -70,6 +70,8 @@ LAYERS = ("attn1", "attn2", "ff", "conv1", "conv2", "norm", "upsamplers", "downs
 
 def layer(source: str) -> str:
     """The kind of layer that an operation's name tells of, and which way it goes."""
+    if "/" not in source:
+        return "copies and other operations without a name"
     way = "backward" if "transpose(" in source else "forward"
     kinds = [kind for kind in LAYERS if f"/{kind}" in source]
     if kinds:
@@ -81,7 +83,7 @@ class Estimate(NamedTuple):
     """Seconds a step, by three ways of looking at it, none of them a measurement."""
 
     compiler: float  # cycles over the clock; 0: not said
-    compute: float  # FLOPs over the peak
+    compute: float  # FLOPs, the compiler's or the mathematics' if more, over the peak
     memory: float  # bytes over the bandwidth
     network: float  # collectives' bytes over the links
 
@@ -111,7 +113,7 @@ def estimate(cost: Cost, topology: Topology) -> Estimate:
     share = (topology.size - 1) / topology.size
     return Estimate(
         cost.cycles / chip.clock,
-        cost.flops / chip.flops,
+        max(cost.flops, cost.model_flops) / chip.flops,
         cost.bytes / chip.bandwidth,
         moved * share / chip.links,
     )
@@ -130,7 +132,8 @@ def report(cost: Cost, topology: Topology, pictures: int | None) -> str:
         f"  memory     arguments {cost.arguments / GIB:.2f} GiB, temporaries "
         f"{cost.temporaries / GIB:.2f} GiB, peak {cost.peak / GIB:.2f} of "
         f"{chip.memory / GIB:.0f} GiB: {fits}",
-        f"  computing  {cost.flops / 1e12:.3f} TFLOP, {cost.bytes / 1e9:.1f} GB accessed",
+        f"  computing  {cost.flops / 1e12:.3f} TFLOP counted, {cost.model_flops / 1e12:.3f} of the "
+        f"mathematics, {cost.bytes / 1e9:.1f} GB accessed",
     ]
     for kind, (count, size) in sorted(cost.collectives.items()):
         rows.append(f"  {kind:<18} {count} of together {size / 1e9:.3f} GB")

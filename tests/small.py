@@ -1,5 +1,6 @@
 """A model of the production classes small enough for tests, with random weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +65,18 @@ def smallest() -> ConfigDict:
     return made
 
 
-def drawn_params(model: lcad.LCAD) -> dict:
-    """As `random_params`, without computing the initialisation first, which takes long."""
+def random_params(model: lcad.LCAD) -> dict:
+    return drawn(lambda key: lcad.init(model, key))
+
+
+def drawn(init: Callable[[Any], dict]) -> dict:
+    """Random weights of the shapes that `init` makes, which is not run: that would take long."""
 
     def start(path: Any, leaf: Any) -> np.ndarray:
         return np.full(leaf.shape, float(sharding.path_name(path).endswith("scale")), np.float32)
 
-    shapes = jax.eval_shape(lambda: lcad.init(model, jax.random.key(0)))
+    shapes = jax.eval_shape(init, jax.random.key(0))
     return randomised(jax.tree_util.tree_map_with_path(start, shapes))
-
-
-def random_params(model: lcad.LCAD) -> dict:
-    return randomised(lcad.init(model, jax.random.key(0)))
 
 
 def randomised(params: dict) -> dict:
@@ -90,12 +91,11 @@ def randomised(params: dict) -> dict:
 
 
 def cold_params(model: diffusing_colors.DiffusingColors) -> dict:
-    key = jax.random.key(1)
     made = {
-        "cold_unet": diffusing_colors.init_unet(model, key),
-        "ranker": diffusing_colors.init_ranker(model, key),
+        "cold_unet": drawn(lambda key: diffusing_colors.init_unet(model, key)),
+        "ranker": drawn(lambda key: diffusing_colors.init_ranker(model, key)),
     }
-    return random_params(model.base) | randomised(made)
+    return random_params(model.base) | made
 
 
 def write_cold_release(directory: Path, **cold: Any) -> Path:

@@ -49,7 +49,7 @@ def batches(config: ConfigDict) -> list[dict[str, np.ndarray]]:
 @pytest.fixture(scope="module")
 def stage():
     config = smaller()
-    start = small.drawn_params(lcad.build(config.model.to_dict()))["unet"]
+    start = small.random_params(lcad.build(config.model.to_dict()))["unet"]
     made = alone.stage(config, config.latent)
     return made._replace(init=lambda key, _: made.init(key, {})._replace(params=start))
 
@@ -90,7 +90,7 @@ def test_accumulated_parts_are_the_batch_on_a_mesh(parts: int) -> None:
     """Of a loss without randomness, since each part would draw its own."""
     config = smaller()
     model = lcad.build(config.model.to_dict())
-    unet, rng = small.drawn_params(model)["unet"], np.random.default_rng(1)
+    unet, rng = small.random_params(model)["unet"], np.random.default_rng(1)
     batch = batches(config)[0] | {"timesteps": rng.integers(0, 1000, BATCH, dtype=np.int32)}
 
     def loss(unet: Any, _: Any, batch: Any, key: Any) -> Any:

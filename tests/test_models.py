@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 
+from colorjax import hlo, sharding
 from colorjax.methods import lcad
 from colorjax.models import attention, clip, unet, vae
 from colorjax.models.layers import area_resize
@@ -181,10 +183,13 @@ def test_other_readings_of_cec_are_options() -> None:
 
 
 @pytest.mark.parametrize("rows", [16, 7])
-def test_attention_by_heads_is_attention(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    """Values and gradients, against jax's own."""
+@pytest.mark.parametrize("pictures", [1, 2, 3, 6])
+def test_attention_in_pieces_is_attention(
+    monkeypatch: pytest.MonkeyPatch, rows: int, pictures: int
+) -> None:
+    """Values and gradients, against jax's own, at any number of pictures in a piece."""
     rng = np.random.default_rng(0)
-    shapes = ((2, 16, 3, 5), (2, rows, 3, 5), (2, rows, 3, 5))
+    shapes = ((6, 16, 3, 5), (6, rows, 3, 5), (6, rows, 3, 5))
     inputs = tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
     cotangent = rng.normal(size=shapes[0]).astype(np.float32)
 
@@ -193,13 +198,36 @@ def test_attention_by_heads_is_attention(monkeypatch: pytest.MonkeyPatch, rows: 
         return out, back(cotangent)
 
     wanted = both(jax.nn.dot_product_attention)
-    monkeypatch.setattr(attention, "LARGE_LOGITS", 4 * 2 * 3 * 16 * rows)
-    got = both(attention.attend_by_heads)
+    one_head = 4 * 16 * rows
+    monkeypatch.setattr(attention, "LARGE_LOGITS", 6 * 3 * one_head)
+    monkeypatch.setattr(attention, "PIECE_OF_LOGITS", (pictures + 1) * one_head - 1)
+    got = both(attention.attend_in_pieces)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6), got, wanted)
 
-    def loops() -> bool:
-        return "scan" in str(jax.make_jaxpr(lambda *of: attention.attend_by_heads(*of))(*inputs))
+    def rounds() -> int:
+        jaxpr = jax.make_jaxpr(lambda *of: attention.attend_in_pieces(*of))(*inputs).jaxpr
+        return sum(eq.params["length"] for eq in jaxpr.eqns if eq.primitive.name == "scan")
 
-    assert loops()
-    monkeypatch.setattr(attention, "LARGE_LOGITS", 4 * 2 * 3 * 16 * rows + 1)
-    assert not loops()
+    assert rounds() == 3 * 6 // pictures
+    monkeypatch.setattr(attention, "LARGE_LOGITS", 6 * 3 * one_head + 1)
+    assert rounds() == 0
+
+
+def test_attention_in_pieces_counts_the_pictures_of_a_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Split over a mesh, nothing moves between devices, and each does what one alone would."""
+    monkeypatch.setattr(attention, "LARGE_LOGITS", 4 * 4 * 3 * 16 * 16)
+    monkeypatch.setattr(attention, "PIECE_OF_LOGITS", 4 * 2 * 16 * 16)
+    mesh = sharding.make_mesh()
+    rows = NamedSharding(mesh, sharding.BATCH)
+
+    def program(count: int):
+        shape = jax.ShapeDtypeStruct((count, 16, 3, 5), np.float32, sharding=rows)
+        return jax.jit(attention.attend_in_pieces, out_shardings=rows).lower(*[shape] * 3)
+
+    with jax.set_mesh(mesh):
+        assert "while" not in program(2 * mesh.size).as_text()
+        text = program(4 * mesh.size).compile().as_text()
+    read = hlo.read(text)
+    assert "while" in text and not read.collectives

@@ -39,7 +39,10 @@ HloModule jit_step, is_scheduled=true
 ENTRY %main (a: f32[8]) -> f32[8] {
   %w = f32[8]{0} while(%a), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"7"}}
   %g = (bf16[5]{0}, bf16[20]{0}) all-gather-start(%a), dimensions={0}
-  %r = (f32[3]{0}, bf16[2]{0}) all-reduce(%a, %b), to_apply=%add
+  %r = (f32[3]{0}, bf16[2]{0}) all-reduce(%a, %b), channel_id=1, to_apply=%add
+  %h = bf16[6]{0} all-gather(%a), channel_id=12, dimensions={0}
+  %i = bf16[6]{0} all-gather(%a), channel_id=12, dimensions={0}
+  %j = bf16[6]{0} all-gather(%a), channel_id=1, dimensions={0}
   %s = f32[16]{0} fusion(%a), kind=kCustom, calls=%all-reduce-scatter.1, backend_config={"estimated_cycles":"5"}
   %n = f32[8]{0} fusion(%a), calls=%fused, backend_config={"estimated_cycles":"9223372036854775807"}
   ROOT %u = f32[8]{0} fusion(%a), calls=%fused, metadata={op_name="jit(step)/transpose(jvp)/conv1/conv"}, backend_config={"estimated_cycles":"100"}
@@ -61,6 +64,8 @@ def test_a_program_is_read() -> None:
         ("all-gather", 80, 7),
         ("all-gather", 40, 1),
         ("all-reduce", 16, 1),
+        ("all-gather", 12, 1),
+        ("all-gather", 12, 1),
         ("reduce-scatter", 64, 1),
     ]
     assert got.host_calls == 0
@@ -71,6 +76,7 @@ def test_a_program_is_read() -> None:
     assert roofline.layer("jit(step)/transpose(jvp)/conv1/conv") == "backward conv1"
     assert roofline.layer("jit(step)/while/attn1/dot") == "forward attn1"
     assert roofline.layer("jit(step)/add") == "update"
+    assert roofline.layer("?") == "copies and other operations without a name"
 
 
 # A loop as newer compilers write it: only its condition says how often it runs.

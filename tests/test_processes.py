@@ -137,7 +137,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release with random weights, to begin from."""
     directory = tmp_path_factory.mktemp("start") / "release"
     sizes = small.smallest().model.to_dict()
-    params = small.drawn_params(lcad.build(sizes))
+    params = small.random_params(lcad.build(sizes))
     release.write(directory, sizes | {"method": "lcad"}, params, small.DATA / "tokenizer")
     return directory
 

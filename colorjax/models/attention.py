@@ -1,10 +1,12 @@
 """Attention and transformer blocks of the Stable Diffusion UNet and VAE."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import AxisType
 from jaxtyping import Float
 
 from colorjax.models.layers import Maps, dense, group_norm
@@ -33,31 +35,53 @@ def mix(
     return jnp.einsum("bhqn,bnhd->bqhd", weights, value)
 
 
-# Logits of a call, in float32, from which on heads take turns: about twice a TPU's vector memory.
-LARGE_LOGITS = 2**28
+# Bytes of float32 logits on a device: from the first on they are made in pieces of at most the
+# second, which a TPU's vector memory (128 MB) holds twice.
+LARGE_LOGITS = 2**27
+PIECE_OF_LOGITS = 2**26
 
 
-def attend_by_heads(
+def attend_in_pieces(
     query: Float[Array, "b q heads d"],
     key: Float[Array, "b n heads d"],
     value: Float[Array, "b n heads d"],
 ) -> Float[Array, "b q heads d"]:
     """Softmax attention whose logits are never all there at once, if they would be large.
 
-    The logits of one head fit a TPU's vector memory where those of all would be written to HBM and
-    read again at every step of the softmax. The backward pass makes them again.
+    A piece is one head of some pictures. Its logits stay in a TPU's vector memory where those of
+    all would be written to HBM and read again at every step of the softmax. The backward pass makes
+    them again.
     """
     batch, rows, heads, _ = query.shape
-    if heads == 1 or 4 * batch * heads * rows * key.shape[1] < LARGE_LOGITS:
+    pictures = batch // _devices(batch)  # on each device
+    one_head = 4 * rows * key.shape[1]
+    if pictures * heads * one_head < LARGE_LOGITS:
         return jax.nn.dot_product_attention(query, key, value)
+    fitting = (n for n in range(pictures, 1, -1) if pictures % n == 0)
+    of = next((n for n in fitting if n * one_head <= PIECE_OF_LOGITS), 1)
+    rounds = pictures // of
 
     @jax.checkpoint
-    def one(head: tuple[Array, Array, Array]) -> Array:
-        q, k, v = (part[:, :, None] for part in head)
+    def one(piece: tuple[Array, Array, Array]) -> Array:
+        q, k, v = (part[:, :, None] for part in piece)
         return jax.nn.dot_product_attention(q, k, v)[:, :, 0]
 
-    by_head = tuple(jnp.moveaxis(part, 2, 0) for part in (query, key, value))
-    return jnp.moveaxis(jax.lax.map(one, by_head), 0, 2)
+    def cut(part: Array) -> Array:
+        # Every `rounds`-th picture, so that each piece has as many of each device.
+        part = part.reshape(batch // rounds, rounds, *part.shape[1:])
+        return jnp.moveaxis(part, (1, 3), (0, 1)).reshape(rounds * heads, -1, *part.shape[2::2])
+
+    mixed = jax.lax.map(one, (cut(query), cut(key), cut(value)))
+    mixed = mixed.reshape(rounds, heads, *mixed.shape[1:])
+    return jnp.moveaxis(mixed, (0, 1), (1, 3)).reshape(query.shape)
+
+
+def _devices(batch: int) -> int:
+    """Over which the partitioner splits a batch: the mesh's, but those of a `shard_map` around."""
+    mesh = jax.sharding.get_abstract_mesh()
+    axes = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
+    count = math.prod(size for size, kind in axes if kind == AxisType.Auto)
+    return count if batch % count == 0 else 1
 
 
 class Attention(nn.Module):
@@ -92,7 +116,7 @@ class Attention(nn.Module):
             self.put_variable(f"capture{kind}", "logits", logits)
             mixed = mix(logits, value)
         else:
-            mixed = attend_by_heads(query, key, value)
+            mixed = attend_in_pieces(query, key, value)
         return dense(channels, self.dtype, "to_out_0")(mixed.reshape(tokens.shape))
 
     @nn.compact
