@@ -82,7 +82,6 @@ def test_cold_diffusion_colours_as_its_card_says(cifar, tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the bundled ranker reaches 55 % on 300 test pictures, not yet 60 %")
 def test_the_ranker_finds_the_true_chroma(cifar, tmp_path) -> None:
     """Acceptance check 8, on the colourful ones of the pictures at hand; chance is 33 %."""
     from benchmarks import color_ranker
