@@ -37,7 +37,7 @@ demo: $(VENV)/run
 	$(PROMPTED) examples/horse.png --prompt "a brown horse on a green background" --output outputs/brown_horse.png
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 beam: $(VENV)-beam/dev
 	$(VENV)-beam/bin/python -m pytest tests/test_prepare_beam.py

@@ -81,9 +81,32 @@ class Interrupted(Exception):
     pass
 
 
-def test_a_resumed_run_is_the_uninterrupted_run(workdir: Path, tmp_path: Path) -> None:
-    """Every leaf of the state, bit for bit, after a break at step 3 of 5."""
+class FakeWandb:
+    """In the place of the package, which would go online: what it was told."""
+
+    def __init__(self) -> None:
+        self.options: dict = {}
+        self.rows: dict[int, dict] = {}
+        self.finished = False
+
+    def init(self, **options):
+        self.options = options
+        return self
+
+    def log(self, values: dict, step: int) -> None:
+        self.rows[step] = values
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def test_a_resumed_run_is_the_uninterrupted_run(
+    workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """Every leaf of the state, bit for bit, after a break at step 3 of 5, watched or not."""
     digests = {}
+    online = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", online)
     for name, breaks in (("whole", False), ("broken", True)):
         config = small.config()
         config.checkpoint_every = 3
@@ -101,6 +124,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(workdir: Path, tmp_path: Path) -
                 yield batch
 
         def go(stop):
+            watch = loop.Watch() if breaks else loop.Watch(2, 2, "a project")
             with jax.set_mesh(mesh):
                 return loop.run(
                     stage,
@@ -111,6 +135,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(workdir: Path, tmp_path: Path) -
                     train.caption_examples(config, tokenize, 8),
                     tmp_path / name,
                     5,
+                    watch=watch,
                 )
 
         if breaks:
@@ -124,6 +149,13 @@ def test_a_resumed_run_is_the_uninterrupted_run(workdir: Path, tmp_path: Path) -
         leaves = jax.tree.leaves(jax.device_get(state))
         digests[name] = [hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest() for leaf in leaves]
     assert digests["whole"] == digests["broken"]
+    assert list((tmp_path / "whole" / "profile").rglob("*.xplane.pb"))
+    assert not (tmp_path / "broken" / "profile").exists()
+    assert online.options["project"] == "a project" and online.finished
+    assert online.options["id"].endswith("-whole") and online.options["resume"] == "allow"
+    assert sorted(online.rows) == [1, 2, 4, 5]
+    assert np.isfinite(online.rows[5]["latent/loss"])
+    assert capsys.readouterr().out.count("goodput") == 3
 
 
 def test_what_is_missing_is_named_with_the_command(tmp_path: Path) -> None:
