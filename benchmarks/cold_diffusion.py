@@ -121,7 +121,7 @@ def scaling(args, scores: Scores) -> dict[str, Any]:
     truths = []
     for truth, ids in batches(args, colorizer.tokenize, "complete"):
         light = color.lightness(truth)[..., 0]
-        found = colorizer.candidates(light, ids, np.arange(len(ids)), 0)
+        found = colorizer.candidates(light, ids, range(len(ids)), 0)
         afterwards.append((found.images + 1.0) / 2.0)
         truths.append(truth)
     whole, reference = np.concatenate(afterwards), np.concatenate(truths)

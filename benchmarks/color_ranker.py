@@ -98,7 +98,7 @@ def on_outputs(args, colorizer: ColdColorizer) -> dict[str, Any]:
     errors: dict[str, list[np.ndarray]] = {}
     for truth, ids in batches(args, colorizer.tokenize, "complete"):
         light = color.lightness(truth)[..., 0]
-        found = colorizer.candidates(light, ids, np.arange(len(ids)), 0)
+        found = colorizer.candidates(light, ids, range(len(ids)), 0)
         of = cf(found.images)
         target = np.asarray(metrics.colourfulness(jnp.asarray(truth)))
         best = np.abs(of - target[:, None]).argmin(axis=1)
