@@ -151,7 +151,7 @@ def report(cost: Cost, topology: Topology, pictures: int | None) -> str:
     if pictures is not None:
         days = pictures / rate / 86400
         hours = days * 24 * topology.size
-        rows.append(f"  {pictures} pictures take {days:.2f} days, {hours:.0f} chip-hours")
+        rows.append(f"  {pictures} pictures take at least {days:.2g} days, {hours:.3g} chip-hours")
     if cost.cycles:
         rows += ["", "where the cycles go"]
         rows += [f"  {100 * n / cost.cycles:5.1f} %  {name}" for name, n in cost.hot]
