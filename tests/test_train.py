@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All stages of the small configuration, two steps each."""
     directory = tmp_path_factory.mktemp("run")
-    run(small.config(), directory)
+    run(small.smallest(), directory)
     return directory
 
 
@@ -49,7 +49,7 @@ def test_stages_leave_a_release_that_colours(workdir: Path) -> None:
 
 
 def test_cec_starts_from_the_stand_in_at_zero(workdir: Path) -> None:
-    config = small.config()
+    config = small.smallest()
     stage = train.build("latent", config, train.find_weights("latent", config, workdir), 2)
     start = stage.init(jax.random.key(0), stage.start).params
     base = release.read_part(workdir / "release", "text_to_image_unet")
@@ -60,7 +60,7 @@ def test_cec_starts_from_the_stand_in_at_zero(workdir: Path) -> None:
 
 
 def test_metrics_and_samples_are_written(workdir: Path) -> None:
-    for name in small.config().stages:
+    for name in small.smallest().stages:
         rows = [json.loads(row) for row in (workdir / name / "metrics.jsonl").open()]
         assert [row["step"] for row in rows] == [1, 2]
         assert all(np.isfinite(row["loss"]) for row in rows)
@@ -72,7 +72,7 @@ def test_metrics_and_samples_are_written(workdir: Path) -> None:
 
 def test_a_finished_stage_is_skipped(workdir: Path, capsys) -> None:
     before = (workdir / "release" / "SHA256SUMS").read_bytes()
-    run(small.config(), workdir)
+    run(small.smallest(), workdir)
     assert capsys.readouterr().out.count("skipped") == 5
     assert (workdir / "release" / "SHA256SUMS").read_bytes() == before
 
@@ -108,7 +108,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(
     online = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", online)
     for name, breaks in (("whole", False), ("broken", True)):
-        config = small.config()
+        config = small.smallest()
         config.checkpoint_every = 3
         config.latent.total_steps = 5
         weights = train.find_weights("latent", config, workdir)
@@ -159,7 +159,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(
 
 
 def test_what_is_missing_is_named_with_the_command(tmp_path: Path) -> None:
-    config = small.config()
+    config = small.smallest()
     config.stages = ("luminance",)
     with pytest.raises(UserError, match="needs the part 'vae'.*stage=vae"):
         run(config, tmp_path)
@@ -172,14 +172,14 @@ def test_what_is_missing_is_named_with_the_command(tmp_path: Path) -> None:
 def test_a_config_that_has_no_start_is_told(workdir: Path, tmp_path: Path) -> None:
     shutil.copytree(workdir / "release", tmp_path / "release")
     (tmp_path / "release" / "text_to_image_unet.safetensors").unlink()
-    config = small.config()
+    config = small.smallest()
     config.stages = ("latent",)
     with pytest.raises(UserError, match="stage=text_to_image"):
         run(config, tmp_path)
 
 
 def test_continuing_leaves_a_whole_release(workdir: Path, tmp_path: Path) -> None:
-    config = small.config()
+    config = small.smallest()
     config.stages = ("latent",)
     config.init_from = str(workdir / "release")
     config.latent.total_steps = 1
@@ -198,7 +198,7 @@ def test_continuing_leaves_a_whole_release(workdir: Path, tmp_path: Path) -> Non
 def test_retraining_an_early_stage_keeps_the_scale(workdir: Path, tmp_path: Path) -> None:
     shutil.copytree(workdir, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "clip")
-    config = small.config()
+    config = small.smallest()
     config.stages = ("clip",)
     run(config, tmp_path / "run")
     scale = release.read_config(workdir / "release")["scaling_factor"]
@@ -207,7 +207,7 @@ def test_retraining_an_early_stage_keeps_the_scale(workdir: Path, tmp_path: Path
 
 def test_a_stage_begun_otherwise_is_not_mixed(workdir: Path, tmp_path: Path) -> None:
     shutil.copytree(workdir, tmp_path / "run")
-    config = small.config()
+    config = small.smallest()
     config.stages = ("latent",)
     config.latent.total_steps = 3
     config.seed = 5
@@ -220,7 +220,7 @@ def test_a_stage_begun_otherwise_is_not_mixed(workdir: Path, tmp_path: Path) -> 
 
 
 def test_a_run_without_a_tokenizer_trains_one(tmp_path: Path) -> None:
-    config = small.config()
+    config = small.smallest()
     config.tokenizer = ""
     made = train.find_tokenizer(config, tmp_path)
     for name in ("vocab.json", "merges.txt"):
@@ -241,7 +241,7 @@ def test_a_run_without_a_tokenizer_trains_one(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_values_are_told_before_training(changes, words, tmp_path: Path, workdir) -> None:
-    config = small.config()
+    config = small.smallest()
     config.stages = ("vae",) if "model.unet.cec" not in changes else ("latent",)
     config.init_from = str(workdir / "release")
     config.update_from_flattened_dict(changes)
@@ -256,7 +256,7 @@ def test_continuing_takes_the_architecture_of_what_it_starts_from(
     shutil.copytree(workdir / "release", tmp_path / "given")
     read = release.read_config(tmp_path / "given")
     release.write(tmp_path / "given", read | {"prediction_type": "v"}, {})
-    config = small.config()
+    config = small.smallest()
     config.stages = ("latent",)
     config.init_from = str(tmp_path / "given")
     config.model.unet.update(block_out_channels=(8, 24), num_attention_heads=(1, 1))
