@@ -139,7 +139,7 @@ def strategies(args, scores: Scores) -> dict[str, Any]:
     said = {
         "empty": "none",
         "generic": "scarce",
-        "caption of the gray picture (class only)": "uncoloured",
+        "caption without colours (the class, truly)": "uncoloured",
         "caption of the true colours (leaks them)": "complete",
     }
     negative = release.read_config(release.locate(args.model[0]))["cold_colorize"]

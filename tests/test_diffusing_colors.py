@@ -234,6 +234,7 @@ def test_both_stages_train_and_leave_a_release_that_colours(cold_release, tmp_pa
     model, params = diffusing_colors.load(tmp_path / "run" / "release")
     assert model.cold.sigma == 0.1 and model.cold.gray_channels
     assert 20 < model.cold.colourfulness < 60
-    made = diffusing_colors.colorize(model, params, inputs(pixels), diffusing_colors.Options(2))
-    assert np.isfinite(made).all()
+    options = diffusing_colors.Options(2)
+    colorize = jax.jit(lambda *given: diffusing_colors.colorize(model, *given, options))
+    assert np.isfinite(colorize(params, inputs(pixels))).all()
     lcad.load(tmp_path / "run" / "release")

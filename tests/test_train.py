@@ -51,7 +51,7 @@ def test_stages_leave_a_release_that_colours(workdir: Path) -> None:
 def test_cec_starts_from_the_stand_in_at_zero(workdir: Path) -> None:
     config = small.smallest()
     stage = train.build("latent", config, train.find_weights("latent", config, workdir), 2)
-    start = stage.init(jax.random.key(0), stage.start).params
+    start = jax.jit(stage.init)(jax.random.key(0), stage.start).params
     base = release.read_part(workdir / "release", "text_to_image_unet")
     np.testing.assert_array_equal(start["conv_in"]["kernel"], base["conv_in"]["kernel"])
     assert not start["cec_conv_in"]["kernel"].any()
