@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import color, errors, metrics, release, runtime
+from colorjax import errors, release, runtime
 from colorjax.cold_inference import ColdColorizer
 from colorjax.data import captions, pipeline
 from colorjax.evaluate import coloured, shown
+from colorjax.maths import color, metrics
 from colorjax.methods import diffusing_colors
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.cold_diffusion import BATCH, add_data, batches, cold, keep
-from colorjax import color, errors, metrics, runtime
+from colorjax import errors, runtime
 from colorjax.cold_inference import ColdColorizer
+from colorjax.maths import color, metrics
 from colorjax.methods import diffusing_colors
 from colorjax.stages import ranker as ranker_stage
 

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import color, errors, guidance, release, runtime, samplers
+from colorjax import errors, release, runtime
 from colorjax.data import captions, phrases, records, transforms
 from colorjax.evaluate import shown
 from colorjax.inference import Colorizer
+from colorjax.maths import color, guidance, samplers
 from colorjax.methods import lcad
 
 NOUNS = {"automobile": "car", "airplane": "plane"}

@@ -9,7 +9,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from colorjax import diffusion, optim, sharding
+from colorjax import optim, sharding
+from colorjax.maths.schedule import add_noise, sample_timesteps
 from colorjax.methods import lcad
 from colorjax.models.unet import UNet
 from colorjax.stages.stage import Stage, plain
@@ -28,9 +29,9 @@ def stage(config: ConfigDict, options: ConfigDict) -> Stage:
 
     def loss(params: Any, frozen: Any, batch: Any, key: Any) -> Any:
         z_0, (time_key, eps_key) = batch["latents"], jax.random.split(key)
-        timesteps = diffusion.sample_timesteps(time_key, len(z_0), model.schedule)
+        timesteps = sample_timesteps(time_key, len(z_0), model.schedule)
         eps = jax.random.normal(eps_key, z_0.shape)
-        z_t = diffusion.add_noise(z_0, eps, timesteps, model.schedule)
+        z_t = add_noise(z_0, eps, timesteps, model.schedule)
         tree = {"unet": optim.merge(params, frozen)}
         features = (batch["feature"],) if model.unet.cec != "none" else None
         found = lcad.predict_eps(model, tree, z_t, timesteps, batch["context"], features)

@@ -22,9 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from colorjax import cold, color, diffusion, errors, metrics, release, runtime
+from colorjax import errors, release, runtime
 from colorjax.data import records, transforms
 from colorjax.errors import UserError
+from colorjax.maths import cold_diffusion, color, metrics
+from colorjax.maths.schedule import split_moments
 from colorjax.methods import lcad
 from colorjax.types import Image
 
@@ -109,7 +111,7 @@ def _measure(model: lcad.LCAD, params: Any, image: Image) -> dict[str, Any]:
     z_color, z_gray = (_latents(model, params, of) for of in (image, 2.0 * gray - 1.0))
 
     def decoded(scale: jax.Array) -> jax.Array:
-        raw = lcad.decode(model, params, cold.rescale(z_color, z_gray, scale), None)
+        raw = lcad.decode(model, params, cold_diffusion.rescale(z_color, z_gray, scale), None)
         return jnp.clip((raw + 1.0) / 2.0, 0.0, 1.0)
 
     pictures = jax.lax.map(decoded, jnp.asarray(SCALES))
@@ -140,7 +142,7 @@ def _measure(model: lcad.LCAD, params: Any, image: Image) -> dict[str, Any]:
 
 
 def _latents(model: lcad.LCAD, params: Any, image: Image) -> jax.Array:
-    mean, _ = diffusion.split_moments(lcad.encode_image(model, params, image))
+    mean, _ = split_moments(lcad.encode_image(model, params, image))
     return mean * model.scaling_factor
 
 

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Int32
 
-from colorjax import cold, metrics, release
-from colorjax.color import luminance_from_lightness
+from colorjax import release
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 from colorjax.inference import buckets, picture_keys, reconstruct
+from colorjax.maths import cold_diffusion, metrics
+from colorjax.maths.color import luminance_from_lightness
 from colorjax.methods import diffusing_colors
 
 AUTO = "auto"
@@ -153,7 +154,7 @@ class ColdColorizer:
         if usual <= 0:
             raise UserError("the model does not say how colourful pictures are; give --enhance T0")
         found = metrics.colourfulness((jnp.asarray(faded) + 1.0) / 2.0)
-        return np.asarray(cold.starting_time(found, usual))
+        return np.asarray(cold_diffusion.starting_time(found, usual))
 
     def reconstruct(
         self, image: Float[np.ndarray, "n h w 3"]

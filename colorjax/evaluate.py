@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import color, errors, metrics, processes, release, runtime, settings
+from colorjax import errors, processes, release, runtime, settings
 from colorjax.data import captions, phrases, pipeline, records, transforms
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 from colorjax.inference import fingerprint
+from colorjax.maths import color, metrics
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
 from colorjax.settings import AnyColorizer

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
-from colorjax import release, samplers, spread
-from colorjax.color import luminance, luminance_from_lightness
+from colorjax import release, spread
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
+from colorjax.maths import samplers
+from colorjax.maths.color import luminance, luminance_from_lightness
 from colorjax.methods import lcad
 
 PHRASES = 8

@@ -13,12 +13,13 @@ from jaxtyping import Float
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from colorjax import color, recombine
+from colorjax import recombine
 from colorjax.cold_inference import ColdColorizer
 from colorjax.data import captions, photos, phrases
 from colorjax.errors import UserError
 from colorjax.inference import fingerprint
 from colorjax.instances import Instances
+from colorjax.maths import color
 from colorjax.methods.diffusing_colors import CANDIDATES
 
 TILE, LABEL, GAP = 192, 16, 6  # of the grid, in pixels

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from colorjax import color
+from colorjax.maths import color
 
 # Chosen on scikit-image's photographs with the true chroma at 32, 64 and 256 pixels: windows of
 # 3x3 cells and a slope penalty of a lightness deviation of 2 beat wider ones at every size.

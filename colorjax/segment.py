@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from colorjax import color, release
+from colorjax import release
 from colorjax.data import phrases as language
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
+from colorjax.maths import color
 from colorjax.models import clipseg
 
 PART = "clipseg"

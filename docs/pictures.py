@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from colorjax import color, recombine, release, runtime
+from colorjax import recombine, release, runtime
 from colorjax.cold_inference import ColdColorizer
 from colorjax.data.photos import load_photo
 from colorjax.inference import Colorizer, bucket_for, fingerprint
+from colorjax.maths import color
 
 ROOT = Path(__file__).parent.parent
 SIDE, GAP = 192, 6

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import color, colorize, evaluate, inference, metrics, painting, recombine
+from colorjax import colorize, evaluate, inference, painting, recombine
 from colorjax.cold_inference import ColdColorizer
 from colorjax.errors import UserError
+from colorjax.maths import color, metrics
 from colorjax.methods.diffusing_colors import CANDIDATES
 from tests import small
 from tests.test_colorize import as_gray

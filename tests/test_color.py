@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skimage.color
 
-from colorjax import color
+from colorjax.maths import color
 
 _CUBE = np.stack(np.meshgrid(*[np.linspace(0, 1, 18)] * 3, indexing="ij"), -1).astype(np.float32)
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import color, colorize, painting
+from colorjax import colorize, painting
 from colorjax.errors import UserError
 from colorjax.inference import Colorizer, bucket_for, buckets, fingerprint
+from colorjax.maths import color
 
 SIZES = [(40, 40), (64, 41), (33, 90), (120, 50), (200, 210)]
 

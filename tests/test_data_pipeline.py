@@ -7,9 +7,9 @@ import PIL.Image
 import pytest
 import skimage.data
 
-from colorjax import color
 from colorjax.data import captions, pipeline, records, transforms
 from colorjax.errors import UserError
+from colorjax.maths import color
 
 DATA = Path(__file__).parent / "data" / "cifar10"
 OPTIONS: dict[str, Any] = dict(size=32, batch_size=24, seed=3, crop=None)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import cold, color, metrics, sharding, train
+from colorjax import sharding, train
 from colorjax.data import records, transforms
 from colorjax.errors import UserError
+from colorjax.maths import cold_diffusion, color, metrics
 from colorjax.methods import diffusing_colors, lcad
 from colorjax.stages import cold as cold_stage
 from tests import small
@@ -122,7 +123,7 @@ def test_the_remaining_residual_is_divided_by_what_remains(loaded, pixels) -> No
     remaining = model._replace(cold=model.cold._replace(prediction="remaining"))
     z = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
     context = jnp.ones((2, 24, 16))
-    timesteps = cold.to_timesteps(jnp.array([0.25, 1.0]))
+    timesteps = cold_diffusion.to_timesteps(jnp.array([0.25, 1.0]))
     arguments = (params, z, z, timesteps, context)
     output = diffusing_colors.predict(model, *arguments)
     full = diffusing_colors.predict_residual(model, *arguments)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import guidance
 from colorjax.errors import UserError
+from colorjax.maths import guidance
 from colorjax.methods import lcad
 from tests import small
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import diffusion
+from colorjax.maths.schedule import sample_posterior
 from colorjax.methods import lcad
 from colorjax.stages import latent
 from tests import small
@@ -31,7 +31,7 @@ def test_loss_is_the_error_of_what_the_unet_estimates(case, prediction_type) -> 
     pixels, ids, timesteps, eps, posterior = inputs
     image, luminance = latent.image_and_luminance(jnp.asarray(pixels))
     moments = lcad.encode_image(model, params, image)
-    z_0 = np.asarray(diffusion.sample_posterior(moments, posterior)) * model.scaling_factor
+    z_0 = np.asarray(sample_posterior(moments, posterior)) * model.scaling_factor
     alpha = model.schedule.alphas_cumprod.astype(np.float64)[timesteps][:, None, None, None]
     signal, noise = np.sqrt(alpha), np.sqrt(1 - alpha)
     z_t = (signal * z_0 + noise * eps).astype(np.float32)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import losses
 from colorjax.errors import UserError
+from colorjax.maths import losses
 
 
 def slow_weights(target, reconstruction, variant):

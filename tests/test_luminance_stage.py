@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import losses
+from colorjax.maths import losses
 from colorjax.methods import lcad
 from colorjax.models.discriminator import PatchDiscriminator
 from colorjax.models.layers import apply

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from colorjax import metrics
+from colorjax.maths import metrics
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import scipy.linalg
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from colorjax.metrics import frechet_distance
+from colorjax.maths.metrics import frechet_distance
 from colorjax.models.inception import Inception
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import BACKBONES, Lpips, unit_length

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from colorjax import metrics, optim
+from colorjax import optim
+from colorjax.maths import metrics
 from colorjax.methods import diffusing_colors
 from colorjax.models.clip import CLIPVisionModel
 from colorjax.models.ranker import Head, Ranker

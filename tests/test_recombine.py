@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from colorjax import color
+from colorjax.maths import color
 from colorjax.recombine import to_full_size
 
 

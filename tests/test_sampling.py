@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import diffusion, guidance, samplers
 from colorjax.errors import UserError
+from colorjax.maths import guidance, samplers
+from colorjax.maths.schedule import Schedule, add_noise, sample_posterior, scaled_linear
 
-SCHEDULE = diffusion.scaled_linear()
+SCHEDULE = scaled_linear()
 
 
 def test_schedule_is_stable_diffusions() -> None:
@@ -89,20 +90,20 @@ def test_guidance_is_the_formula_with_the_unconditional_half_first() -> None:
 def test_noising_keeps_variance() -> None:
     z_0, eps = jax.random.normal(jax.random.key(0), (2, 64, 16, 16, 1))
     for t in (0, 500, 999):
-        z_t = diffusion.add_noise(z_0, eps, jnp.full(64, t), SCHEDULE)
+        z_t = add_noise(z_0, eps, jnp.full(64, t), SCHEDULE)
         assert float(z_t.var()) == pytest.approx(1.0, abs=0.03)
 
 
 def test_posterior_sample_and_clamp() -> None:
     moments = jnp.stack([jnp.full((1, 2, 2), 0.5), jnp.full((1, 2, 2), 100.0)], axis=-1)
-    sample = diffusion.sample_posterior(moments, jnp.ones((1, 2, 2, 1)))
+    sample = sample_posterior(moments, jnp.ones((1, 2, 2, 1)))
     np.testing.assert_allclose(sample, 0.5 + np.exp(10.0), rtol=1e-6)
 
 
 def test_higher_orders_converge_faster() -> None:
     """Errors against the closed flow of a Gaussian, on a schedule even in log signal to noise."""
     lambdas = np.linspace(3, -3, 1000)
-    schedule = diffusion.Schedule((1 / (1 + np.exp(-2 * lambdas))).astype(np.float32))
+    schedule = Schedule((1 / (1 + np.exp(-2 * lambdas))).astype(np.float32))
     alphas, mean, deviation = jnp.asarray(schedule.alphas_cumprod), 0.7, 0.4
 
     def estimate(z_t, timesteps):

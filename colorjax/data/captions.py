@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from colorjax import color
 from colorjax.data import phrases
 from colorjax.errors import UserError
+from colorjax.maths import color
 
 LEVELS = ("complete", "partial", "scarce", "none", "uncoloured")
 SCARCE = (

@@ -6,8 +6,8 @@ import PIL.Image
 import simplejpeg
 from jaxtyping import UInt8
 
-from colorjax import color
 from colorjax.errors import UserError
+from colorjax.maths import color
 
 try:
     import cykooz_resizer

@@ -11,9 +11,9 @@ import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image, ImageFile
 
-from colorjax import color
 from colorjax.data import decoding, transforms
 from colorjax.data.sources.entries import Rejected
+from colorjax.maths import color
 
 MAX_PIXELS = 64 * 10**6
 MIN_SIDE = 16

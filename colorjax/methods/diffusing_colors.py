@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int, Key
 
-from colorjax import cold, color, diffusion, guidance, release
+from colorjax import release
 from colorjax.errors import UserError
+from colorjax.maths import cold_diffusion, color, guidance
+from colorjax.maths.schedule import split_moments
 from colorjax.methods import lcad
 from colorjax.models.clip import CLIPVisionModel
 from colorjax.models.layers import apply
@@ -64,7 +66,7 @@ class Options(NamedTuple):
     """Static: a change compiles another program."""
 
     num_steps: int = 20
-    solver: cold.Solver = "algorithm_2"
+    solver: cold_diffusion.Solver = "algorithm_2"
 
 
 class Inputs(NamedTuple):
@@ -183,7 +185,7 @@ def _over(below: Params, above: Params) -> Params:
 
 def check(model: DiffusingColors, options: Options) -> None:
     """Raises `UserError` for options that the sampler cannot take."""
-    cold.check(options.num_steps, options.solver)
+    cold_diffusion.check(options.num_steps, options.solver)
 
 
 def gray_image(luminance: Luminance) -> Image:
@@ -196,7 +198,7 @@ def gray_image(luminance: Luminance) -> Image:
 
 def encode(model: DiffusingColors, params: Params, image: Image) -> Latents:
     """Scaled means of the VAE's posterior: no sampling noise in the residual (ours)."""
-    mean, _ = diffusion.split_moments(lcad.encode_image(model.base, params, image))
+    mean, _ = split_moments(lcad.encode_image(model.base, params, image))
     return mean * model.base.scaling_factor
 
 
@@ -233,7 +235,7 @@ def predict_residual(
     output = predict(model, params, z_t, z_gray, timesteps, context)
     if model.cold.prediction == "full":
         return output
-    return output / cold.wide(cold.to_times(timesteps))
+    return output / cold_diffusion.wide(cold_diffusion.to_times(timesteps))
 
 
 def source_noise(model: DiffusingColors, keys: Key[Array, "b"] | None, like: Latents) -> Latents:
@@ -261,8 +263,8 @@ def walk(
     noise = source_noise(model, inputs.keys, z_gray)
     start = None
     if inputs.faded is not None:
-        start = encode(model, params, inputs.faded) + cold.wide(inputs.t_start) * noise
-    z_0 = cold.sample(
+        start = encode(model, params, inputs.faded) + cold_diffusion.wide(inputs.t_start) * noise
+    z_0 = cold_diffusion.sample(
         denoise,
         z_gray,
         options.num_steps,
@@ -298,7 +300,7 @@ def decode_vivid(
     params: Params,
     latents: Latents,
     luminance: Luminance,
-    vividness: cold.Strength,
+    vividness: cold_diffusion.Strength,
     own_tint: Image,
 ) -> Image:
     """The decoded image, without the colour that the decoder itself puts on gray (ours).
@@ -306,7 +308,7 @@ def decode_vivid(
     The `tint` is taken off in the share that is missing to vividness 1, so that 0 is gray and 1
     and more is what the decoder says.
     """
-    missing = jnp.maximum(1.0 - cold.wide(vividness), 0.0)
+    missing = jnp.maximum(1.0 - cold_diffusion.wide(vividness), 0.0)
     return decode(model, params, latents, luminance) - missing * own_tint
 
 
@@ -328,7 +330,7 @@ def versions(
         return jnp.repeat(array, kinds, axis=0)
 
     flat, light = scales.reshape(-1), repeat(luminance)
-    z = cold.rescale(repeat(latents), repeat(z_gray), flat)
+    z = cold_diffusion.rescale(repeat(latents), repeat(z_gray), flat)
     own_tint = repeat(tint(model, params, z_gray, luminance))
     raw = decode_vivid(model, params, z, light, flat, own_tint)
     image = color.with_lightness(jnp.clip((raw + 1.0) / 2.0, 0.0, 1.0), 127.5 * (light + 1.0))

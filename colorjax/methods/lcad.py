@@ -12,8 +12,16 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 from jaxtyping import Float, Key
 
-from colorjax import diffusion, guidance, release, samplers
+from colorjax import release
 from colorjax.errors import UserError
+from colorjax.maths import guidance, samplers
+from colorjax.maths.schedule import (
+    PREDICTION_TYPES,
+    Schedule,
+    eps_from_v,
+    scaled_linear,
+    split_moments,
+)
 from colorjax.models.clip import CLIPTextModel
 from colorjax.models.layers import apply
 from colorjax.models.unet import CEC_CHOICES, UNet
@@ -41,7 +49,7 @@ class LCAD(NamedTuple):
     vae: AutoencoderKL
     luminance_encoder: LuminanceEncoder
     unet: UNet
-    schedule: diffusion.Schedule
+    schedule: Schedule
     scaling_factor: float  # latents are divided by their standard deviation: SD's 0.18215
     prediction_type: str = "eps"  # what the UNet estimates; "v" in Stable Diffusion 2's 768 models
 
@@ -94,8 +102,8 @@ def build(config: Mapping[str, Any], dtype: Any = jnp.float32, remat: str = "non
     if missing:
         raise UserError(f"the model's configuration lacks {', '.join(missing)}")
     kind = config.get("prediction_type", "eps")
-    if kind not in diffusion.PREDICTION_TYPES:
-        allowed = ", ".join(diffusion.PREDICTION_TYPES)
+    if kind not in PREDICTION_TYPES:
+        allowed = ", ".join(PREDICTION_TYPES)
         raise UserError(f"prediction_type is {kind!r}; it must be one of {allowed}")
     cec = config["unet"].get("cec", CEC_CHOICES[-1])
     if cec not in CEC_CHOICES:
@@ -119,7 +127,7 @@ def build(config: Mapping[str, Any], dtype: Any = jnp.float32, remat: str = "non
         vae,
         encoder,
         UNet(**sizes("unet"), dtype=dtype, remat=remat),
-        diffusion.scaled_linear(**config["schedule"]),
+        scaled_linear(**config["schedule"]),
         config["scaling_factor"],
         config.get("prediction_type", "eps"),
     )
@@ -200,7 +208,7 @@ def reconstruct(
     model: LCAD, params: Params, image: Image, luminance_features: Features | None = None
 ) -> Image:
     """Through the VAE and back, by the posterior's mean: what the latents can hold at best."""
-    mean, _ = diffusion.split_moments(encode_image(model, params, image))
+    mean, _ = split_moments(encode_image(model, params, image))
     return decode(model, params, mean * model.scaling_factor, luminance_features)
 
 
@@ -238,7 +246,7 @@ def predict_and_capture(
         mutable=list(capture),
     )
     if model.prediction_type == "v":
-        predicted = diffusion.eps_from_v(latents, predicted, timesteps, model.schedule)
+        predicted = eps_from_v(latents, predicted, timesteps, model.schedule)
     return predicted, dict(captured)
 
 

@@ -6,7 +6,8 @@ A stand-in for OpenAI's weights at sizes where none exist.
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from colorjax import losses, release
+from colorjax import release
+from colorjax.maths import losses
 from colorjax.models.clip import CLIP, CLIPTextModel, CLIPVisionModel
 from colorjax.models.layers import apply
 from colorjax.stages.stage import Stage, image_and_luminance, plain

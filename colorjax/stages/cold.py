@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from colorjax import cold, metrics, release
+from colorjax import release
 from colorjax.errors import UserError
+from colorjax.maths import cold_diffusion, metrics
 from colorjax.methods import diffusing_colors, lcad
 from colorjax.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Array, ImageBytes, Latents, Params, TokenIds
@@ -27,7 +28,7 @@ def loss(
     params: Params,
     pixels: ImageBytes,
     input_ids: TokenIds,
-    t: cold.Times,
+    t: cold_diffusion.Times,
     eps: Latents,
 ) -> Float[Array, ""]:
     """Mean squared error of the residual, in scaled latents, with all randomness given.
@@ -38,10 +39,10 @@ def loss(
     z_color = diffusing_colors.encode(model, params, image)
     z_gray = diffusing_colors.encode(model, params, diffusing_colors.gray_image(luminance))
     source = z_gray + model.cold.sigma * eps
-    z_t = cold.degrade(z_color, source, t)
+    z_t = cold_diffusion.degrade(z_color, source, t)
     target = z_color - (source if model.cold.prediction == "full" else z_t)
     context = lcad.encode_text(model.base, params, input_ids)
-    timesteps = cold.to_timesteps(t)
+    timesteps = cold_diffusion.to_timesteps(t)
     output = diffusing_colors.predict(model, params, z_t, z_gray, timesteps, context)
     return ((output - target) ** 2).mean()
 
@@ -87,7 +88,7 @@ def build(
             frozen | {"cold_unet": params},
             batch["image"],
             batch["input_ids"],
-            cold.draw_times(time_key, count, options.gray_start_share),
+            cold_diffusion.draw_times(time_key, count, options.gray_start_share),
             jax.random.normal(eps_key, (count, side, side, channels)),
         )
         return value, {}

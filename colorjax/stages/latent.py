@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from colorjax import diffusion, optim, release
+from colorjax import optim, release
+from colorjax.maths.schedule import add_noise, sample_posterior, sample_timesteps
 from colorjax.methods import lcad
 from colorjax.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Array, ImageBytes, Latents, Params, Timesteps, TokenIds
@@ -30,8 +31,8 @@ def loss(
     """
     image, luminance = image_and_luminance(pixels)
     moments = lcad.encode_image(model, params, image)
-    z_0 = diffusion.sample_posterior(moments, posterior_noise) * model.scaling_factor
-    z_t = diffusion.add_noise(z_0, eps, timesteps, model.schedule)
+    z_0 = sample_posterior(moments, posterior_noise) * model.scaling_factor
+    z_t = add_noise(z_0, eps, timesteps, model.schedule)
     features = None
     if model.unet.cec != "none":
         features = lcad.encode_luminance(model, params, luminance)
@@ -74,7 +75,7 @@ def build(
             trees(params, frozen),
             pixels,
             batch["input_ids"],
-            diffusion.sample_timesteps(time_key, len(pixels), model.schedule),
+            sample_timesteps(time_key, len(pixels), model.schedule),
             jax.random.normal(eps_key, shape),
             jax.random.normal(posterior_key, shape),
         )

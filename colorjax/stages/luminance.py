@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from colorjax import diffusion, losses, optim, release
+from colorjax import optim, release
+from colorjax.maths import losses
+from colorjax.maths.schedule import sample_posterior
 from colorjax.methods import lcad
 from colorjax.models.discriminator import PatchDiscriminator
 from colorjax.models.layers import apply
@@ -30,7 +32,7 @@ def guided_sample(
     """
     image, luminance = image_and_luminance(pixels)
     moments = lcad.encode_image(model, params, image)
-    latents = diffusion.sample_posterior(moments, posterior_noise)
+    latents = sample_posterior(moments, posterior_noise)
     features = lcad.encode_luminance(model, params, luminance)
     decoded, seen = model.vae.apply(
         {"params": params["vae"]},

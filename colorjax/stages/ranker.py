@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from colorjax import losses, metrics, optim, release
+from colorjax import optim, release
 from colorjax.errors import UserError
+from colorjax.maths import losses, metrics
 from colorjax.methods import diffusing_colors
 from colorjax.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Array, Image, Luminance, Params, PRNGKey

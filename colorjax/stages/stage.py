@@ -8,7 +8,7 @@ import optax
 from ml_collections import ConfigDict
 
 from colorjax import optim
-from colorjax.color import luminance
+from colorjax.maths.color import luminance
 from colorjax.types import Image, ImageBytes, Luminance, Params, PRNGKey
 
 Batch = dict[str, Any]

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from colorjax import diffusion, losses, release
+from colorjax import release
+from colorjax.maths import losses
+from colorjax.maths.schedule import sample_posterior, split_moments
 from colorjax.models.layers import apply
 from colorjax.models.vae import AutoencoderKL
 from colorjax.stages.stage import Stage, image_and_luminance, plain
@@ -33,7 +35,7 @@ def build(
         image, _ = image_and_luminance(batch["image"])
         moments = apply(model, params, image, method="encode")
         noise = jax.random.normal(key, (*moments.shape[:3], model.latent_channels))
-        latents = diffusion.sample_posterior(moments, noise)
+        latents = sample_posterior(moments, noise)
         decoded = apply(model, params, latents, method="decode")
         l1 = jnp.abs(decoded - image).mean()
         chroma = losses.chroma_mse(image, decoded)
@@ -48,7 +50,7 @@ def build(
     def finish(params, frozen, batch):
         image, _ = image_and_luminance(batch["image"])
         moments = apply(model, params, image, method="encode")
-        mean, log_variance = diffusion.split_moments(moments)
+        mean, log_variance = split_moments(moments)
         # Of the sampled latents, as Stable Diffusion's factor: total variance by its parts.
         deviation = jnp.sqrt(jnp.var(mean) + jnp.exp(log_variance).mean())
         return {"vae": params}, {"scaling_factor": float(1.0 / deviation)}

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import color, diffusion, losses, release, samplers
+from colorjax import release
 from colorjax.data import phrases
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
+from colorjax.maths import color, losses, samplers
+from colorjax.maths.schedule import sample_posterior, scaled_linear
 from colorjax.methods import lcad
 from colorjax.models import unet as unet_module
 from tests.golden import weights
@@ -100,7 +102,7 @@ def test_vae_and_luminance_encoder(tiny) -> None:
     moments = jitted(lcad.encode_image, *tiny, image)
     close(moments, vae, "moments")
     close(losses.kl_to_standard_normal(moments), vae, "kl")
-    z = diffusion.sample_posterior(moments, vae["noise"]) * CONFIG["scale_factor"]
+    z = sample_posterior(moments, vae["noise"]) * CONFIG["scale_factor"]
     close(z, vae, "z_scaled")
     features = jitted(lcad.encode_luminance, *tiny, color.luminance(image))
     assert len(features) == 10
@@ -157,7 +159,7 @@ def test_second_width_not_square(width64) -> None:
 
 def test_schedule_and_steps() -> None:
     table = np.load(HERE / "schedule.npz")
-    schedule = diffusion.scaled_linear()
+    schedule = scaled_linear()
     np.testing.assert_array_equal(schedule.alphas_cumprod, table["alphas_cumprod"])
     for count in (2, 4, 5, 10, 20, 25, 50):
         grid = samplers.time_grid(schedule, count, "released")

@@ -7,7 +7,8 @@ from PIL import Image
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from colorjax import color, release, segment
+from colorjax import release, segment
+from colorjax.maths import color
 from colorjax.models import clipseg
 from colorjax.models.layers import apply
 from tests.parity import models

@@ -4,12 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import diffusion, samplers
+from colorjax.maths import samplers
+from colorjax.maths.schedule import scaled_linear
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-SCHEDULE = diffusion.scaled_linear()
+SCHEDULE = scaled_linear()
 REFERENCES = {
     "dpmpp_2m": lambda **sizes: diffusers.DPMSolverMultistepScheduler(
         algorithm_type="dpmsolver++", lower_order_final=True, **sizes

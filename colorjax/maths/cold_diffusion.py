@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from colorjax.errors import UserError
-from colorjax.samplers import Denoise
+from colorjax.maths.samplers import Denoise
 from colorjax.types import Array, Latents, PRNGKey, Timesteps
 
 Solver = Literal["algorithm_2", "euler", "heun"]

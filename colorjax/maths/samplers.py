@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax.diffusion import Schedule
 from colorjax.errors import UserError
+from colorjax.maths.schedule import Schedule
 from colorjax.types import Latents, Timesteps
 
 Denoise = Callable[[Latents, Timesteps], Latents]  # (latents, timesteps) -> eps_pred

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from colorjax.errors import UserError
-from colorjax.samplers import Denoise
+from colorjax.maths.samplers import Denoise
 from colorjax.types import Array, Latents, Params, Timesteps
 
 Logits = Float[Array, "b heads q n"]

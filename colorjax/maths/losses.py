@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from colorjax.diffusion import split_moments
 from colorjax.errors import UserError
+from colorjax.maths.schedule import split_moments
 from colorjax.types import Array, Image, Moments
 
 ARTIFACT_WINDOW = 7
