@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import errors, release, runtime
+from colorjax import errors, release
 from colorjax.cold_inference import ColdColorizer
 from colorjax.data import captions, pipeline
+from colorjax.devices import compile_cache
 from colorjax.evaluate import coloured, shown
 from colorjax.maths import color, metrics
 from colorjax.methods import diffusing_colors
@@ -184,7 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", nargs="+", type=int, default=STEPS)
     add_data(parser)
     args = parser.parse_args(arguments)
-    runtime.setup()
+    compile_cache.setup()
     figures = measures[args.what](args, Scores(release.read_lpips("vgg16")))
     keep(figures, args.json)
     return 0

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.cold_diffusion import BATCH, add_data, batches, cold, keep
-from colorjax import errors, runtime
+from colorjax import errors
 from colorjax.cold_inference import ColdColorizer
+from colorjax.devices import compile_cache
 from colorjax.maths import color, metrics
 from colorjax.methods import diffusing_colors
 from colorjax.stages import ranker as ranker_stage
@@ -144,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default="bundled")
     add_data(parser)
     args = parser.parse_args(arguments)
-    runtime.setup()
+    compile_cache.setup()
     colorizer = cold(args.model)
     figures = {
         "photographs": on_photographs(args, colorizer),

@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import errors, release, runtime
+from colorjax import errors, release
 from colorjax.data import captions, phrases, records, transforms
+from colorjax.devices import compile_cache
 from colorjax.evaluate import shown
 from colorjax.inference import Colorizer
 from colorjax.maths import color, guidance, samplers
@@ -71,7 +72,7 @@ def named(rgb: np.ndarray) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    runtime.setup()
+    compile_cache.setup()
     colorizer = Colorizer(release.locate(args.model), BATCH, instance_aware=True)
     model, params, options = colorizer.model, colorizer._params, colorizer.options
     options = options._replace(refine_objective=args.objective)

@@ -9,7 +9,8 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from colorjax import alone, chips, flops, loop, optim, sharding, train
+from colorjax import alone, flops, loop, optim, train
+from colorjax.devices import chips, sharding
 from colorjax.errors import UserError
 from colorjax.methods import lcad
 from colorjax.stages.stage import Stage

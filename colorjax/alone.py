@@ -9,7 +9,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from colorjax import optim, sharding
+from colorjax import optim
+from colorjax.devices import sharding
 from colorjax.maths.schedule import add_noise, sample_timesteps
 from colorjax.methods import lcad
 from colorjax.models.unet import UNet

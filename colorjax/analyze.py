@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from colorjax import errors, release, runtime
+from colorjax import errors, release
 from colorjax.data import records, transforms
+from colorjax.devices import compile_cache
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, color, metrics
 from colorjax.maths.schedule import split_moments
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError(f"{name} is {getattr(args, name)}; it must be 1 or more")
     directory = Path(args.data) if Path(args.data).is_dir() else Path("data") / args.data
     records.open_split(directory, args.split)
-    runtime.setup()
+    compile_cache.setup()
     model, params = lcad.load(args.model)
     size = int(release.read_config(release.locate(args.model))["image_size"])
     measure = jax.jit(functools.partial(_measure, model))

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from colorjax import processes, sharding
+from colorjax.devices import processes, sharding
 from colorjax.errors import UserError
 
 FORMAT = 1

@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colorjax import errors, painting, processes, release, runtime, settings
+from colorjax import errors, painting, release, settings
 from colorjax.data import captions, photos
+from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError
 from colorjax.inference import bucket_for
 from colorjax.instances import Instances
@@ -92,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     exclude = Path(args.output) if Path(args.output).is_dir() else None
     found = photos.find_photos([Path(p) for p in args.inputs], exclude)
     outputs = photos.output_paths(found, Path(args.output))
-    runtime.setup()
+    compile_cache.setup()
     colorizer = settings.make_colorizer(args, directory)
     if lost := colorizer.tokenize.lost_words(prompt):
         print(f"colorjax: the prompt is too long; these words are lost: {lost}", file=sys.stderr)

@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import errors, processes, release, runtime, settings
+from colorjax import errors, release, settings
 from colorjax.data import captions, phrases, pipeline, records, transforms
 from colorjax.data.tokenizer import Tokenizer
+from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError
 from colorjax.inference import fingerprint
 from colorjax.maths import color, metrics
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     directory = data_directory(args.data)
     records.open_split(directory, args.split)
     model = release.locate(args.model)
-    runtime.setup()
+    compile_cache.setup()
     if args.swap and args.masks:
         raise UserError("--swap compares two prompts as they are; leave --masks out")
     colorizer = settings.make_colorizer(args, model)

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
-from colorjax import release, spread
+from colorjax import release
 from colorjax.data.tokenizer import Tokenizer
+from colorjax.devices import replicas
 from colorjax.errors import UserError
 from colorjax.maths import samplers
 from colorjax.maths.color import luminance, luminance_from_lightness
@@ -117,11 +118,11 @@ class Colorizer:
         self.image_size = int(config["image_size"])
         self.buckets = buckets(self.image_size, self.model.vae.factor * 2 ** (levels - 1))
         run = functools.partial(_colorize, self.model, self.options)
-        self._spread: spread.Spread | None = None
+        self._spread: replicas.Spread | None = None
         if mesh is not None:
-            devices = spread.mesh_of(mesh)
+            devices = replicas.mesh_of(mesh)
             self.batch_size *= devices.size
-            self._spread = spread.Spread(run, devices, BATCHED)
+            self._spread = replicas.Spread(run, devices, BATCHED)
             self._params = self._spread.place(0, self._params)
         self._run = self._spread.jitted if self._spread else jax.jit(run)
         self._reconstruct = jax.jit(functools.partial(reconstruct, self.model))

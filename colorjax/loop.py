@@ -9,7 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import checkpoint, goodput, grids, optim, processes, sharding
+from colorjax import checkpoint, goodput, grids, optim
+from colorjax.devices import processes, sharding
 from colorjax.errors import UserError
 from colorjax.maths import color
 from colorjax.stages.stage import Batch, Stage

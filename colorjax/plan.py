@@ -28,7 +28,8 @@ from typing import Any
 from absl import flags as absl_flags
 from ml_collections import ConfigDict
 
-from colorjax import chips, errors, flags, roofline
+from colorjax import errors, flags, roofline
+from colorjax.devices import chips
 from colorjax.errors import UserError
 
 TOPOLOGY = absl_flags.DEFINE_string("topology", "v5e:4x4", "Chip and shape, such as v5e:4x4.")

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from colorjax import hlo
-from colorjax.chips import GIB, Topology
+from colorjax.devices.chips import GIB, Topology
 
 
 class Cost(NamedTuple):

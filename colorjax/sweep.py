@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import abstract, alone, chips, flops, loop, optim, roofline
+from colorjax import abstract, alone, flops, loop, optim, roofline
+from colorjax.devices import chips
 
 Remember = Callable[[dict[str, Any], Callable[[], roofline.Cost]], roofline.Cost]
 Compile = Callable[[Any, str, int, float, float], roofline.Cost]

@@ -9,7 +9,7 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
-from colorjax import chips
+from colorjax.devices import chips
 from colorjax.errors import UserError
 
 SILENT_AT_ZERO = ("skipped", "skipped_in_a_row")

@@ -24,19 +24,9 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import (
-    errors,
-    flags,
-    inherit,
-    loop,
-    optim,
-    processes,
-    progress,
-    release,
-    runtime,
-    sharding,
-)
+from colorjax import errors, flags, inherit, loop, optim, progress, release
 from colorjax.data import captions, pipeline, records, tokenizer
+from colorjax.devices import compile_cache, processes, sharding
 from colorjax.errors import UserError
 from colorjax.models.unet import REMAT_CHOICES
 from colorjax.stages.stage import Stage
@@ -59,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
             known = ", ".join(stage for stage in STAGES if stage in config)
             raise UserError(f"stage {name!r} is unknown to this configuration; it has {known}")
     watch = loop.Watch(*flags.profile_window(), flags.WANDB.value)
-    runtime.setup()
+    compile_cache.setup()
     processes.join(
         flags.DISTRIBUTED.value,
         flags.COORDINATOR.value,

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from colorjax import recombine, release, runtime
+from colorjax import recombine, release
 from colorjax.cold_inference import ColdColorizer
 from colorjax.data.photos import load_photo
+from colorjax.devices import compile_cache
 from colorjax.inference import Colorizer, bucket_for, fingerprint
 from colorjax.maths import color
 
@@ -25,7 +26,7 @@ ROWS = (
 
 
 def main() -> None:
-    runtime.setup()
+    compile_cache.setup()
     colorizer = Colorizer(release.BUNDLED, guidance_scale=3.0)
     save("prompts.png", [prompts(colorizer, name, *texts) for name, *texts in ROWS])
     cold = ColdColorizer(release.BUNDLED)

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from colorjax import release, sharding
+from colorjax import release
+from colorjax.devices import sharding
 from colorjax.methods import diffusing_colors, lcad
 from configs import diffusing_colors as cold_lib
 from configs import lcad as lcad_config

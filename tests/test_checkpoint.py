@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import checkpoint, sharding
+from colorjax import checkpoint
+from colorjax.devices import sharding
 from colorjax.errors import UserError
 
 RULES = [(".*", "fsdp")]

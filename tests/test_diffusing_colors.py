@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import sharding, train
+from colorjax import train
 from colorjax.data import records, transforms
+from colorjax.devices import sharding
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, color, metrics
 from colorjax.methods import diffusing_colors, lcad

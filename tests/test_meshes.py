@@ -15,7 +15,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
-from colorjax import abstract, alone, hlo, loop, optim, sharding
+from colorjax import abstract, alone, hlo, loop, optim
+from colorjax.devices import sharding
 from colorjax.methods import lcad
 from tests import small
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 
-from colorjax import hlo, sharding
+from colorjax import hlo
+from colorjax.devices import sharding
 from colorjax.methods import lcad
 from colorjax.models import attention, clip, unet, vae
 from colorjax.models.layers import area_resize

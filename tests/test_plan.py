@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from colorjax import abstract, alone, chips, flops, hlo, roofline, sharding, sweep
+from colorjax import abstract, alone, flops, hlo, roofline, sweep
+from colorjax.devices import chips, sharding
 from colorjax.errors import UserError
 from colorjax.methods import lcad
 from configs import common

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from colorjax import processes, release
+from colorjax import release
+from colorjax.devices import processes
 from colorjax.methods import lcad
 from tests import small
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from colorjax import sharding
+from colorjax.devices import sharding
 from colorjax.errors import UserError
 
 

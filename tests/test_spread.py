@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from colorjax import spread
+from colorjax.devices import replicas
 from colorjax.errors import UserError
 from colorjax.hlo import COLLECTIVES
 from colorjax.inference import Colorizer
@@ -54,8 +54,8 @@ def programs(colorizer: Colorizer) -> list[str]:
 
 
 def test_meshes_by_name() -> None:
-    assert spread.mesh_of("all").size == jax.device_count()
-    assert spread.mesh_of("3").size == 3
+    assert replicas.mesh_of("all").size == jax.device_count()
+    assert replicas.mesh_of("3").size == 3
     for wrong in ("0", "many", "-1", "99"):
         with pytest.raises(UserError, match="mesh is"):
-            spread.mesh_of(wrong)
+            replicas.mesh_of(wrong)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import checkpoint, loop, release, sharding, train
+from colorjax import checkpoint, loop, release, train
+from colorjax.devices import sharding
 from colorjax.errors import UserError
 from colorjax.methods import lcad
 from tests import small

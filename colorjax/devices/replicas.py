@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from colorjax import processes, sharding
+from colorjax.devices import processes, sharding
 from colorjax.errors import UserError
 
 
