@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from colorjax import errors, release
-from colorjax.cold_inference import ColdColorizer
+from colorjax.colorize.cold_colorizer import ColdColorizer
 from colorjax.data import captions, pipeline
 from colorjax.devices import compile_cache
 from colorjax.evaluate import coloured, shown

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.cold_diffusion import BATCH, add_data, batches, cold, keep
 from colorjax import errors
-from colorjax.cold_inference import ColdColorizer
+from colorjax.colorize.cold_colorizer import ColdColorizer
 from colorjax.devices import compile_cache
 from colorjax.maths import color, metrics
 from colorjax.methods import diffusing_colors

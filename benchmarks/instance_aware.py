@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from colorjax import errors, release
+from colorjax.colorize.colorizer import Colorizer
 from colorjax.data import captions, phrases, records, transforms
 from colorjax.devices import compile_cache
 from colorjax.evaluate import shown
-from colorjax.inference import Colorizer
 from colorjax.maths import color, guidance, samplers
 from colorjax.methods import lcad
 

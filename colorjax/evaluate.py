@@ -15,16 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import errors, release, settings
+from colorjax import errors, release
+from colorjax.colorize.colorizer import fingerprint
+from colorjax.colorize.options import AnyColorizer, add_sampling, make_colorizer
 from colorjax.data import captions, phrases, pipeline, records, transforms
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError
-from colorjax.inference import fingerprint
 from colorjax.maths import color, metrics
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
-from colorjax.settings import AnyColorizer
 from colorjax.types import Params
 
 MEAN_CHROMA_PICTURES = 10_000
@@ -40,7 +40,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--captions", default="complete", choices=captions.LEVELS)
     parser.add_argument("--crop", choices=("resize", "center"), help="if the sizes differ")
     parser.add_argument("--seed", type=int, default=0)
-    settings.add_sampling(parser)
+    add_sampling(parser)
     parser.set_defaults(batch_size=100)
     parser.add_argument(
         "--masks", choices=("attention",), help="instance-aware, by the model's own masks"
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     compile_cache.setup()
     if args.swap and args.masks:
         raise UserError("--swap compares two prompts as they are; leave --masks out")
-    colorizer = settings.make_colorizer(args, model)
+    colorizer = make_colorizer(args, model)
     figures: dict[str, Any]
     if args.swap:
         figures = swap(args, colorizer, directory)

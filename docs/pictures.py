@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from colorjax import recombine, release
-from colorjax.cold_inference import ColdColorizer
-from colorjax.data.photos import load_photo
+from colorjax import release
+from colorjax.colorize import recombine
+from colorjax.colorize.cold_colorizer import ColdColorizer
+from colorjax.colorize.colorizer import Colorizer, bucket_for, fingerprint
+from colorjax.colorize.photos import load_photo
 from colorjax.devices import compile_cache
-from colorjax.inference import Colorizer, bucket_for, fingerprint
 from colorjax.maths import color
 
 ROOT = Path(__file__).parent.parent

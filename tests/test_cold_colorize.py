@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import colorize, evaluate, inference, painting, recombine
-from colorjax.cold_inference import ColdColorizer
+from colorjax import evaluate
+from colorjax.colorize import __main__ as colorize
+from colorjax.colorize import painters, recombine
+from colorjax.colorize.cold_colorizer import ColdColorizer
+from colorjax.colorize.colorizer import bucket_for, fingerprint
 from colorjax.errors import UserError
 from colorjax.maths import color, metrics
 from colorjax.methods.diffusing_colors import CANDIDATES
@@ -64,16 +67,16 @@ def test_automatic_takes_the_rankers_choice_and_the_grid_shows_all(
     assert run(photo, "--output", sheet, "--vividness_grid", model=cold_release) == 0
     colorizer = ColdColorizer(cold_release, vividness="auto")
     lightness = color.lightness(read(photo) / np.float32(255))[..., 0]
-    size = inference.bucket_for(*lightness.shape, colorizer.buckets)
+    size = bucket_for(*lightness.shape, colorizer.buckets)
     given = recombine.to_model_size(lightness, *size)
     ids = colorizer.tokenize(["a colorful image"])
-    found = colorizer.candidates(given[None], ids, [inference.fingerprint(lightness)], 0)
+    found = colorizer.candidates(given[None], ids, [fingerprint(lightness)], 0)
     assert found.images.shape == (1, len(CANDIDATES), *size, 3)
     assert found.scores[0].max() - found.scores[0][found.chosen[0]] <= 0.02 + 1e-6
     chosen = found.images[0, found.chosen[0]]
     expected = np.round(recombine.full_picture(chosen, lightness, given) * 255)
     assert np.abs(read(out) - expected).max() <= 1
-    tile = 60 + 36 + painting.GAP  # no narrower than its label
+    tile = 60 + 36 + painters.GAP  # no narrower than its label
     assert read(sheet).shape == (3 * (44 + 22) - 6, 3 * tile - 6, 3)
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import colorize, painting
+from colorjax.colorize import __main__ as colorize
+from colorjax.colorize import painters
+from colorjax.colorize.colorizer import Colorizer, bucket_for, buckets, fingerprint
 from colorjax.errors import UserError
-from colorjax.inference import Colorizer, bucket_for, buckets, fingerprint
 from colorjax.maths import color
 
 SIZES = [(40, 40), (64, 41), (33, 90), (120, 50), (200, 210)]
@@ -241,7 +242,7 @@ def test_a_tinted_scan_is_read_as_gray(tmp_path) -> None:
     sepia = color.lab_to_srgb(lab + np.array([0.0, 4.0, 9.0], np.float32))
     for name, picture in {"gray": np.repeat(gray, 3, axis=-1), "sepia": sepia}.items():
         Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
-    wish = colorize.Wish("a red car", 0, painting.colour())
+    wish = colorize.Wish("a red car", 0, painters.colour())
     jobs = [
         colorize.prepare(tmp_path / f"{name}.png", tmp_path / "out.png", [(32, 32)], wish)
         for name in ("gray", "sepia")

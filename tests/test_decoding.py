@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from colorjax.data.photos import load_photo, save_photo
+from colorjax.colorize.photos import load_photo, save_photo
 from tests import pictures
 
 

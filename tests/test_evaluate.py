@@ -8,9 +8,9 @@ from skimage import color as skcolor
 from skimage.metrics import structural_similarity
 
 from colorjax import evaluate
+from colorjax.colorize.colorizer import Colorizer
 from colorjax.data import records, transforms
 from colorjax.errors import UserError
-from colorjax.inference import Colorizer
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from colorjax import release, segment
+from colorjax import release
+from colorjax.colorize.segmenter import Segmenter, preprocess, things_from_left_to_right
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 from colorjax.models import clipseg
@@ -48,7 +49,7 @@ def directory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def segmenter(directory):
-    return segment.Segmenter(directory)
+    return Segmenter(directory)
 
 
 def photograph(height: int = 60, width: int = 90) -> np.ndarray:
@@ -61,7 +62,7 @@ def test_masks_are_the_networks_probabilities(segmenter, directory):
     phrases = ["the cup", "a dog on grass", "sky"]
     masks = segmenter(photograph(), phrases, 48, 48)
     assert masks.shape == (3, 48, 48) and masks.dtype == np.float32
-    image = segment.preprocess(photograph(), **CONFIG["picture"])
+    image = preprocess(photograph(), **CONFIG["picture"])
     ids = Tokenizer(TOKENIZER, 16)(phrases)
     params = release.read_part(directory, "clipseg")
     network = jax.jit(clipseg.build(CONFIG["model"]).apply)
@@ -89,10 +90,10 @@ def test_colours_are_taken_out_of_the_phrases(segmenter):
 def test_a_gray_is_a_gray_in_three_channels():
     """L = 53.585 is the sRGB byte 128 (IEC 61966-2-1), whatever the picture's size."""
     for shape in ((10, 30), (48, 48), (400, 100)):
-        image = segment.preprocess(np.full(shape, 53.585), **CONFIG["picture"])
+        image = preprocess(np.full(shape, 53.585), **CONFIG["picture"])
         assert image.shape == (1, 48, 48, 3)
         np.testing.assert_allclose(image, (128 / 255 - 0.5) / 0.25, atol=1e-6)
-    ends = segment.preprocess(np.array([[0.0] * 9 + [100.0] * 9] * 8), **CONFIG["picture"])
+    ends = preprocess(np.array([[0.0] * 9 + [100.0] * 9] * 8), **CONFIG["picture"])
     assert ends.min() == -2 and ends.max() == 2
 
 
@@ -104,17 +105,17 @@ def test_things_of_one_kind_go_from_left_to_right():
         probability[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = value
     probability[0, 99] = 0.9
     phrases = ["the blue cup", "the red cup", "the yellow cup"]
-    masks = segment.things_from_left_to_right(probability, phrases)
+    masks = things_from_left_to_right(probability, phrases)
     assert [mask.max() for mask in masks] == [0.6, 0.8, 0.9]
     centres = [(mask * columns).sum() / mask.sum() for mask in masks]
     assert centres == pytest.approx([20, 45, 70])
     assert ((masks > 0).sum(0) <= 1).all()
-    largest = segment.things_from_left_to_right(probability, phrases[:2])
+    largest = things_from_left_to_right(probability, phrases[:2])
     assert [mask.max() for mask in largest] == [0.6, 0.8]
     with pytest.raises(
         UserError, match="'a' and 'b' and 'c' and 'd' and 'e' are 5 things .* 4 can"
     ):
-        segment.things_from_left_to_right(probability, list("abcde"))
+        things_from_left_to_right(probability, list("abcde"))
 
 
 def test_phrases_of_one_kind_are_told_apart_or_refused(segmenter, monkeypatch):
@@ -133,4 +134,4 @@ def test_phrases_of_one_kind_are_told_apart_or_refused(segmenter, monkeypatch):
 def test_missing_weights_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(UserError, match="convert --format=clipseg --input=.*weights/clipseg"):
-        segment.Segmenter()
+        Segmenter()

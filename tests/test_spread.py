@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+from colorjax.colorize.colorizer import Colorizer
 from colorjax.devices import replicas
 from colorjax.errors import UserError
 from colorjax.hlo import COLLECTIVES
-from colorjax.inference import Colorizer
 
 SHARE, DEVICES = 2, 4
 

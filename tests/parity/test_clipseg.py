@@ -7,7 +7,8 @@ from PIL import Image
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from colorjax import release, segment
+from colorjax import release
+from colorjax.colorize import segmenter
 from colorjax.maths import color
 from colorjax.models import clipseg
 from colorjax.models.layers import apply
@@ -85,7 +86,7 @@ def test_pictures_are_prepared_as_by_their_processor(shape) -> None:
     rgb = np.round(np.clip(color.lab_to_srgb(lab), 0, 1) * 255).astype(np.uint8)
     processor = ViTImageProcessorPil(size=dict(height=352, width=352), resample=2, **statistics)
     expected = processor(Image.fromarray(rgb), return_tensors="np")["pixel_values"]
-    found = segment.preprocess(lightness, 352, **statistics)
+    found = segmenter.preprocess(lightness, 352, **statistics)
     one_level = 1 / 255 / min(statistics["image_std"])
     error = np.abs(np.moveaxis(found, -1, 1) - expected)
     assert error.max() <= 1.01 * one_level and (error > 1e-5).mean() < 0.01

@@ -10,13 +10,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colorjax import errors, painting, release, settings
-from colorjax.data import captions, photos
+from colorjax import errors, release
+from colorjax.colorize import painters, photos
+from colorjax.colorize.colorizer import bucket_for
+from colorjax.colorize.instances import Instances
+from colorjax.colorize.options import add_sampling, make_colorizer
+from colorjax.colorize.painters import Job, Painter
+from colorjax.data import captions
 from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError
-from colorjax.inference import bucket_for
-from colorjax.instances import Instances
-from colorjax.painting import Job, Painter
 
 MAX_PENDING_PIXELS = 128 * 10**6
 
@@ -48,7 +50,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", default="outputs", help="a folder, or a file for one input")
     parser.add_argument("--model", default="bundled", help="'bundled' or a release directory")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other colours")
-    cold = settings.add_sampling(parser)
+    cold = add_sampling(parser)
     parser.add_argument(
         "--masks",
         metavar="PATH|clipseg|attention",
@@ -94,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = photos.find_photos([Path(p) for p in args.inputs], exclude)
     outputs = photos.output_paths(found, Path(args.output))
     compile_cache.setup()
-    colorizer = settings.make_colorizer(args, directory)
+    colorizer = make_colorizer(args, directory)
     if lost := colorizer.tokenize.lost_words(prompt):
         print(f"colorjax: the prompt is too long; these words are lost: {lost}", file=sys.stderr)
     instances = None
@@ -118,10 +120,10 @@ def make_painter(args: argparse.Namespace, prompt: str, instances: Instances | N
             raise UserError(
                 "--vividness=auto is for gray photographs; with --enhance give a number"
             )
-        return painting.enhance(args.enhance)
+        return painters.enhance(args.enhance)
     if args.vividness_grid:
-        return painting.vividness_grid()
-    return painting.levels(prompt) if args.levels else painting.colour(instances)
+        return painters.vividness_grid()
+    return painters.levels(prompt) if args.levels else painters.colour(instances)
 
 
 def colorize_all(colorizer, found, outputs, wish: Wish) -> Report:
@@ -157,7 +159,7 @@ def colorize_all(colorizer, found, outputs, wish: Wish) -> Report:
 def prepare(path: Path, output: Path, sizes, wish: Wish) -> Job:
     photo = photos.load_photo(path)
     height, width = photo.rgb.shape[:2]
-    job = painting.to_job(photo, output, bucket_for(height, width, sizes), wish.painter)
+    job = painters.to_job(photo, output, bucket_for(height, width, sizes), wish.painter)
     if wish.instances:
         job.masks = wish.instances.masks(path, job.lightness, *job.small.shape)
     return job

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from colorjax import recombine
-from colorjax.cold_inference import ColdColorizer
-from colorjax.data import captions, photos, phrases
+from colorjax.colorize import photos, recombine
+from colorjax.colorize.cold_colorizer import ColdColorizer
+from colorjax.colorize.colorizer import fingerprint
+from colorjax.colorize.instances import Instances
+from colorjax.data import captions, phrases
 from colorjax.errors import UserError
-from colorjax.inference import fingerprint
-from colorjax.instances import Instances
 from colorjax.maths import color
 from colorjax.methods.diffusing_colors import CANDIDATES
 

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int, Int32
 
 from colorjax import release
+from colorjax.colorize.colorizer import buckets, picture_keys, reconstruct
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
-from colorjax.inference import buckets, picture_keys, reconstruct
 from colorjax.maths import cold_diffusion, metrics
 from colorjax.maths.color import luminance_from_lightness
 from colorjax.methods import diffusing_colors

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
+from colorjax.colorize.masks import read_masks
 from colorjax.data import phrases as language
-from colorjax.data.masks import read_masks
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 
@@ -40,7 +40,7 @@ class Instances:
         self.spans: Bool[np.ndarray, "k tokens"] = language.spans(tokenize, prompt, telling)
         self._source, self._many = source, many
         if source == "clipseg":
-            from colorjax.segment import Segmenter
+            from colorjax.colorize.segmenter import Segmenter
 
             self._segment = Segmenter(clipseg)
         elif source not in NAMED and not Path(source).exists():

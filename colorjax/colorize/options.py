@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from colorjax.cold_inference import SETTINGS, ColdColorizer
+from colorjax.colorize.cold_colorizer import SETTINGS, ColdColorizer
+from colorjax.colorize.colorizer import Colorizer, add_sampling_flags, sampling
 from colorjax.errors import UserError
-from colorjax.inference import Colorizer, add_sampling_flags, sampling
 
 AnyColorizer = Colorizer | ColdColorizer
 METHODS = ("lcad", "diffusing_colors")

@@ -1,0 +1,1 @@
+"""A photograph to a photograph: reading, batching by bucket, colouring, recombining, writing."""
