@@ -31,8 +31,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from colorjax import prepare
 from colorjax.data import captions, pipeline, records, transforms
+from colorjax.prepare.planning import Request
+from colorjax.prepare.run import prepare
 from tests.parity.conftest import prepare_torch
 
 WIDTH, HEIGHT, SIZE = 640, 480, 256
@@ -238,7 +239,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         folder, data = Path(directory, "files"), Path(directory, "data")
         kilobytes = write_files(folder, photographs(args.pictures), args.count, args.kilobytes)
-        prepare.prepare(prepare.Request("folder", folder, data))
+        prepare(Request("folder", folder, data))
         rates = compare(folder, data, args)
         figures = {
             "kilobytes": kilobytes,

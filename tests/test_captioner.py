@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax.data import captioner, captions, records, transforms
+from colorjax.data import captions, records, transforms
 from colorjax.errors import UserError
+from colorjax.prepare import captioner
 
 DATA = Path(__file__).parent / "data"
 COUNT = 40  # more than two batches, the last one short

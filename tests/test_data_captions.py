@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax.data import captions, records, sources, transforms
+from colorjax.data import captions, records, transforms
 from colorjax.errors import UserError
+from colorjax.prepare import sources
 
 COLOURS = captions.NEUTRAL_COLOURS + captions.CHROMATIC_COLOURS
 DATA = Path(__file__).parent / "data" / "cifar10"

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax import prepare
 from colorjax.data import pipeline, records
 from colorjax.errors import UserError
+from colorjax.prepare.planning import Request
+from colorjax.prepare.run import prepare
 from tests import pictures
 
 COUNT = 301  # with batches of 8, epochs and batches never end together for 301 batches
@@ -27,8 +28,8 @@ def data(tmp_path_factory) -> Path:
         image = pictures.encoded(pictures.pixels(i, 16, 16), "PNG")
         (root / "raw" / f"{i:03d}.png").write_bytes(image)
         (root / "raw" / f"{i:03d}.txt").write_text(str(i))
-    request = prepare.Request("folder", root / "raw", root / "data", shard_size=80)
-    prepare.prepare(request)
+    request = Request("folder", root / "raw", root / "data", shard_size=80)
+    prepare(request)
     return root / "data"
 
 

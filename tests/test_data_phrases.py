@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax.data import captions, phrases, sources, tokenizer
+from colorjax.data import captions, phrases, tokenizer
 from colorjax.errors import UserError
+from colorjax.prepare import sources
 
 SMALL = Path(__file__).parent / "data" / "tokenizer"
 # A sentence, its phrases, and the sentence when all of them lost their colour.

@@ -7,10 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from colorjax import prepare, train
+from colorjax import train
 from colorjax.data import records, transforms
-from colorjax.data.sources import lists
 from colorjax.errors import UserError
+from colorjax.prepare.planning import Request
+from colorjax.prepare.run import prepare
+from colorjax.prepare.sources import lists
 from tests import pictures, small
 
 WRITERS = {
@@ -32,7 +34,7 @@ def prepared(tmp_path_factory):
         if source not in made:
             root = tmp_path_factory.mktemp(source)
             raw = WRITERS[source](root / "raw")
-            prepare.prepare(prepare.Request(source, raw, root / "data"))
+            prepare(Request(source, raw, root / "data"))
             made[source] = raw, root / "data"
         return made[source]
 
@@ -45,7 +47,7 @@ def read(directory, split):
 
 
 def run(source, path, output, **options):
-    prepare.prepare(prepare.Request(source, Path(path), Path(output), **options))
+    prepare(Request(source, Path(path), Path(output), **options))
     return output
 
 

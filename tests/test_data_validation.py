@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from colorjax import prepare
-from colorjax.data import records, transforms, validation
-from colorjax.data.sources import Rejected
+from colorjax.data import records, transforms
+from colorjax.prepare import validation
+from colorjax.prepare.planning import Request
+from colorjax.prepare.run import prepare
+from colorjax.prepare.sources import Rejected
 from tests import pictures
 
 PIXELS = pictures.pixels(0)
@@ -129,7 +131,7 @@ def outcome(output: Path, split: str = "train") -> tuple[set[str], dict[str, str
 
 
 def run(source, path, output, **options):
-    prepare.prepare(prepare.Request(source, path, output, **options))
+    prepare(Request(source, path, output, **options))
     return outcome(output, options.get("splits", ["train"])[0])
 
 

@@ -12,9 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax import prepare
-from colorjax.data import assembly, captioner, records, running, shards, transforms
+from colorjax.data import records, transforms
 from colorjax.errors import UserError
+from colorjax.prepare import assembly, captioner, shards
+from colorjax.prepare import workers as worker_pool
+from colorjax.prepare.__main__ import main
+from colorjax.prepare.planning import Request
+from colorjax.prepare.run import prepare
 from tests import pictures
 
 RNG = np.random.default_rng(0)
@@ -24,8 +28,8 @@ TRAIN[0][0] = 255, 0, 0
 
 
 def run(source, path, output, workers=1, runner=None, **options):
-    request = prepare.Request(source, Path(path), Path(output), **options)
-    return prepare.prepare(request, workers, runner)
+    request = Request(source, Path(path), Path(output), **options)
+    return prepare(request, workers, runner)
 
 
 def read(directory, split):
@@ -130,7 +134,7 @@ def test_broken_inputs_leave_no_output(tmp_path):
 
 def test_the_command_line_tells_what_it_did(tmp_path, capsys):
     path, output = _archive(tmp_path / "input"), tmp_path / "data"
-    prepare.main(
+    main(
         ["--source=cifar10", f"--input={path}", f"--output={output}", "--limit=2", "--splits=test"]
     )
     assert [record.label for record in read(output, "test")] == ["truck", "automobile"]
@@ -140,7 +144,7 @@ def test_the_command_line_tells_what_it_did(tmp_path, capsys):
     assert header.split() == ["colour", "object", "surround", "either"]
     assert sum(int(row.split()[1]) for row in rows) == 2
     with pytest.raises(SystemExit):
-        prepare.main(
+        main(
             ["--source=cifar10", f"--input={path}", f"--output={output}x", "--shardsize=2"]
         )
 
@@ -155,7 +159,7 @@ def test_mistakes_are_told(tmp_path):
     with pytest.raises(UserError, match="cannot be made: Not a directory"):
         run("cifar10", path, path / "other")
     with pytest.raises(SystemExit):
-        prepare.main(["--source=folder", "--input=", f"--output={tmp_path / 'other'}"])
+        main(["--source=folder", "--input=", f"--output={tmp_path / 'other'}"])
     with pytest.raises(UserError, match="--captions=FILE.json"):
         run("test_list", tmp_path, tmp_path / "other")
 
@@ -247,7 +251,7 @@ def test_an_interrupted_run_goes_on(photographs, expected, tmp_path, monkeypatch
 
 
 def test_other_options_do_not_go_on_with_it(photographs, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "run_processes", lambda tasks, workers, done: 1 / 0)
+    monkeypatch.setattr(worker_pool, "run_processes", lambda tasks, workers, done: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run("folder", photographs, tmp_path / "data", **OPTIONS)
     monkeypatch.undo()

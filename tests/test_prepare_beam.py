@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from colorjax import prepare
-from colorjax.data import shards
 from colorjax.errors import UserError
+from colorjax.prepare import shards
+from colorjax.prepare.planning import Request
+from colorjax.prepare.run import prepare
 from tests import pictures
 
 OPTIONS = dict(shard_size=4, short_side=24)
@@ -15,8 +16,8 @@ PORTABLE = ["--job_endpoint=embed", "--environment_type=LOOPBACK"]
 
 
 def run(path, output, runner=None, arguments=(), **options):
-    request = prepare.Request("folder", Path(path), Path(output), **options)
-    return prepare.prepare(request, 1, runner, arguments)
+    request = Request("folder", Path(path), Path(output), **options)
+    return prepare(request, 1, runner, arguments)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from colorjax.data import captions, sources
+from colorjax.data import captions
 from colorjax.errors import UserError
+from colorjax.prepare import sources
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from colorjax.data.sources import archives, lists
-from colorjax.data.sources.entries import (
+from colorjax.errors import UserError
+from colorjax.prepare.sources import archives, lists
+from colorjax.prepare.sources.entries import (
     Entry,
     FileContent,
     Item,
@@ -16,7 +17,6 @@ from colorjax.data.sources.entries import (
     sentences,
     shown,
 )
-from colorjax.errors import UserError
 
 _TAR = "ILSVRC2012_img_{}.tar"
 _WORDS = ("LOC_synset_mapping.txt", "synset_words.txt")  # lines of "n01440764 tench, Tinca tinca"

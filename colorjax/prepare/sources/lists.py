@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from colorjax.data.sources.archives import Archive
-from colorjax.data.sources.entries import (
+from colorjax.errors import UserError
+from colorjax.prepare.sources.archives import Archive
+from colorjax.prepare.sources.entries import (
     Content,
     Entry,
     Folder,
@@ -21,7 +22,6 @@ from colorjax.data.sources.entries import (
     sentences,
     shown,
 )
-from colorjax.errors import UserError
 
 _PAIR_NUMBER = re.compile(r"(?P<name>.+\.\w+)_\d+")
 

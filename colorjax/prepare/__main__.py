@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from colorjax import errors
-from colorjax.data import assembly, captioner, cores, planning, records, running, shards, sources
-from colorjax.data.planning import Request
-from colorjax.errors import UserError
-
-__all__ = ["Request", "histogram_table", "main", "prepare"]
+from colorjax.data import cores, records
+from colorjax.prepare import assembly, captioner, shards, sources
+from colorjax.prepare.planning import Request
+from colorjax.prepare.run import prepare
 
 
 def _path(text: str) -> Path:
@@ -58,45 +57,6 @@ def _parser() -> argparse.ArgumentParser:
         "further arguments are Beam's. Its workers must see input and output under these paths",
     )
     return parser
-
-
-def prepare(
-    request: Request, workers: int = 1, runner: str | None = None, beam: Sequence[str] = ()
-) -> assembly.Summary:
-    """Writes splits, manifest and list of rejections; returns what became of each split.
-
-    The directory appears under its name only when all of it is written; until then the work is in
-    `.<name>.partial` beside it. The bytes do not depend on workers, runner or interruptions.
-
-    Args:
-        request: what to make of what.
-        workers: processes of this machine, where there is no runner.
-        runner: name of an Apache Beam runner that makes the shards instead.
-        beam: Beam's own arguments.
-
-    Raises:
-        UserError: an option is out of its range, the output exists and may not be replaced, the
-            input is not the data set, nothing of a split is usable, or the runner failed.
-    """
-    if workers < 1:
-        raise UserError(f"--workers={workers} is too small; give at least 1")
-    planning.check(request)
-    pipeline = None if runner is None else running.beam_pipeline(runner, beam)
-    partial = assembly.partial_directory(request.output)
-    tasks = planning.tasks(request, partial)
-    assembly.begin(partial, planning.plan(request, tasks), request.overwrite)
-    missing = [task for task in tasks if shards.read_outcome(task) is None]
-    if pipeline is None:
-        running.run_processes(missing, workers, done=_pictures(tasks) - _pictures(missing))
-    elif missing:
-        running.run_beam(missing, pipeline)
-    summary = assembly.complete(partial, sources.SOURCES[request.source].title, tasks)
-    assembly.put_in_place(partial, request.output.resolve(), tasks)
-    return summary
-
-
-def _pictures(tasks: Sequence[shards.Task]) -> int:
-    return sum(len(task.items) for task in tasks)
 
 
 def histogram_table(histogram: shards.Histogram) -> str:

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from colorjax.data import captioner, captions, records, validation
-from colorjax.data.sources import Entry, Item, Rejected, Rejection
+from colorjax.data import captions, records
+from colorjax.prepare import captioner, validation
+from colorjax.prepare.sources import Entry, Item, Rejected, Rejection
 
 Histogram = dict[str, Counter[str]]
 _REGIONS = ("object", "surround", "either")

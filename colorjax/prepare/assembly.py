@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from colorjax import __version__
-from colorjax.data import planning, records, shards, sources
+from colorjax.data import records
 from colorjax.errors import UserError
+from colorjax.prepare import planning, shards, sources
 
 REJECTED = "rejected.jsonl"
 _PLAN = "plan.json"

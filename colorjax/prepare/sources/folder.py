@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from colorjax.data.sources import lists
-from colorjax.data.sources.entries import (
+from colorjax.errors import UserError
+from colorjax.prepare.sources import lists
+from colorjax.prepare.sources.entries import (
     Entry,
     FileContent,
     Item,
@@ -20,7 +21,6 @@ from colorjax.data.sources.entries import (
     sentences,
     shown,
 )
-from colorjax.errors import UserError
 
 SPLITS = ("train", "val", "test")
 _SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff".split())

@@ -12,8 +12,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageFile
 
 from colorjax.data import decoding, transforms
-from colorjax.data.sources.entries import Rejected
 from colorjax.maths import color
+from colorjax.prepare.sources.entries import Rejected
 
 MAX_PIXELS = 64 * 10**6
 MIN_SIDE = 16

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from colorjax.data.sources.entries import Entry, Item, PixelContent
 from colorjax.errors import UserError
+from colorjax.prepare.sources.entries import Entry, Item, PixelContent
 
 CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 _MEMBERS = {

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from colorjax.data.sources.entries import (
+from colorjax.errors import UserError
+from colorjax.prepare.sources.entries import (
     MAX_FILE_BYTES,
     Content,
     Entry,
@@ -16,7 +17,6 @@ from colorjax.data.sources.entries import (
     checked_name,
     shown,
 )
-from colorjax.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from colorjax import __version__
-from colorjax.data import records, shards, sources
+from colorjax.data import records
 from colorjax.errors import UserError
+from colorjax.prepare import shards, sources
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colorjax.data.sources.entries import Entry, Item, Rejected, Rejection, sentences, shown
 from colorjax.errors import UserError
+from colorjax.prepare.sources.entries import Entry, Item, Rejected, Rejection, sentences, shown
 
 _KEYS = ("file_name", "filename", "image/filename", "image/id", "id")
 _TEXTS = ("caption", "captions", "text", "texts")

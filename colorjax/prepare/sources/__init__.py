@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from colorjax.data.sources import cifar10, folder, imagenet, lists, tfds
-from colorjax.data.sources.entries import Entry, Item, Rejected, Rejection, unique
+from colorjax.prepare.sources import cifar10, folder, imagenet, lists, tfds
+from colorjax.prepare.sources.entries import Entry, Item, Rejected, Rejection, unique
 
 __all__ = ["CIFAR10_CLASSES", "SOURCES", "Entry", "Item", "Rejected", "Rejection", "unique"]
 CIFAR10_CLASSES = cifar10.CLASSES

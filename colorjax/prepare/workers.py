@@ -8,8 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from colorjax.data import shards
 from colorjax.errors import UserError
+from colorjax.prepare import shards
 
 _REFRESH_SECONDS = 0.5
 _MOST_CHARACTERS = 500  # of what went wrong in a pipeline; the end of it tells the most
