@@ -21,7 +21,7 @@ from colorjax.colorize.cold_colorizer import ColdColorizer
 from colorjax.devices import compile_cache
 from colorjax.maths import color, metrics
 from colorjax.methods import diffusing_colors
-from colorjax.stages import ranker as ranker_stage
+from colorjax.train.stages import ranker as ranker_stage
 
 
 def versions_of_truth(colorizer: ColdColorizer, scales: Any) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 
 from colorjax import errors, release
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.data import captions, phrases, records, transforms
+from colorjax.data import colour_names, phrases, records, transforms
 from colorjax.devices import compile_cache
 from colorjax.evaluate import shown
 from colorjax.maths import color, guidance, samplers
@@ -48,7 +48,7 @@ def composites(data: str, count: int, rng: np.random.Generator):
     found = [records.Record.unpack(row) for row in source.__getitems__(list(range(2 * count)))]
     images = np.stack([transforms.decode(record.image) for record in found]).astype(np.float32)
     pairs = np.concatenate([images[0::2], images[1::2]], axis=2) / 255.0
-    colours = [rng.choice(captions.CHROMATIC_COLOURS, 2, replace=False) for _ in range(count)]
+    colours = [rng.choice(colour_names.CHROMATIC_COLOURS, 2, replace=False) for _ in range(count)]
     prompts = []
     for one, other, (first, second) in zip(found[0::2], found[1::2], colours, strict=True):
         nouns = [NOUNS.get(str(record.label), str(record.label)) for record in (one, other)]
@@ -60,14 +60,14 @@ def apart(rgb: np.ndarray, pair: np.ndarray) -> float:
     """How far the instances' mean ab lie apart along their colours' difference, in Lab units."""
     lab = color.srgb_to_lab(rgb)
     left, right = (lab[8:24, at + 8 : at + 24, 1:].mean((0, 1)) for at in (0, 32))
-    direction = captions.prototype(pair[0])[1:] - captions.prototype(pair[1])[1:]
+    direction = colour_names.prototype(pair[0])[1:] - colour_names.prototype(pair[1])[1:]
     return float((left - right) @ direction / np.linalg.norm(direction))
 
 
 def named(rgb: np.ndarray) -> list[str]:
     """The colour words of both instances: their central halves."""
     lab = color.srgb_to_lab(rgb)
-    return [captions.name_colour(lab[8:24, left + 8 : left + 24]) for left in (0, 32)]
+    return [colour_names.name_colour(lab[8:24, left + 8 : left + 24]) for left in (0, 32)]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,11 +9,12 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from colorjax import alone, flops, loop, optim, train
+from colorjax import alone, flops
 from colorjax.devices import chips, sharding
 from colorjax.errors import UserError
 from colorjax.methods import lcad
-from colorjax.stages.stage import Stage
+from colorjax.train import loop, optim
+from colorjax.train.stages.stage import Stage, stage_module
 
 
 class Lowered(NamedTuple):
@@ -39,7 +40,7 @@ def mesh_of(topology: chips.Topology, config: ConfigDict) -> Mesh:
 
 def stage_of(name: str, config: ConfigDict) -> Stage:
     """A stage whose weights are shapes: of fresh parts, with nothing given to start from."""
-    module = train.stage_module(name)
+    module = stage_module(name)
     model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype))
     built: list[Stage] = []
 

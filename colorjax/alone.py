@@ -9,12 +9,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from colorjax import optim
 from colorjax.devices import sharding
 from colorjax.maths.schedule import add_noise, sample_timesteps
 from colorjax.methods import lcad
 from colorjax.models.unet import UNet
-from colorjax.stages.stage import Stage, plain
+from colorjax.train import optim
+from colorjax.train.stages.stage import Stage, plain
 
 
 def model_of(config: ConfigDict) -> lcad.LCAD:

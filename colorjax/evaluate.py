@@ -18,7 +18,7 @@ import numpy as np
 from colorjax import errors, release
 from colorjax.colorize.colorizer import fingerprint
 from colorjax.colorize.options import AnyColorizer, add_sampling, make_colorizer
-from colorjax.data import captions, phrases, pipeline, records, transforms
+from colorjax.data import captions, colour_names, phrases, pipeline, records, transforms
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError
@@ -243,7 +243,7 @@ def swap(args, colorizer: AnyColorizer, directory: Path) -> dict[str, Any]:
     first, second = (_colour_of(prompt) for prompt in args.swap)
     if first == second:
         raise UserError(f"both prompts say {first!r}; --swap needs two colours")
-    direction = captions.prototype(first)[1:] - captions.prototype(second)[1:]
+    direction = colour_names.prototype(first)[1:] - colour_names.prototype(second)[1:]
     direction /= np.linalg.norm(direction)
     wanted = set(filter(None, args.labels.split(",")))
     found: list[float] = []
@@ -281,10 +281,10 @@ def _pulls(args, colorizer: AnyColorizer, images: np.ndarray, direction: np.ndar
 
 
 def _colour_of(prompt: str) -> str:
-    words = [word for word in prompt.lower().split() if word in captions.CHROMATIC_COLOURS]
+    words = [word for word in prompt.lower().split() if word in colour_names.CHROMATIC_COLOURS]
     if len(words) != 1:
         raise UserError(
-            f"prompt {prompt!r} must hold one colour of {', '.join(captions.CHROMATIC_COLOURS)}"
+            f"prompt {prompt!r} must hold one colour of {', '.join(colour_names.CHROMATIC_COLOURS)}"
         )
     return words[0]
 

@@ -28,9 +28,10 @@ from typing import Any
 from absl import flags as absl_flags
 from ml_collections import ConfigDict
 
-from colorjax import errors, flags, roofline
+from colorjax import errors, roofline
 from colorjax.devices import chips
 from colorjax.errors import UserError
+from colorjax.train import flags
 
 TOPOLOGY = absl_flags.DEFINE_string("topology", "v5e:4x4", "Chip and shape, such as v5e:4x4.")
 BATCH = absl_flags.DEFINE_integer("batch_per_chip", 0, "Pictures on a chip; 0: the config's.")

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import abstract, alone, flops, loop, optim, roofline
+from colorjax import abstract, alone, flops, roofline
 from colorjax.devices import chips
+from colorjax.train import loop, optim
 
 Remember = Callable[[dict[str, Any], Callable[[], roofline.Cost]], roofline.Cost]
 Compile = Callable[[Any, str, int, float, float], roofline.Cost]

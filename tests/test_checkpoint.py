@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import checkpoint
 from colorjax.devices import sharding
 from colorjax.errors import UserError
+from colorjax.train import checkpoint
 
 RULES = [(".*", "fsdp")]
 

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax.data import captions, records, transforms
+from colorjax.data import captions, colour_names, records, transforms
 from colorjax.errors import UserError
-from colorjax.prepare import sources
 
-COLOURS = captions.NEUTRAL_COLOURS + captions.CHROMATIC_COLOURS
+COLOURS = colour_names.NEUTRAL_COLOURS + colour_names.CHROMATIC_COLOURS
 DATA = Path(__file__).parent / "data" / "cifar10"
 # sRGB that people call so.
 ANCHORS = {
@@ -43,37 +42,37 @@ def test_anchors_cover_the_words():
 @pytest.mark.parametrize("word", sorted(ANCHORS))
 def test_everyday_colours_get_everyday_names(word):
     other = "blue" if word != "blue" else "red"
-    assert captions.region_colours(_framed(ANCHORS[word], ANCHORS[other])) == (word, other)
-    assert captions.region_colours(_framed(ANCHORS[other], ANCHORS[word])) == (other, word)
+    assert colour_names.region_colours(_framed(ANCHORS[word], ANCHORS[other])) == (word, other)
+    assert colour_names.region_colours(_framed(ANCHORS[other], ANCHORS[word])) == (other, word)
 
 
-@pytest.mark.parametrize("word", captions.CHROMATIC_COLOURS)
+@pytest.mark.parametrize("word", colour_names.CHROMATIC_COLOURS)
 def test_prototypes_bear_their_name(word):
-    lab = captions.prototype(word)
+    lab = colour_names.prototype(word)
     assert lab.shape == (3,)
-    assert captions.name_colour(lab) == word
+    assert colour_names.name_colour(lab) == word
 
 
 def test_prototypes_are_for_chromatic_words_only():
     with pytest.raises(UserError, match="'gray'.*red, pink"):
-        captions.prototype("gray")
+        colour_names.prototype("gray")
 
 
 def test_a_region_is_named_by_its_mean():
-    assert captions.name_colour(np.array([[50.0, 40.0, 0.0], [50.0, -40.0, 0.0]])) == "gray"
-    assert captions.name_colour(np.array([[[20.0, 5.0, 60.0]], [[60.0, 5.0, 60.0]]])) == "brown"
-    assert captions.name_colour(np.array([[[50.0, 5.0, 60.0]], [[60.0, 5.0, 60.0]]])) == "yellow"
+    assert colour_names.name_colour(np.array([[50.0, 40.0, 0.0], [50.0, -40.0, 0.0]])) == "gray"
+    assert colour_names.name_colour(np.array([[[20.0, 5.0, 60.0]], [[60.0, 5.0, 60.0]]])) == "brown"
+    assert colour_names.name_colour(np.array([[[50.0, 5.0, 60.0]], [[60.0, 5.0, 60.0]]])) == "yellow"
 
 
 def test_every_hue_has_a_name():
     angles = np.radians(np.arange(0, 360, 0.5))
-    names = [captions.name_colour(np.array([60, 30 * np.cos(x), 30 * np.sin(x)])) for x in angles]
+    names = [colour_names.name_colour(np.array([60, 30 * np.cos(x), 30 * np.sin(x)])) for x in angles]
     changes = [b for a, b in zip(names, names[1:]) if a != b]
     assert changes == ["orange", "yellow", "green", "teal", "blue", "purple", "pink"]
 
 
 def test_sentences_are_english():
-    for class_name in sources.CIFAR10_CLASSES:
+    for class_name in captions.CIFAR10_CLASSES:
         for word in COLOURS:
             levels = captions.phrase(word, word, class_name)
             for text in levels["complete"] + levels["partial"]:
@@ -93,7 +92,7 @@ def test_the_plainest_sentence_comes_first():
 
 
 def test_scarce_sentences_name_nothing():
-    nouns = {"plane", "car", "boat", *sources.CIFAR10_CLASSES}
+    nouns = {"plane", "car", "boat", *captions.CIFAR10_CLASSES}
     words = set(" ".join(captions.SCARCE).split())
     assert captions.SCARCE[0] == "a colorful image"
     assert len(captions.SCARCE) == len(set(captions.SCARCE)) >= 6
@@ -168,8 +167,8 @@ def test_stored_captions_are_those_of_the_stored_pictures():
     for data in (source[i] for i in range(len(source))):
         record = records.Record.unpack(data)
         image = transforms.decode(record.image)
-        assert record.label in sources.CIFAR10_CLASSES
+        assert record.label in captions.CIFAR10_CLASSES
         assert captions.describe(image, str(record.label)) == record.captions
-        words.update(captions.region_colours(image))
+        words.update(colour_names.region_colours(image))
     assert set(words) == set(COLOURS)
     assert max(words.values()) < 0.45 * 2 * len(source)

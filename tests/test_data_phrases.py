@@ -9,7 +9,7 @@ import pytest
 
 from colorjax.data import captions, phrases, tokenizer
 from colorjax.errors import UserError
-from colorjax.prepare import sources
+from colorjax.train import vocabulary
 
 SMALL = Path(__file__).parent / "data" / "tokenizer"
 # A sentence, its phrases, and the sentence when all of them lost their colour.
@@ -77,7 +77,7 @@ def test_sentences_read_by_hand(sentence, expected, plain):
 def test_our_own_captions_are_understood():
     """Every sentence that is made of two colours and a class, and what it was made of."""
     for colours in itertools.permutations(("red", "gray", "orange"), 2):
-        for name in sources.CIFAR10_CLASSES:
+        for name in captions.CIFAR10_CLASSES:
             levels = captions.phrase(*colours, name)
             for text in levels["complete"]:
                 found = phrases.colour_phrases(text)
@@ -156,7 +156,7 @@ def whole_words(tmp_path_factory):
     """A tokenizer of which these words are single tokens, as they are of CLIP's."""
     directory = tmp_path_factory.mktemp("words")
     corpus = ["the blue cup, the red cup, the yellow cup and white horse beside a shirt"]
-    tokenizer.train(corpus, directory, vocab_size=514 + 32)
+    vocabulary.train(corpus, directory, vocab_size=514 + 32)
     return tokenizer.Tokenizer(directory, max_length=16)
 
 

@@ -7,12 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from colorjax import train
 from colorjax.data import records, transforms
+from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 from colorjax.prepare.planning import Request
 from colorjax.prepare.run import prepare
 from colorjax.prepare.sources import lists
+from colorjax.train.run import build, train_batches
+from colorjax.train.weights import find_weights
 from tests import pictures, small
 
 WRITERS = {
@@ -258,14 +260,14 @@ def test_every_source_trains_a_step(prepared, tmp_path):
     """The batch of each source goes into the same compiled step and gives a finite loss."""
     config = small.config()
     config.data.crop = "random_resized"
-    stage = train.build("clip", config, train.find_weights("clip", config, tmp_path), 2)
-    tokenize = train.tokenizer.Tokenizer(small.DATA / "tokenizer", 24)
+    stage = build("clip", config, find_weights("clip", config, tmp_path), 2)
+    tokenize = Tokenizer(small.DATA / "tokenizer", 24)
     state = jax.jit(stage.init)(jax.random.key(0), stage.start)
     step = jax.jit(stage.step)
     losses = {}
     for source in WRITERS:
         config.data.directory, config.data.train_split = str(prepared(source)[1]), "train"
-        batches = train.train_batches(config, config.clip, tokenize, 0)
+        batches = train_batches(config, config.clip, tokenize, 0)
         batch = next(batches)
         batches.close()
         assert batch["image"].shape == (8, 32, 32, 3)

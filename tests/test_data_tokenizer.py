@@ -9,6 +9,7 @@ import pytest
 
 from colorjax.data import captions, tokenizer
 from colorjax.errors import UserError
+from colorjax.train import vocabulary
 
 SMALL = Path(__file__).parent / "data" / "tokenizer"
 # The published rule for ASCII: letters in runs, digits alone, other signs in runs.
@@ -46,7 +47,7 @@ def _oracle_ids(text, directory):
 
 def _oracle_merges(corpus, count):
     """Byte-pair training by its definition; equal counts go to the pair of smaller ids."""
-    order = tokenizer.byte_symbols()
+    order = vocabulary.byte_symbols()
     ids = {symbol: i for i, symbol in enumerate(order + [s + "</w>" for s in order])}
     words = Counter(word for text in corpus for word in WORDS.findall(text.lower()))
     split = {word: _symbols(word) for word in words}
@@ -128,7 +129,7 @@ def test_training_follows_the_definition(tmp_path):
         "cars and birds on three roofs",
         "red",
     ]
-    tokenizer.train(corpus, tmp_path, vocab_size=514 + 25)
+    vocabulary.train(corpus, tmp_path, vocab_size=514 + 25)
     lines = (tmp_path / "merges.txt").read_text("utf-8").split("\n")
     assert lines[0] == "#version: 0.2" and lines[-1] == ""
     assert [tuple(line.split()) for line in lines[1:-1]] == _oracle_merges(corpus, 25)
@@ -138,7 +139,7 @@ def test_training_follows_the_definition(tmp_path):
 
 
 def test_the_bundled_files_are_what_training_writes(tmp_path):
-    tokenizer.train(tokenizer.everyday_corpus(), tmp_path, vocab_size=1024)
+    vocabulary.train(vocabulary.everyday_corpus(), tmp_path, vocab_size=1024)
     for name in ("vocab.json", "merges.txt"):
         assert (tmp_path / name).read_bytes() == (SMALL / name).read_bytes()
 
@@ -167,9 +168,9 @@ def test_mistakes_are_told(tmp_path):
     with pytest.raises(UserError, match="max_length is 2"):
         tokenizer.Tokenizer(SMALL, max_length=2)
     with pytest.raises(UserError, match="vocab_size is 514"):
-        tokenizer.train(["a"], tmp_path, vocab_size=514)
+        vocabulary.train(["a"], tmp_path, vocab_size=514)
     with pytest.raises(UserError, match="more text"):
-        tokenizer.train(["red"], tmp_path, vocab_size=600)
+        vocabulary.train(["red"], tmp_path, vocab_size=600)
     (tmp_path / "vocab.json").write_text("{broken")
     (tmp_path / "merges.txt").write_text("")
     with pytest.raises(UserError, match="does not hold a CLIP tokenizer"):

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import train
 from colorjax.data import records, transforms
 from colorjax.devices import sharding
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, color, metrics
 from colorjax.methods import diffusing_colors, lcad
-from colorjax.stages import cold as cold_stage
+from colorjax.train import run
+from colorjax.train.stages import cold_diffusion as cold_stage
 from tests import small
 
 COUNT = 4
@@ -232,7 +232,7 @@ def test_both_stages_train_and_leave_a_release_that_colours(cold_release, tmp_pa
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     with jax.set_mesh(mesh):
         for name in config.stages:
-            train.run_stage(name, config, tmp_path / "run", mesh)
+            run.run_stage(name, config, tmp_path / "run", mesh)
     model, params = diffusing_colors.load(tmp_path / "run" / "release")
     assert model.cold.sigma == 0.1 and model.cold.gray_channels
     assert 20 < model.cold.colourfulness < 60

@@ -94,7 +94,7 @@ def test_swap_measures_along_the_two_colours(cifar, monkeypatch, capsys, tmp_pat
     prompts = ["--swap", "a red car", "a blue car", "--labels", "automobile,truck"]
     evaluate.main([*command, *prompts])
     figures = json.loads((tmp_path / "f.json").read_text())
-    axis = evaluate.captions.prototype("red")[1:] - evaluate.captions.prototype("blue")[1:]
+    axis = evaluate.colour_names.prototype("red")[1:] - evaluate.colour_names.prototype("blue")[1:]
     expected = np.array([24.0, 35.0]) @ axis / np.linalg.norm(axis)
     assert figures["pictures"] == 40
     assert figures["mean projection"] == pytest.approx(expected, abs=0.3)

@@ -7,7 +7,7 @@ import pytest
 
 from colorjax.maths.schedule import sample_posterior
 from colorjax.methods import lcad
-from colorjax.stages import latent
+from colorjax.train.stages import latent
 from tests import small
 
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from absl import flags as absl_flags
 
-from colorjax import flags
 from colorjax.devices import processes
+from colorjax.train import flags
 
 LAUNCH = Path(__file__).parent.parent / "launch"
 BIN = Path(sys.executable).parent

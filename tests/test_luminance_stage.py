@@ -10,7 +10,7 @@ from colorjax.methods import lcad
 from colorjax.models.discriminator import PatchDiscriminator
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips
-from colorjax.stages import luminance, stage
+from colorjax.train.stages import luminance, stage
 from tests import small
 
 SIZES = dict(features=8, layers=2)

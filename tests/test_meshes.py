@@ -15,9 +15,10 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
-from colorjax import abstract, alone, hlo, loop, optim
+from colorjax import abstract, alone, hlo
 from colorjax.devices import sharding
 from colorjax.methods import lcad
+from colorjax.train import loop, optim
 from tests import small
 
 STEPS, BATCH = 10, 16

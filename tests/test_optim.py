@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from colorjax import optim
 from colorjax.errors import UserError
+from colorjax.train import optim
 from configs import common
 
 PARAMS = {"a": {"kernel": jnp.array([1.0, 2.0])}, "b": {"cec_in": {"kernel": jnp.array([3.0])}}}
@@ -164,7 +164,7 @@ def test_a_spike_is_skipped_once_the_usual_is_known() -> None:
 
 
 def test_too_many_skipped_in_a_row_end_the_run() -> None:
-    from colorjax import loop
+    from colorjax.train import loop
 
     loop.check_skipped({"skipped_in_a_row": 9.0}, 10, 5)
     loop.check_skipped({"skipped_in_a_row": 99.0}, 0, 5)

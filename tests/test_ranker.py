@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from colorjax import optim
 from colorjax.maths import metrics
 from colorjax.methods import diffusing_colors
 from colorjax.models.clip import CLIPVisionModel
 from colorjax.models.ranker import Head, Ranker
-from colorjax.stages import ranker as stage
+from colorjax.train import optim
+from colorjax.train.stages import ranker as stage
 
 TOWER = CLIPVisionModel(
     image_size=16,

@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import checkpoint, loop, release, train
+from colorjax import release
+from colorjax.data.tokenizer import Tokenizer
 from colorjax.devices import sharding
 from colorjax.errors import UserError
 from colorjax.methods import lcad
+from colorjax.train import checkpoint, loop, optim
+from colorjax.train.run import build, caption_examples, run_stage, train_batches
+from colorjax.train.weights import find_weights
 from tests import small
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +38,7 @@ def run(config, workdir: Path) -> None:
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     with jax.set_mesh(mesh):
         for name in config.stages:
-            train.run_stage(name, config, workdir, mesh)
+            run_stage(name, config, workdir, mesh)
 
 
 def test_stages_leave_a_release_that_colours(workdir: Path) -> None:
@@ -51,7 +55,7 @@ def test_stages_leave_a_release_that_colours(workdir: Path) -> None:
 
 def test_cec_starts_from_the_stand_in_at_zero(workdir: Path) -> None:
     config = small.smallest()
-    stage = train.build("latent", config, train.find_weights("latent", config, workdir), 2)
+    stage = build("latent", config, find_weights("latent", config, workdir), 2)
     start = jax.jit(stage.init)(jax.random.key(0), stage.start).params
     base = release.read_part(workdir / "release", "text_to_image_unet")
     np.testing.assert_array_equal(start["conv_in"]["kernel"], base["conv_in"]["kernel"])
@@ -112,13 +116,13 @@ def test_a_resumed_run_is_the_uninterrupted_run(
         config = small.smallest()
         config.checkpoint_every = 3
         config.latent.total_steps = 5
-        weights = train.find_weights("latent", config, workdir)
-        stage = train.build("latent", config, weights, 5)
-        tokenize = train.tokenizer.Tokenizer(small.DATA / "tokenizer", 24)
+        weights = find_weights("latent", config, workdir)
+        stage = build("latent", config, weights, 5)
+        tokenize = Tokenizer(small.DATA / "tokenizer", 24)
         mesh = sharding.make_mesh()
 
         def batches(start, stop=False):
-            stream = train.train_batches(config, config.latent, tokenize, start)
+            stream = train_batches(config, config.latent, tokenize, start)
             for i, batch in enumerate(stream):
                 if stop and i == 4:
                     raise Interrupted
@@ -133,7 +137,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(
                     config,
                     mesh,
                     lambda start: batches(start, stop),
-                    train.caption_examples(config, tokenize, 8),
+                    caption_examples(config, tokenize, 8),
                     tmp_path / name,
                     5,
                     watch=watch,
@@ -223,12 +227,12 @@ def test_a_stage_begun_otherwise_is_not_mixed(workdir: Path, tmp_path: Path) -> 
 def test_a_run_without_a_tokenizer_trains_one(tmp_path: Path) -> None:
     config = small.smallest()
     config.tokenizer = ""
-    made = train.find_tokenizer(config, tmp_path)
+    made = weights.find_tokenizer(config, tmp_path)
     for name in ("vocab.json", "merges.txt"):
         assert (made / name).read_text() == (small.DATA / "tokenizer" / name).read_text()
     del config.clip
     with pytest.raises(UserError, match="--config.tokenizer"):
-        train.find_tokenizer(config, tmp_path / "empty")
+        weights.find_tokenizer(config, tmp_path / "empty")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +321,7 @@ def test_paper_recipe_trains_the_extended_channels_only() -> None:
         jax.ShapeDtypeStruct((1, 32, 32, 512), np.float32),
     )
     params = jax.eval_shape(model.unet.init, jax.random.key(0), *inputs)["params"]
-    chosen, _ = train.optim.split(params, config.latent.trainable)
+    chosen, _ = optim.split(params, config.latent.trainable)
     assert sum(leaf.size for leaf in jax.tree.leaves(chosen)) == 1_474_560 + 32_440_320
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from colorjax.data import captions, records
+from colorjax.data import captions, colour_names, records
 from colorjax.prepare import captioner, validation
 from colorjax.prepare.sources import Entry, Item, Rejected, Rejection
 
@@ -152,7 +152,7 @@ def _record(entry: Entry, options: Options, outcome: Outcome) -> records.Record:
     outcome.captions += len(entry.captions)
     sentences = {"complete": list(entry.captions)} if entry.captions else {}
     if options.measured:
-        words = captions.region_colours(checked.pixels)
+        words = colour_names.region_colours(checked.pixels)
         for region, found in zip(_REGIONS, (words[:1], words[1:], set(words)), strict=True):
             outcome.colours[region].update(found)
         sentences = captions.phrase(*words, entry.label) if entry.label else {}

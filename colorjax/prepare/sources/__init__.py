@@ -7,8 +7,7 @@ from pathlib import Path
 from colorjax.prepare.sources import cifar10, folder, imagenet, lists, tfds
 from colorjax.prepare.sources.entries import Entry, Item, Rejected, Rejection, unique
 
-__all__ = ["CIFAR10_CLASSES", "SOURCES", "Entry", "Item", "Rejected", "Rejection", "unique"]
-CIFAR10_CLASSES = cifar10.CLASSES
+__all__ = ["SOURCES", "Entry", "Item", "Rejected", "Rejection", "unique"]
 
 
 @dataclass(frozen=True)

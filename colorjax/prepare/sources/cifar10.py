@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from colorjax.data.captions import CIFAR10_CLASSES
 from colorjax.errors import UserError
 from colorjax.prepare.sources.entries import Entry, Item, PixelContent
 
-CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 _MEMBERS = {
     "train": tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
     "test": ("cifar-10-batches-py/test_batch",),
@@ -57,7 +57,7 @@ def read(path: Path, split: str, captions: Path | None) -> Iterator[Item]:
         _check(images, labels, path)
         for image, label in zip(images, labels, strict=True):
             key = f"{split}-{index:05d}"
-            yield Entry(key, PixelContent(f"{key}.png", image), label=CLASSES[int(label)])
+            yield Entry(key, PixelContent(f"{key}.png", image), label=CIFAR10_CLASSES[int(label)])
             index += 1
 
 

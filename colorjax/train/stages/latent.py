@@ -5,10 +5,11 @@ import jax.numpy as jnp
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from colorjax import optim, release
+from colorjax import release
 from colorjax.maths.schedule import add_noise, sample_posterior, sample_timesteps
 from colorjax.methods import lcad
-from colorjax.stages.stage import Stage, image_and_luminance, plain
+from colorjax.train import optim
+from colorjax.train.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Array, ImageBytes, Latents, Params, Timesteps, TokenIds
 
 NEEDS: tuple[str, ...] = ("text_encoder", "vae", "luminance_encoder")

@@ -5,8 +5,8 @@ The latent stage without channel-extended convolutions; the decoder is guided in
 
 from ml_collections import ConfigDict
 
-from colorjax.stages import latent
-from colorjax.stages.stage import Stage
+from colorjax.train.stages import latent
+from colorjax.train.stages.stage import Stage
 from colorjax.types import Params
 
 NEEDS = latent.NEEDS

@@ -13,7 +13,7 @@ from colorjax.maths import losses
 from colorjax.maths.schedule import sample_posterior, split_moments
 from colorjax.models.layers import apply
 from colorjax.models.vae import AutoencoderKL
-from colorjax.stages.stage import Stage, image_and_luminance, plain
+from colorjax.train.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Params
 
 NEEDS: tuple[str, ...] = ()

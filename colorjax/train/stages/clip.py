@@ -10,7 +10,7 @@ from colorjax import release
 from colorjax.maths import losses
 from colorjax.models.clip import CLIP, CLIPTextModel, CLIPVisionModel
 from colorjax.models.layers import apply
-from colorjax.stages.stage import Stage, image_and_luminance, plain
+from colorjax.train.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Params
 
 NEEDS: tuple[str, ...] = ()

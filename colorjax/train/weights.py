@@ -1,16 +1,23 @@
-"""The sizes of a model whose parts are read from releases: those of the releases, not the preset's.
+"""What a stage begins with: parts and vocabulary, from releases, and the sizes of their model.
 
-A section of a release's `config.json` describes one of its parts. What a configuration still
+The sizes are those of the releases, not the preset's. A section of a release's `config.json` describes one of its parts. What a configuration still
 decides is `cec` and the like: which extended convolutions the UNet gets.
 """
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from colorjax import release
+from colorjax.devices import processes
 from colorjax.errors import UserError
 from colorjax.models.unet import UNet
+from colorjax.train import vocabulary
+from colorjax.train.stages.stage import stage_module
+from colorjax.types import Params
 
 OF_UNET = ("unet", "schedule", "prediction_type")
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -29,7 +36,7 @@ BELONGS = {
 }
 
 
-def sizes(
+def model_sizes(
     model: Mapping[str, Any], directories: Sequence[Path], trained: Collection[str]
 ) -> dict[str, Any]:
     """The sections of `model` that change, each from the first directory with that part.
@@ -115,3 +122,77 @@ def _check_image_size(model: Mapping[str, Any], found: Mapping[str, Any], direct
             f"'{directory}' halve it {sum(levels)} times; set --config.model.image_size to a "
             f"multiple of {least}"
         )
+
+
+def find_weights(name: str, config: ConfigDict, workdir: Path) -> dict[str, Params]:
+    """Frozen parts and start weights of a stage, their digests, and the sizes of their model.
+
+    Raises:
+        UserError: weights that the stage needs are nowhere.
+    """
+    module = stage_module(name)
+    own = [workdir / "release"] if (workdir / "release" / "config.json").exists() else []
+    given = [release.locate(config.init_from)] if config.init_from else []
+    parts: Params = {}
+    start: Params = {}
+    inputs: dict[str, str] = {}
+    for part in module.NEEDS:
+        directory = release.find_part([*own, *given], part)
+        if directory is None:
+            raise UserError(_missing(name, part, config, workdir))
+        parts[part] = release.read_part(directory, part)
+        inputs[part] = release.digest(directory, part)
+    for part in getattr(module, "MAY_USE", ()):
+        directory = release.find_part([*own, *given], part)
+        if directory is not None:
+            parts[part] = release.read_part(directory, part)
+            inputs[part] = release.digest(directory, part)
+    for role, names in module.STARTS_FROM.items():
+        for part in names:
+            # What a stage makes itself is not what it starts from.
+            makes = part in (role, f"{name}_{role}")
+            directory = release.find_part(given if makes else [*own, *given], part)
+            if directory is not None:
+                start[role] = release.read_part(directory, part)
+                inputs[part] = release.digest(directory, part)
+                break
+        if role not in start and module.MUST_START:
+            raise UserError(_missing(name, names[-1], config, workdir))
+    sizes = model_sizes(config.model.to_dict(), [*own, *given], module.STARTS_FROM)
+    return {"parts": parts, "start": start, "sizes": sizes, "inputs": inputs}
+
+
+def _missing(name: str, part: str, config: ConfigDict, workdir: Path) -> str:
+    makers = {"text_encoder": "clip", "text_to_image_unet": "text_to_image"}
+    maker = makers.get(part, part.removesuffix("_encoder"))
+    if maker in config and maker != name:
+        return (
+            f"stage {name!r} needs the part {part!r}, which '{workdir}/release' has not: make it "
+            f"with python -m colorjax.train --config=configs/lcad.py:tiny,stage={maker} "
+            f"--workdir={workdir}, or give a release by --config.init_from=DIR"
+        )
+    return (
+        f"stage {name!r} needs the part {part!r} of a pretrained model: give a release directory "
+        "that has it by --config.init_from=DIR"
+    )
+
+
+def find_tokenizer(config: ConfigDict, workdir: Path) -> Path:
+    """The folder with the vocabulary; a configuration that trains its own towers makes one."""
+    directories = [Path(config.tokenizer)] if config.tokenizer else []
+    directories.append(workdir / "release" / "tokenizer")
+    if config.init_from:
+        directories.append(release.locate(config.init_from) / "tokenizer")
+    for directory in directories:
+        if (directory / "vocab.json").exists():
+            return directory
+    if "clip" not in config:
+        raise UserError(
+            "there is no tokenizer: give a folder with vocab.json and merges.txt by "
+            "--config.tokenizer=DIR, or a release by --config.init_from=DIR"
+        )
+    made = workdir / "release" / "tokenizer"
+    size = config.model.text_encoder.vocab_size
+    train = functools.partial(vocabulary.train, vocabulary.everyday_corpus(), made, size)
+    processes.on_first(train, "training the tokenizer")
+    return made

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from colorjax import optim, release
+from colorjax import release
 from colorjax.maths import losses
 from colorjax.maths.schedule import sample_posterior
 from colorjax.methods import lcad
 from colorjax.models.discriminator import PatchDiscriminator
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
-from colorjax.stages.stage import Stage, image_and_luminance, plain
+from colorjax.train import optim
+from colorjax.train.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Array, Image, ImageBytes, Latents, Params
 
 NEEDS: tuple[str, ...] = ("vae",)

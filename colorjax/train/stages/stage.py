@@ -1,17 +1,20 @@
 """What a training stage is, and the plain way to make one: one loss, one optimizer."""
 
+import importlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from colorjax import optim
 from colorjax.maths.color import luminance
+from colorjax.train import optim
 from colorjax.types import Image, ImageBytes, Luminance, Params, PRNGKey
 
 Batch = dict[str, Any]
+MODULES = {"cold": "cold_diffusion"}
 
 
 class Stage(NamedTuple):
@@ -55,3 +58,7 @@ def image_and_luminance(pixels: ImageBytes) -> tuple[Image, Luminance]:
     """Bytes to the image in [-1,1] and its luminance, on the device."""
     image = pixels.astype("float32") / 127.5 - 1.0
     return image, luminance(image)
+
+
+def stage_module(name: str) -> ModuleType:
+    return importlib.import_module(f"colorjax.train.stages.{MODULES.get(name, name)}")

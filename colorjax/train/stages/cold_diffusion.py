@@ -14,7 +14,7 @@ from colorjax import release
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, metrics
 from colorjax.methods import diffusing_colors, lcad
-from colorjax.stages.stage import Stage, image_and_luminance, plain
+from colorjax.train.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Array, ImageBytes, Latents, Params, TokenIds
 
 NEEDS: tuple[str, ...] = ("text_encoder", "vae")

@@ -9,12 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import checkpoint, goodput, grids, optim
 from colorjax.devices import processes, sharding
 from colorjax.errors import UserError
 from colorjax.maths import color
-from colorjax.stages.stage import Batch, Stage
-from colorjax.tracking import Tracker
+from colorjax.train import checkpoint, goodput, optim, samples
+from colorjax.train.stages.stage import Batch, Stage
+from colorjax.train.tracking import Tracker
 
 Batches = Callable[[int], Any]  # from a step on; closed at the end
 
@@ -192,4 +192,4 @@ def _save_samples(path: Path, columns: dict[str, Any], examples: Batch) -> None:
     gray = gray * 2.0 - 1.0
     shown = {"gray": gray, "truth": truth} | {k: np.asarray(v) for k, v in columns.items()}
     size = truth.shape[1]
-    grids.save_grid(path, {k: v[:8] for k, v in shown.items()}, scale=max(1, 64 // size))
+    samples.save_grid(path, {k: v[:8] for k, v in shown.items()}, scale=max(1, 64 // size))

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from colorjax import optim, release
+from colorjax import release
 from colorjax.errors import UserError
 from colorjax.maths import losses, metrics
 from colorjax.methods import diffusing_colors
-from colorjax.stages.stage import Stage, image_and_luminance, plain
+from colorjax.train import optim
+from colorjax.train.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Array, Image, Luminance, Params, PRNGKey
 
 NEEDS: tuple[str, ...] = ("text_encoder", "vae", "image_encoder", "cold_unet")
