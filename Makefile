@@ -40,15 +40,14 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 beam: $(VENV)-beam/dev
-	$(VENV)-beam/bin/python -m pytest tests/test_prepare_beam.py
+	$(VENV)-beam/bin/python -m pytest tests/prepare/test_beam.py
 
 parity: $(VENV)/parity
 	COLORJAX_PARITY=$(VENV)/weights $(BIN)/python -m pytest tests/parity
 
 check: $(VENV)/dev
-	$(BIN)/black --check --line-length 100 benchmarks colorjax configs docs tests
-	$(BIN)/isort --check benchmarks colorjax configs docs tests
-	$(BIN)/flake8 benchmarks colorjax configs docs tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy colorjax
 
 clean:

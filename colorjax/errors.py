@@ -1,11 +1,31 @@
 """What goes wrong by the user's hand, told in one sentence."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
     """A mistake the user can mend. The message names the value, what is allowed and what to do."""
+
+
+def one_of(name: str, value: object, allowed: Iterable[object]) -> None:
+    """Checks a choice.
+
+    Raises:
+        UserError: `value` is not among `allowed`; the sentence lists them.
+    """
+    choices = tuple(allowed)
+    if value not in choices:
+        raise UserError(f"{name} is {value!r}; it must be one of {', '.join(map(str, choices))}")
+
+
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What an error says, for a sentence of ours: its first line, or its type if it says nothing.
+
+    Libraries below us answer with pages; `most` is how many characters are kept.
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0][:most] if lines else type(error).__name__
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -7,16 +7,16 @@ trees, not models.
 import functools
 import hashlib
 import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from colorjax import files
 from colorjax.errors import UserError
 from colorjax.types import Params
 
@@ -88,8 +88,7 @@ def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
 
 def cached(part: str) -> Path:
     """Where a network that several models share is looked for: ~/.cache/colorjax/weights/PART."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "colorjax" / "weights" / part
+    return files.cache_folder("weights", part)
 
 
 def read_lpips(backbone: str, directory: str = "") -> Params:
@@ -132,35 +131,28 @@ def write(
             k: np.asarray(v, dtype, order="C") for k, v in flatten_dict(params, sep="/").items()
         }
         file = f"{name}.safetensors"
-        _replace(directory / file, functools.partial(save_file, flat))
+        files.replace(directory / file, functools.partial(save_file, flat))
         digests.pop(file, None)
     if inherit is not None:
         digests |= _copy_missing(inherit, directory)
     if tokenizer is not None and tokenizer.resolve() != (directory / "tokenizer").resolve():
         shutil.copytree(tokenizer, directory / "tokenizer", dirs_exist_ok=True)
     text = json.dumps({"format": FORMAT, **config}, indent=1, sort_keys=True)
-    _replace(directory / "config.json", lambda path: path.write_text(text + "\n", "utf-8"))
+    files.write_text(directory / "config.json", text + "\n")
     lines = []
     for path in sorted(p for p in directory.rglob("*") if p.suffix in CHECKED):
         name = path.relative_to(directory).as_posix()
         kept = digests.get(name) if path.suffix == ".safetensors" else None
         lines.append(f"{kept or _sha256(path)}  {name}\n")
-    _replace(directory / CHECKSUMS, lambda path: path.write_text("".join(lines), "utf-8"))
+    files.write_text(directory / CHECKSUMS, "".join(lines))
 
 
 def _copy_missing(source: Path, directory: Path) -> dict[str, str]:
     """Copies parts that a release lacks from another one; their checksums."""
-    files = [f"{part}.safetensors" for part in parts_in(source) - parts_in(directory)]
-    for file in files:
+    names = [f"{part}.safetensors" for part in parts_in(source) - parts_in(directory)]
+    for file in names:
         shutil.copyfile(source / file, directory / file)
-    return {file: _checksums(source)[file] for file in files}
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    partial.replace(path)
+    return {file: _checksums(source)[file] for file in names}
 
 
 def _sha256(path: Path) -> str:

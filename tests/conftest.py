@@ -13,7 +13,7 @@ cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colorj
 jax.config.update("jax_compilation_cache_dir", str(cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "assets"
 
 
 @pytest.fixture(scope="session")

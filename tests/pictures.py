@@ -178,12 +178,15 @@ def write_tfds(root: Path) -> Path:
 
         def _generate_examples(self, count):
             for i in range(count):
-                yield i, {
-                    "image": io.BytesIO(jpeg(i)),
-                    "label": i % 2,
-                    "file_name": f"n{i}.JPEG",
-                    "captions": [{"text": f"fish {i}"}, {"text": f"a fish numbered {i}"}],
-                }
+                yield (
+                    i,
+                    {
+                        "image": io.BytesIO(jpeg(i)),
+                        "label": i % 2,
+                        "file_name": f"n{i}.JPEG",
+                        "captions": [{"text": f"fish {i}"}, {"text": f"a fish numbered {i}"}],
+                    },
+                )
 
     builder = SmallPictures(data_dir=str(root))
     builder.download_and_prepare(file_format="array_record")

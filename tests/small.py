@@ -14,7 +14,7 @@ from colorjax.methods import diffusing_colors, lcad
 from configs import diffusing_colors as cold_lib
 from configs import lcad as lcad_config
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "assets"
 
 
 def config() -> ConfigDict:

@@ -24,9 +24,9 @@ from colorjax.convert import (
     export,
     formats,
     initial,
-    model,
+    leaves,
     perceptual,
-    settings,
+    read_configs,
     writers,
 )
 from colorjax.errors import UserError
@@ -100,7 +100,7 @@ def convert(
     """
     source, wanted = _read(kind, paths, parts)
     try:
-        told = settings.official(config_file) if config_file else {}
+        told = read_configs.official(config_file) if config_file else {}
     except WRONG_KIND as error:
         raise UserError(f"'{config_file}' has a value of the wrong kind ({error})") from error
     for section, values in source.settings.items():
@@ -113,10 +113,10 @@ def convert(
     try:
         config, assumed = architecture.settle(source.parts, told)
     except architecture.Unreadable as error:
-        raise model.unreadable(source, error.pattern) from error
+        raise leaves.unreadable(source, error.pattern) from error
     except WRONG_KIND as error:
         raise UserError(f"a value of the model's configuration cannot be used ({error})") from error
-    model.check(source, config, wanted)
+    leaves.check(source, config, wanted)
     architecture.check_schedule(source.extras, config)
     tokenizer = tokenizer or source.tokenizer
     if tokenizer and not all((tokenizer / name).is_file() for name in VOCABULARY):

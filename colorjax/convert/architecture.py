@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from colorjax.convert.settings import Settings
+from colorjax.convert.read_configs import Settings
 from colorjax.errors import UserError
 
 Flat = Mapping[str, np.ndarray]

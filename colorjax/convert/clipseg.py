@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from colorjax.convert import readers, settings
+from colorjax.convert import read_configs, readers
 from colorjax.convert.formats import Source
 from colorjax.errors import UserError
 
@@ -81,8 +81,8 @@ def _sizes(path: Path) -> dict[str, Any]:
     config = readers.read_json(path)
     text, vision = config.get("text_config") or {}, config.get("vision_config") or {}
     towers = {
-        "text_config": TEXT | settings.tower(text, settings.TEXT, path),
-        "vision_config": VISION | settings.tower(vision, settings.VISION, path),
+        "text_config": TEXT | read_configs.tower(text, read_configs.TEXT, path),
+        "vision_config": VISION | read_configs.tower(vision, read_configs.VISION, path),
     }
     for name, tower in towers.items():
         activation = tower["hidden_act"]

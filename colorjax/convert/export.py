@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from colorjax import release
-from colorjax.convert import describe, formats, readers, rules, writers
+from colorjax.convert import formats, readers, rules, write_configs, writers
 from colorjax.convert.readers import Tensors
 from colorjax.errors import UserError
 
@@ -154,14 +154,14 @@ def diffusers(directory: Path, output: Path) -> None:
         (output / part).mkdir(parents=True)
         stem = "model" if part == "text_encoder" else "diffusion_pytorch_model"
         writers.write_safetensors(output / part / f"{stem}.safetensors", state)
-        description = describe.DESCRIBE[part](config, parts)
+        description = write_configs.DESCRIBE[part](config, parts)
         _write_json(output / part / "config.json", description)
     if "vae" in parts or "unet" in parts:
         (output / "scheduler").mkdir()
-        _write_json(output / "scheduler" / "scheduler_config.json", describe.scheduler(config))
+        _write_json(output / "scheduler" / "scheduler_config.json", write_configs.scheduler(config))
     if (directory / "tokenizer").is_dir():
         shutil.copytree(directory / "tokenizer", output / "tokenizer")
-    index = describe.index(written, (output / "tokenizer").is_dir())
+    index = write_configs.index(written, (output / "tokenizer").is_dir())
     _write_json(output / "model_index.json", index)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from colorjax.convert import readers, rules, settings
+from colorjax.convert import read_configs, readers, rules
+from colorjax.convert.read_configs import Settings
 from colorjax.convert.readers import Tensors
-from colorjax.convert.settings import Settings
 from colorjax.errors import UserError
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
@@ -170,7 +170,7 @@ def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
         if part == "text_encoder":
             _tower(source, {f"{part}/{key}": tensor for key, tensor in state.items()}, f"{part}/")
             config = path / part / "config.json"
-            known = settings.tower(readers.read_json(config), settings.TEXT, config)
+            known = read_configs.tower(readers.read_json(config), read_configs.TEXT, config)
             source.settings["text_encoder"] = known
             continue
         old = part == "vae" and any(rules.rename(key, rules.OLD_VAE_ATTENTION) for key in state)
@@ -178,11 +178,11 @@ def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
         source.spelling |= {"old_vae_attention": True} if old else {}
         for key, tensor in state.items():
             source.place(part, rules.rename(key, table) or key, f"{part}/{key}", tensor)
-        describe = settings.diffusers_unet if part == "unet" else settings.diffusers_vae
+        describe = read_configs.diffusers_unet if part == "unet" else read_configs.diffusers_vae
         source.settings |= describe(path / part / "config.json")
     scheduler = path / "scheduler" / "scheduler_config.json"
     if scheduler.is_file():
-        found = settings.diffusers_scheduler(scheduler)
+        found = read_configs.diffusers_scheduler(scheduler)
         source.settings[""] = source.settings.get("", {}) | found.pop("")
         source.settings |= found
     if (path / "tokenizer").is_dir():
@@ -197,11 +197,11 @@ def clip(path: Path, parts: tuple[str, ...]) -> Source:
     if path.is_dir() and (path / "config.json").is_file():
         config = readers.read_json(path / "config.json")
         for part, section, keys in (
-            ("text_encoder", "text_config", settings.TEXT),
-            ("image_encoder", "vision_config", settings.VISION),
+            ("text_encoder", "text_config", read_configs.TEXT),
+            ("image_encoder", "vision_config", read_configs.VISION),
         ):
             if part in source.parts:
-                known = settings.tower(config.get(section, config), keys, path / "config.json")
+                known = read_configs.tower(config.get(section, config), keys, path / "config.json")
                 source.settings[part] = known
     if path.is_dir() and (path / "vocab.json").is_file():
         source.tokenizer = path

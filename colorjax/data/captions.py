@@ -29,9 +29,7 @@ BLACK_AND_WHITE = (
     "a grayscale image",
     "a monochrome, desaturated picture",
 )
-CIFAR10_CLASSES = tuple(
-    "airplane automobile bird cat deer dog frog horse ship truck".split()
-)
+CIFAR10_CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 
 _SYNONYMS = {
     "airplane": ("airplane", "plane"),

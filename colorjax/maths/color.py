@@ -10,7 +10,7 @@ the luminance encoder was trained on exactly them.
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 _RGB_TO_XYZ = (
     (0.412453, 0.357580, 0.180423),
@@ -65,6 +65,28 @@ def _lab_curve(value: Any) -> Any:
     high = value > 0.008856
     root = xp.where(high, value, 1.0) ** (1.0 / 3.0)
     return xp.where(high, root, 7.787 * value + 16.0 / 116.0)
+
+
+def to_unit(image: Float[Any, "*shape"]) -> Float[Any, "*shape"]:
+    """[-1,1], what networks see, to [0,1], what colour science is written in."""
+    return (image + 1.0) / 2.0
+
+
+def from_unit(rgb: Float[Any, "*shape"]) -> Float[Any, "*shape"]:
+    """[0,1] to [-1,1]: the inverse of `to_unit`."""
+    return 2.0 * rgb - 1.0
+
+
+def from_bytes(pixels: UInt8[Any, "*shape"]) -> Float[Any, "*shape"]:
+    """0..255 to [-1,1], float32."""
+    xp = pixels.__array_namespace__()
+    return xp.asarray(pixels, dtype=xp.float32) / 127.5 - 1.0
+
+
+def to_bytes(image: Float[Any, "*shape"]) -> UInt8[Any, "*shape"]:
+    """[-1,1] to 0..255, rounded; what lies outside is clamped."""
+    xp = image.__array_namespace__()
+    return xp.asarray(xp.round((xp.clip(image, -1.0, 1.0) + 1.0) * 127.5), dtype=xp.uint8)
 
 
 def srgb_to_lab(rgb: Float[Any, "*batch 3"]) -> Float[Any, "*batch 3"]:

@@ -123,9 +123,8 @@ def _pixels(data: bytes, picture: ImageFile.ImageFile, format: str) -> UInt8[np.
     if format == "JPEG":
         # Unlike Pillow, it also tells of damage that libjpeg can paint over.
         return simplejpeg.decode_jpeg(data)
-    if picture.has_transparency_data:
-        if np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
-            raise Rejected("transparent")
+    if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
+        raise Rejected("transparent")
     return np.asarray(picture.convert("RGB"))
 
 

@@ -18,7 +18,7 @@ import jax
 from colorjax import errors
 from colorjax.devices import compile_cache, processes, sharding
 from colorjax.errors import UserError
-from colorjax.train import flags, loop, run
+from colorjax.train import flags, run, tracking
 
 STAGES = ("clip", "vae", "luminance", "text_to_image", "latent", "cold", "ranker")
 
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         if name not in STAGES or name not in config:
             known = ", ".join(stage for stage in STAGES if stage in config)
             raise UserError(f"stage {name!r} is unknown to this configuration; it has {known}")
-    watch = loop.Watch(*flags.profile_window(), flags.WANDB.value)
+    watch = tracking.Watch(*flags.profile_window(), flags.WANDB.value)
     compile_cache.setup()
     processes.join(
         flags.DISTRIBUTED.value,

@@ -11,20 +11,10 @@ from ml_collections import ConfigDict
 
 from colorjax.devices import processes, sharding
 from colorjax.errors import UserError
-from colorjax.maths import color
-from colorjax.train import checkpoint, goodput, optim, samples
+from colorjax.train import checkpoint, optim, samples, tracking
 from colorjax.train.stages.stage import Batch, Stage
-from colorjax.train.tracking import Tracker
 
 Batches = Callable[[int], Any]  # from a step on; closed at the end
-
-
-class Watch(NamedTuple):
-    """What to record beside the metrics."""
-
-    profile_from: int = 0  # the first step in the trace, counted from this start
-    profile_steps: int = 0  # 0: no trace
-    wandb: str = ""  # a Weights & Biases project
 
 
 class Programs(NamedTuple):
@@ -78,7 +68,7 @@ def run(
     workdir: Path,
     total_steps: int,
     stop: processes.Stop | None = None,
-    watch: Watch = Watch(),
+    watch: tracking.Watch = tracking.Watch(),
 ) -> optim.TrainState:
     """Trains a stage to `total_steps`, from its latest undamaged checkpoint if there is one.
 
@@ -88,10 +78,12 @@ def run(
     Raises:
         UserError: too many steps in a row gave no usable gradient, or a checkpoint failed.
     """
-    clock = goodput.Clock()
+    clock = tracking.Clock()
     made = programs(stage, config[name], config, mesh)
     frozen = place_frozen(stage.frozen, config, mesh)
-    tracker = Tracker(workdir, name, total_steps, processes.is_first(), watch.wandb, config)
+    tracker = tracking.Tracker(
+        workdir, name, total_steps, processes.is_first(), watch.wandb, config
+    )
     saved = checkpoint.Checkpoints(workdir / "checkpoints", config.keep_checkpoints, tracker.say)
     first, state = 0, None
     with clock.spent("restore"):
@@ -104,7 +96,7 @@ def run(
     stream = batches(first)
     try:
         feed = sharding.global_batches(stream, mesh)
-        step, trace, n = None, Trace(workdir / "profile", first, watch), first
+        step, trace, n = None, tracking.Trace(workdir / "profile", first, watch), first
         while n < total_steps and not (stop is not None and stop.asked):
             n += 1
             with clock.spent("data"):
@@ -124,7 +116,7 @@ def run(
             if _due(n, config.sample_every, total_steps):
                 with clock.spent("samples"):
                     columns = made.predict(optim.averaged(state), frozen, examples)
-                    _save_samples(workdir / "samples" / f"{n:07d}.png", columns, examples)
+                    samples.save_samples(workdir / "samples" / f"{n:07d}.png", columns, examples)
             with clock.spent("checkpoint"):
                 saved.settle()
                 if halt or _due(n, config.checkpoint_every, total_steps):
@@ -157,39 +149,6 @@ def check_skipped(metrics: dict[str, float], most: int, step: int) -> None:
         )
 
 
-class Trace:
-    """A profile of a window of steps, for TensorBoard or xprof."""
-
-    def __init__(self, directory: Path, first: int, watch: Watch) -> None:
-        self._directory = directory
-        self._from = first + max(watch.profile_from, 1)
-        self._to = self._from + watch.profile_steps - 1
-        self._on = False
-
-    def before(self, step: int) -> None:
-        if step == self._from <= self._to and processes.is_first():
-            jax.profiler.start_trace(str(self._directory))
-            self._on = True
-
-    def after(self, step: int, state: Any) -> None:
-        if self._on and step == self._to:
-            jax.block_until_ready(state)
-            jax.profiler.stop_trace()
-            self._on = False
-
-
 def _due(step: int, every: int, total_steps: int) -> bool:
     """Every so many steps and at the last one; 0 means only then."""
     return step == total_steps or (every > 0 and step % every == 0)
-
-
-def _save_samples(path: Path, columns: dict[str, Any], examples: Batch) -> None:
-    """gray | truth | what the stage predicts, eight pictures."""
-    if not columns or not processes.is_first():
-        return
-    truth = np.asarray(examples["image"], np.float32) / 127.5 - 1.0
-    gray = color.with_lightness(np.zeros_like(truth), color.lightness((truth + 1.0) / 2.0))
-    gray = gray * 2.0 - 1.0
-    shown = {"gray": gray, "truth": truth} | {k: np.asarray(v) for k, v in columns.items()}
-    size = truth.shape[1]
-    samples.save_grid(path, {k: v[:8] for k, v in shown.items()}, scale=max(1, 64 // size))

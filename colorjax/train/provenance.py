@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from colorjax import files
 from colorjax.errors import UserError
 
 LENGTH = ("total_steps", "epochs")
@@ -33,9 +34,7 @@ def remember(name: str, config: ConfigDict, inputs: Mapping[str, str], directory
     file = directory / "config.json"
     if not file.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(now, indent=1) + "\n")
-        partial.replace(file)
+        files.write_text(file, json.dumps(now, indent=1) + "\n")
         return
     before = json.loads(file.read_text())
     _compare_inputs(name, before, now["inputs"], directory)

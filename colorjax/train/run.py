@@ -16,7 +16,7 @@ from colorjax.data import captions, pipeline, records, tokenizer
 from colorjax.devices import processes, sharding
 from colorjax.errors import UserError
 from colorjax.models.unet import REMAT_CHOICES
-from colorjax.train import loop, optim, provenance
+from colorjax.train import loop, optim, provenance, tracking
 from colorjax.train.stages.stage import Stage, stage_module
 from colorjax.train.weights import find_tokenizer, find_weights
 from colorjax.types import Params
@@ -31,7 +31,7 @@ def run_stage(
     workdir: Path,
     mesh: Mesh,
     stop: processes.Stop | None = None,
-    watch: loop.Watch = loop.Watch(),
+    watch: tracking.Watch = tracking.Watch(),
 ) -> None:
     """Trains one stage to its end, or until `stop`, and adds what it learned to the release."""
     options, directory = config[name], workdir / name

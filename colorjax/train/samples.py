@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image as PillowImage
+
+from colorjax.devices import processes
+from colorjax.maths import color
+from colorjax.train.stages.stage import Batch
 
 GAP = 2
 
@@ -28,3 +33,15 @@ def save_grid(
     size = (picture.width * scale, picture.height * scale)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.resize(size, PillowImage.Resampling.NEAREST).save(path)
+
+
+def save_samples(path: Path, columns: dict[str, Any], examples: Batch) -> None:
+    """gray | truth | what the stage predicts, eight pictures."""
+    if not columns or not processes.is_first():
+        return
+    truth = np.asarray(examples["image"], np.float32) / 127.5 - 1.0
+    gray = color.with_lightness(np.zeros_like(truth), color.lightness((truth + 1.0) / 2.0))
+    gray = gray * 2.0 - 1.0
+    shown = {"gray": gray, "truth": truth} | {k: np.asarray(v) for k, v in columns.items()}
+    size = truth.shape[1]
+    save_grid(path, {k: v[:8] for k, v in shown.items()}, scale=max(1, 64 // size))

@@ -1,18 +1,82 @@
 """Where training's numbers go: JSON lines, TensorBoard, Weights & Biases, and a progress line."""
 
+import contextlib
 import datetime
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 from tensorboardX import SummaryWriter
 
-from colorjax.devices import chips
+from colorjax import files
+from colorjax.devices import chips, processes
 from colorjax.errors import UserError
 
 SILENT_AT_ZERO = ("skipped", "skipped_in_a_row")
+
+
+class Clock:
+    """Seconds by what they were spent on; what no `spent` covers is productive."""
+
+    KINDS = ("compile", "data", "checkpoint", "samples", "restore")
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self.seconds = dict.fromkeys(self.KINDS, 0.0)
+        self.lost = 0.0  # of earlier runs: steps done again, since no checkpoint had them
+
+    @contextlib.contextmanager
+    def spent(self, on: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[on] += time.monotonic() - start
+
+    @property
+    def overhead(self) -> float:
+        """Seconds so far that were not for steps."""
+        return sum(self.seconds.values())
+
+    def line(self) -> str:
+        """`goodput 93.1 % of 812 s: productive 756, compile 31, ...`."""
+        total = time.monotonic() - self._start
+        productive = max(0.0, total - self.overhead - self.lost)
+        parts = {"productive": productive, **self.seconds, "lost": self.lost}
+        told = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
+        return f"goodput {100.0 * productive / max(total, 1e-9):.1f} % of {total:.1f} s: {told}"
+
+
+class Watch(NamedTuple):
+    """What to record beside the metrics."""
+
+    profile_from: int = 0  # the first step in the trace, counted from this start
+    profile_steps: int = 0  # 0: no trace
+    wandb: str = ""  # a Weights & Biases project
+
+
+class Trace:
+    """A profile of a window of steps, for TensorBoard or xprof."""
+
+    def __init__(self, directory: Path, first: int, watch: Watch) -> None:
+        self._directory = directory
+        self._from = first + max(watch.profile_from, 1)
+        self._to = self._from + watch.profile_steps - 1
+        self._on = False
+
+    def before(self, step: int) -> None:
+        if step == self._from <= self._to and processes.is_first():
+            jax.profiler.start_trace(str(self._directory))
+            self._on = True
+
+    def after(self, step: int, state: Any) -> None:
+        if self._on and step == self._to:
+            jax.block_until_ready(state)
+            jax.profiler.stop_trace()
+            self._on = False
 
 
 class Tracker:
@@ -48,9 +112,7 @@ class Tracker:
         if self._active:
             self._directory.mkdir(parents=True, exist_ok=True)
             kept = [row for row in known if json.loads(row)["step"] <= first_step]
-            partial = path.with_suffix(".partial")
-            partial.write_text("".join(row + "\n" for row in kept))
-            partial.replace(path)
+            files.write_text(path, "".join(row + "\n" for row in kept))
             self._lines = path.open("a")
             self._board = SummaryWriter(str(self._directory))
             if self._project:
@@ -71,7 +133,7 @@ class Tracker:
     ) -> None:
         """Metrics at a step, with the speed since the last call.
 
-        `overhead` is `goodput.Clock.overhead`: what else took time does not count as training.
+        `overhead` is `Clock.overhead`: what else took time does not count as training.
         """
         now = time.monotonic() - overhead
         since, self._since = self._since, (now, step)

@@ -36,7 +36,6 @@ blue navy azure indigo violet purple lavender magenta gray grey black white ivor
 """
 
 
-
 def byte_symbols() -> list[str]:
     """GPT-2's 256 printable characters in CLIP's order: printable bytes first, then the others.
 

@@ -1,7 +1,8 @@
 """What a stage begins with: parts and vocabulary, from releases, and the sizes of their model.
 
-The sizes are those of the releases, not the preset's. A section of a release's `config.json` describes one of its parts. What a configuration still
-decides is `cec` and the like: which extended convolutions the UNet gets.
+The sizes are those of the releases, not the preset's: a section of a release's `config.json`
+describes one of its parts. What a configuration still decides is `cec` and the like: which
+extended convolutions the UNet gets.
 """
 
 import functools

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax.convert import architecture, clipseg, export, formats, model, readers, writers
+from colorjax.convert import architecture, clipseg, export, formats, leaves, readers, writers
 from colorjax.convert.readers import Tensors
 from configs import common
 
@@ -31,7 +31,7 @@ def manifest(name: str) -> Tensors:
 
 def settled(source: formats.Source, needed: tuple[str, ...]) -> dict:
     config, _ = architecture.settle(source.parts, source.settings)
-    model.check(source, config, needed)
+    leaves.check(source, config, needed)
     return config | {"source": {"spelling": source.spelling}}
 
 

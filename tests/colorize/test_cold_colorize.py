@@ -1,0 +1,206 @@
+"""`colorize` and `evaluate` by Diffusing Colors, on a small random model with a ranker."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorjax import evaluate
+from colorjax.colorize import __main__ as colorize
+from colorjax.colorize import painters, recombine
+from colorjax.colorize.cold_colorizer import ColdColorizer
+from colorjax.colorize.colorizer import bucket_for, fingerprint
+from colorjax.errors import UserError
+from colorjax.maths import color, metrics
+from colorjax.methods.diffusing_colors import CANDIDATES
+from tests import small
+from tests.colorize.test_colorize import as_gray
+
+
+@pytest.fixture(scope="module")
+def cold_release(tmp_path_factory) -> Path:
+    return small.write_cold_release(tmp_path_factory.mktemp("cold") / "release", sigma=0.1)
+
+
+@pytest.fixture(scope="module")
+def colorizer(cold_release) -> ColdColorizer:
+    return ColdColorizer(cold_release)
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    """A smooth gray photograph."""
+    coarse = np.random.default_rng(0).uniform(20, 235, (5, 5)).astype(np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(coarse).resize((60, 44), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def run(*arguments: object, model: Path) -> int:
+    more = ["--method", "diffusing_colors", "--model", str(model)]
+    return colorize.main([str(a) for a in arguments] + more)
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_lightness_is_kept_and_vividness_acts(photo, tmp_path, cold_release) -> None:
+    """With random weights colour need not grow; `test_bundled` sees that it does."""
+    chroma = []
+    for vividness in (0, 0.5, 1):
+        out = tmp_path / f"{vividness}.png"
+        assert run(photo, "--output", out, "--vividness", vividness, model=cold_release) == 0
+        assert np.abs(as_gray(read(out)) - read(photo)[..., 0]).max() <= 1.0
+        lab = color.srgb_to_lab(read(out) / np.float32(255))
+        chroma.append(np.linalg.norm(lab[..., 1:], axis=-1).mean())
+    assert len({round(float(c), 3) for c in chroma}) == 3
+
+
+def test_automatic_takes_the_rankers_choice_and_the_grid_shows_all(
+    photo, tmp_path, cold_release
+) -> None:
+    out, sheet = tmp_path / "auto.png", tmp_path / "grid.png"
+    assert run(photo, "--output", out, "--vividness", "auto", model=cold_release) == 0
+    assert run(photo, "--output", sheet, "--vividness_grid", model=cold_release) == 0
+    colorizer = ColdColorizer(cold_release, vividness="auto")
+    lightness = color.lightness(read(photo) / np.float32(255))[..., 0]
+    size = bucket_for(*lightness.shape, colorizer.buckets)
+    given = recombine.to_model_size(lightness, *size)
+    ids = colorizer.tokenize(["a colorful image"])
+    found = colorizer.candidates(given[None], ids, [fingerprint(lightness)], 0)
+    assert found.images.shape == (1, len(CANDIDATES), *size, 3)
+    assert found.scores[0].max() - found.scores[0][found.chosen[0]] <= 0.02 + 1e-6
+    chosen = found.images[0, found.chosen[0]]
+    expected = np.round(recombine.full_picture(chosen, lightness, given) * 255)
+    assert np.abs(read(out) - expected).max() <= 1
+    tile = 60 + 36 + painters.GAP  # no narrower than its label
+    assert read(sheet).shape == (3 * (44 + 22) - 6, 3 * tile - 6, 3)
+
+
+def test_prompts_seed_and_neighbours(colorizer) -> None:
+    rng = np.random.default_rng(1)
+    pictures = rng.uniform(10, 90, (3, 32, 32)).astype(np.float32)
+    ids = colorizer.tokenize(["a red car", "a dog", "a blue ship"])
+    whole = colorizer(pictures, ids, [1, 2, 3], 0)
+    alone = colorizer(pictures[1:2], ids[1:2], [2], 0)
+    np.testing.assert_allclose(alone[0], whole[1], atol=1e-5)
+    for other in (
+        colorizer(pictures, ids, [1, 2, 3], 1),
+        colorizer(pictures, ids[::-1], [1, 2, 3], 0),
+    ):
+        assert np.abs(other[0] - whole[0]).max() > 1e-4
+
+
+def test_a_negative_prompt_and_guidance_matter(cold_release, colorizer) -> None:
+    pictures = np.linspace(10, 90, 1024, dtype=np.float32).reshape(1, 32, 32)
+    ids = colorizer.tokenize(["a red car"])
+    usual = colorizer(pictures, ids, [1], 0)
+    for setting in ({"negative_prompt": "a blue ship"}, {"guidance_scale": 4.0}):
+        other = ColdColorizer(cold_release, **setting)(pictures, ids, [1], 0)
+        assert np.abs(other - usual).max() > 1e-4
+    unguided = [
+        ColdColorizer(cold_release, negative_prompt=words, guidance_scale=1.0)(
+            pictures, ids, [1], 0
+        )
+        for words in ("", "a blue ship")
+    ]
+    np.testing.assert_allclose(unguided[0], unguided[1], atol=1e-5)
+
+
+def test_the_guided_decoder_is_another(cold_release, colorizer) -> None:
+    pictures = np.linspace(10, 90, 1024, dtype=np.float32).reshape(1, 32, 32)
+    ids = colorizer.tokenize([""])
+    guided = ColdColorizer(cold_release, decoder="guided")(pictures, ids, [1], 0)
+    assert np.abs(guided - colorizer(pictures, ids, [1], 0)).max() > 1e-3
+
+
+def test_enhancing_changes_colours_only(tmp_path, cold_release) -> None:
+    """A faded colour photograph: lightness stays, colours change."""
+    rng = np.random.default_rng(2)
+    lab = np.full((40, 56, 3), 60.0, np.float32)
+    lab[..., 1:] = rng.choice([-6.0, 6.0], (40, 56, 1))
+    faded = np.round(np.clip(color.lab_to_srgb(lab), 0, 1) * 255).astype(np.uint8)
+    path, out = tmp_path / "faded.png", tmp_path / "out.png"
+    Image.fromarray(faded).save(path)
+    assert run(path, "--output", out, "--enhance", 0.6, model=cold_release) == 0
+    before = color.srgb_to_lab(faded / np.float32(255))
+    after = color.srgb_to_lab(read(out) / np.float32(255))
+    assert np.abs(after[..., 0] - before[..., 0]).max() < 1.0
+    assert np.abs(after[..., 1:] - before[..., 1:]).mean() > 0.1
+    assert run(path, "--output", tmp_path / "auto.png", "--enhance", model=cold_release) == 0
+
+
+def test_a_change_of_chroma_is_added_to_the_photographs_own() -> None:
+    """Fine colour detail of the photograph is kept, whatever the small pictures show."""
+    rng = np.random.default_rng(3)
+    lab = np.full((40, 56, 3), 60.0, np.float32)
+    lab[..., 1:] = rng.uniform(-8, 8, (40, 56, 2))
+    photo = color.lab_to_srgb(lab)
+    small = np.full((8, 8), 60.0, np.float32)
+
+    def flat(a: float, b: float) -> np.ndarray:
+        rgb = color.lab_to_srgb(np.array([60.0, a, b], np.float32))
+        return np.broadcast_to(2 * rgb - 1, (8, 8, 3)).astype(np.float32)
+
+    same = recombine.with_change(photo, flat(3, 4), flat(3, 4), small)
+    np.testing.assert_allclose(same, photo, atol=1e-4)
+    moved = recombine.with_change(photo, flat(10, -6), flat(3, 4), small)
+    expected = color.lab_to_srgb(lab + np.array([0, 7, -10], np.float32))
+    np.testing.assert_allclose(moved, expected, atol=2e-3)
+
+
+def test_starting_times_fall_with_colourfulness(colorizer) -> None:
+    flag = np.zeros((1, 8, 8, 3), np.float32)
+    flag[:, :4, :, 0], flag[:, 4:, :, 2] = 1.0, 1.0
+    scales = np.array([0.0, 0.02, 0.05, 1.0], np.float32)
+    faded = np.concatenate([flag * s - 0.5 * s for s in scales])
+    times = colorizer.starting_times(faded)
+    found = np.asarray(metrics.colourfulness((faded + 1) / 2))
+    np.testing.assert_allclose(times, 1 - np.clip(found / 30.0, 0, 0.9), atol=1e-6)
+    assert times[0] == 1 and (np.diff(times) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--vividness", "much"], "vividness is 'much'"),
+        (["--num_steps", "0"], "num_steps is 0"),
+        (["--solver", "ddim"], "solver is 'ddim'"),
+        (["--temperature", "0.5"], "temperature is a setting of --method=lcad"),
+        (["--enhance", "2"], "enhance is '2'"),
+        (["--enhance", "--vividness", "auto"], "give a number"),
+        (["--enhance", "--vividness_grid"], "exclude each other"),
+        (["--method", "lcad", "--vividness", "1"], "vividness is a setting of"),
+        (["--method", "lcad", "--enhance"], "enhance is a setting of"),
+    ],
+)
+def test_mistakes_are_told(arguments, words, photo, cold_release, tmp_path) -> None:
+    command = [str(photo), "--model", str(cold_release), "--output", str(tmp_path / "x")]
+    with pytest.raises(UserError, match=words):
+        colorize.main([*command, "--method", "diffusing_colors", *arguments])
+
+
+def test_a_model_without_a_ranker_says_so(cold_release, photo, tmp_path) -> None:
+    import shutil
+
+    shutil.copytree(cold_release, tmp_path / "model")
+    (tmp_path / "model" / "ranker.safetensors").unlink()
+    for arguments in (["--vividness", "auto"], ["--vividness_grid"]):
+        with pytest.raises(UserError, match="no ranker"):
+            run(photo, "--output", tmp_path / "x.png", *arguments, model=tmp_path / "model")
+
+
+def test_evaluate_measures_the_method(cold_release, cifar, tmp_path, capsys) -> None:
+    common = ["--model", str(cold_release), "--data", str(cifar), "--batch_size", "16"]
+    rows = {}
+    for vividness in ("0", "1"):
+        path = tmp_path / f"{vividness}.json"
+        more = ["--method", "diffusing_colors", "--vividness", vividness, "--json", str(path)]
+        assert evaluate.main([*common, "--limit", "32", "--captions", "uncoloured", *more]) == 0
+        rows[vividness] = json.loads(path.read_text())
+    name = "output (uncoloured captions)"
+    assert rows["0"][name] != rows["1"][name] and rows["0"]["gray"] == rows["1"]["gray"]
+    assert "output (uncoloured captions)" in capsys.readouterr().out

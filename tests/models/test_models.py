@@ -1,0 +1,234 @@
+"""Sizes against the published models, and what holds by algebra."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+
+from colorjax.devices import sharding
+from colorjax.methods import lcad
+from colorjax.models import attention, clip, unet, vae
+from colorjax.models.layers import area_resize
+from colorjax.plan import hlo
+from configs import common
+
+KEY = jax.random.key(0)
+SD15 = common.sd15().to_dict()
+
+
+def count(module, *inputs) -> int:
+    shapes = jax.eval_shape(module.init, KEY, *inputs)
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+
+
+def spec(*shape, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+# Stable Diffusion 1.5: diffusers' UNet2DConditionModel, AutoencoderKL, transformers' CLIPTextModel.
+UNET, VAE, TEXT = 859_520_964, 83_653_863, 123_060_480
+
+
+@pytest.mark.parametrize(
+    ("cec", "extra"),
+    [("none", 0), ("conv_in", 1_474_560), ("down_blocks", 1_474_560 + 32_440_320)],
+)
+def test_unet_has_the_reference_parameter_count(cec: str, extra: int) -> None:
+    model = lcad.build(SD15 | {"unet": SD15["unet"] | {"cec": cec}}).unet
+    inputs = spec(1, 32, 32, 4), spec(1, dtype=jnp.int32), spec(1, 77, 768), spec(1, 32, 32, 512)
+    assert count(model, *inputs) == UNET + extra
+
+
+def test_other_networks_have_the_reference_parameter_counts() -> None:
+    model = lcad.build(SD15)
+    assert count(model.vae, spec(1, 256, 256, 3)) == VAE
+    assert count(model.text_encoder, spec(1, 77, dtype=jnp.int32)) == TEXT
+    # The released luminance encoder, 35.90 M, holds an output norm and convolution never used.
+    unused = 2 * 512 + 512 * 9 * 8 + 8
+    assert count(model.luminance_encoder, spec(1, 256, 256, 1)) + unused == 35_904_136
+    vision = clip.CLIPVisionModel(**SD15["image_encoder"])
+    assert count(vision, spec(1, 224, 224, 3)) == 303_179_776
+
+
+def small_unet(cec: str) -> unet.UNet:
+    return unet.UNet((16, 32), 1, (True, True), (2, 4), norm_num_groups=4, cec=cec)
+
+
+@pytest.mark.parametrize("cec", ["conv_in", "down_blocks"])
+def test_cec_is_without_effect_at_first_and_then_not(cec: str) -> None:
+    keys = jax.random.split(KEY, 4)
+    inputs = (
+        jax.random.normal(keys[0], (2, 8, 4, 4)),
+        jnp.array([3, 900]),
+        jax.random.normal(keys[1], (2, 5, 24)),
+    )
+    feature = jax.random.normal(keys[2], (2, 8, 4, 6))
+    extended = small_unet(cec).init(keys[3], *inputs, feature)["params"]
+    plain = jax.tree.map(lambda leaf: leaf, small_unet("none").init(keys[3], *inputs)["params"])
+    shared = _shared(extended, plain)
+    without = small_unet("none").apply({"params": shared}, *inputs)
+    with_zero = small_unet(cec).apply({"params": extended}, *inputs, feature)
+    np.testing.assert_array_equal(without, with_zero)
+    grown = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf + 0.1 if "cec_" in str(path) else leaf, extended
+    )
+    changed = small_unet(cec).apply({"params": grown}, *inputs, feature)
+    assert np.abs(changed - without).max() > 1e-3
+
+
+def _shared(extended, plain):
+    return {
+        key: _shared(extended[key], value) if isinstance(value, dict) else extended[key]
+        for key, value in plain.items()
+    }
+
+
+def test_cec_equals_one_convolution_over_concatenated_channels() -> None:
+    model = unet.UNet((16,), 1, (False,), (1,), norm_num_groups=4, cec="conv_in")
+    keys = jax.random.split(KEY, 4)
+    latents = jax.random.normal(keys[0], (1, 4, 4, 4))
+    feature = jax.random.normal(keys[1], (1, 4, 4, 6))
+    kernel = jax.random.normal(keys[2], (3, 3, 10, 16))
+    fused = jax.lax.conv_general_dilated(
+        jnp.concatenate([latents, feature], -1),
+        kernel,
+        (1, 1),
+        ((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    params = model.init(keys[3], latents, jnp.array([1]), jnp.zeros((1, 2, 8)), feature)["params"]
+    params["conv_in"]["kernel"] = kernel[:, :, :4]
+    params["cec_conv_in"]["kernel"] = kernel[:, :, 4:]
+    _, state = model.apply(
+        {"params": params},
+        latents,
+        jnp.array([1]),
+        jnp.zeros((1, 2, 8)),
+        feature,
+        mutable=["intermediates"],
+    )
+    (split,) = state["intermediates"]["conv_in"]["output"]
+    np.testing.assert_allclose(split, fused, atol=1e-4)
+
+
+def test_luminance_features_are_ten_and_zero_at_first() -> None:
+    model = vae.LuminanceEncoder((8, 8, 16, 16), 2, 4)
+    luminance = jax.random.normal(KEY, (1, 32, 64, 1))
+    features, params = model.init_with_output(KEY, luminance)
+    sizes = [f.shape[1:] for f in features]
+    levels = [(32, 64, 8), (16, 32, 8), (8, 16, 16), (4, 8, 16)]
+    assert sizes == [level for level in levels for _ in range(2)] + [(4, 8, 16)] * 2
+    assert all((f == 0).all() for f in features)
+    autoencoder = vae.AutoencoderKL((8, 8, 16, 16), 2, 4, 4)
+    latents = jax.random.normal(KEY, (1, 4, 8, 4))
+    weights = autoencoder.init(KEY, jnp.zeros((1, 32, 64, 3)))
+    plain = autoencoder.apply(weights, latents, method="decode")
+    guided = autoencoder.apply(weights, latents, features, method="decode")
+    np.testing.assert_array_equal(plain, guided)
+    # Every feature reaches the picture.
+    for i in range(10):
+        noise = jax.random.normal(KEY, features[i].shape)
+        moved = tuple(f + noise if i == j else f for j, f in enumerate(features))
+        changed = autoencoder.apply(weights, latents, moved, method="decode")
+        assert np.abs(changed - plain).max() > 1e-5, i
+
+
+def test_area_resize_averages_cells() -> None:
+    maps = jax.random.normal(KEY, (2, 8, 4, 3))
+    expected = np.asarray(maps).reshape(2, 4, 2, 2, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(area_resize(maps, 4, 2), expected, atol=1e-6)
+
+
+def test_timestep_features_follow_the_formula() -> None:
+    features = np.asarray(unet.timestep_features(jnp.array([0, 7, 999]), 8))
+    for row, t in zip(features, (0, 7, 999), strict=True):
+        angles = [t * np.exp(-np.log(10000) * i / 4) for i in range(4)]
+        np.testing.assert_allclose(row, [*np.cos(angles), *np.sin(angles)], atol=2e-4)
+
+
+def test_text_is_read_causally_and_padding_is_attended() -> None:
+    model = clip.CLIPTextModel(50, 16, 32, 2, 2, 8)
+    ids = jnp.arange(8)[None]
+    params = model.init(KEY, ids)
+    states = model.apply(params, ids)
+    other = model.apply(params, ids.at[0, 5].set(30))
+    np.testing.assert_array_equal(states[:, :5], other[:, :5])
+    assert np.abs(states[:, 7] - other[:, 7]).max() > 1e-4
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    inputs = (
+        jax.random.normal(KEY, (1, 8, 8, 4)),
+        jnp.array([500]),
+        jax.random.normal(KEY, (1, 5, 24)),
+    )
+    params = small_unet("none").init(KEY, *inputs)
+    exact = small_unet("none").apply(params, *inputs)
+    rough = small_unet("none").clone(dtype=jnp.bfloat16).apply(params, *inputs)
+    assert rough.dtype == jnp.float32
+    assert np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_other_readings_of_cec_are_options() -> None:
+    """Both convolutions of each block, fed a finer feature than the latents."""
+    sizes = ((8, 16), 1, (False, True), (1, 2))
+    net = unet.UNet(*sizes, norm_num_groups=4, cec_convolutions=("conv1", "conv2"), cec_feature=0)
+    latents, time, context = jnp.ones((1, 4, 4, 4)), jnp.array([3]), jnp.ones((1, 5, 24))
+    params = net.init(KEY, latents, time, context, jnp.ones((1, 16, 16, 6)))["params"]
+    for level, width in zip(("down_blocks_0", "down_blocks_1"), (8, 16)):
+        block = params[level]["resnets_0"]
+        assert block["cec_conv1"]["kernel"].shape == block["cec_conv2"]["kernel"].shape
+        assert block["cec_conv2"]["kernel"].shape == (3, 3, 6, width)
+    assert not any("cec" in name for name in params["mid_block"]["resnets_0"])
+
+
+@pytest.mark.parametrize("rows", [16, 7])
+@pytest.mark.parametrize("pictures", [1, 2, 3, 6])
+def test_attention_in_pieces_is_attention(
+    monkeypatch: pytest.MonkeyPatch, rows: int, pictures: int
+) -> None:
+    """Values and gradients, against jax's own, at any number of pictures in a piece."""
+    rng = np.random.default_rng(0)
+    shapes = ((6, 16, 3, 5), (6, rows, 3, 5), (6, rows, 3, 5))
+    inputs = tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    cotangent = rng.normal(size=shapes[0]).astype(np.float32)
+
+    def both(attend):
+        out, back = jax.vjp(attend, *inputs)
+        return out, back(cotangent)
+
+    wanted = both(jax.nn.dot_product_attention)
+    one_head = 4 * 16 * rows
+    monkeypatch.setattr(attention, "LARGE_LOGITS", 6 * 3 * one_head)
+    monkeypatch.setattr(attention, "PIECE_OF_LOGITS", (pictures + 1) * one_head - 1)
+    got = both(attention.attend_in_pieces)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6), got, wanted)
+
+    def rounds() -> int:
+        jaxpr = jax.make_jaxpr(lambda *of: attention.attend_in_pieces(*of))(*inputs).jaxpr
+        return sum(eq.params["length"] for eq in jaxpr.eqns if eq.primitive.name == "scan")
+
+    assert rounds() == 3 * 6 // pictures
+    monkeypatch.setattr(attention, "LARGE_LOGITS", 6 * 3 * one_head + 1)
+    assert rounds() == 0
+
+
+def test_attention_in_pieces_counts_the_pictures_of_a_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Split over a mesh, nothing moves between devices, and each does what one alone would."""
+    monkeypatch.setattr(attention, "LARGE_LOGITS", 4 * 4 * 3 * 16 * 16)
+    monkeypatch.setattr(attention, "PIECE_OF_LOGITS", 4 * 2 * 16 * 16)
+    mesh = sharding.make_mesh()
+    rows = NamedSharding(mesh, sharding.BATCH)
+
+    def program(count: int):
+        shape = jax.ShapeDtypeStruct((count, 16, 3, 5), np.float32, sharding=rows)
+        return jax.jit(attention.attend_in_pieces, out_shardings=rows).lower(*[shape] * 3)
+
+    with jax.set_mesh(mesh):
+        assert "while" not in program(2 * mesh.size).as_text()
+        text = program(4 * mesh.size).compile().as_text()
+    read = hlo.read(text)
+    assert "while" in text and not read.collectives

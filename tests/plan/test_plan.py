@@ -1,0 +1,274 @@
+"""Reading compiled programs, the arithmetic of rooflines, topologies. No TPU compiler is needed."""
+
+import json
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from colorjax.devices import chips, sharding
+from colorjax.errors import UserError
+from colorjax.methods import lcad
+from colorjax.plan import flops, hlo, lowering, roofline, sweep, unet_levels
+from configs import common
+from tests import small
+
+# As the TPU compiler writes it, shortened: a loop of seven, a fused reduce-scatter, one
+# collective of each kind, an estimate that it does not have.
+TEXT = """
+HloModule jit_step, is_scheduled=true
+
+%all-reduce-scatter.1 (p: f32[64]) -> f32[16] {
+  %p = f32[64]{0} parameter(0)
+  %all-reduce.9 = f32[64]{0} all-reduce(%p), replica_groups={{0,1,2,3}}, to_apply=%add
+  ROOT %slice = f32[16]{0} dynamic-slice(%all-reduce.9, %c)
+}
+
+%fused (p: f32[8]) -> f32[8] {
+  ROOT %m = f32[8]{0} multiply(%p, %p), backend_config={"estimated_cycles":"999"}
+}
+
+%body (p: f32[8]) -> f32[8] {
+  %p = f32[8]{0} parameter(0)
+  %ag = bf16[4,10]{1,0} all-gather(%p), dimensions={0}
+  ROOT %f = f32[8]{0} fusion(%p), kind=kLoop, calls=%fused, metadata={op_name="jit(step)/while/attn1/dot"}, backend_config={"estimated_cycles":"10"}
+}
+
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %w = f32[8]{0} while(%a), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"7"}}
+  %g = (bf16[5]{0}, bf16[20]{0}) all-gather-start(%a), dimensions={0}
+  %r = (f32[3]{0}, bf16[2]{0}) all-reduce(%a, %b), channel_id=1, to_apply=%add
+  %h = bf16[6]{0} all-gather(%a), channel_id=12, dimensions={0}
+  %i = bf16[6]{0} all-gather(%a), channel_id=12, dimensions={0}
+  %j = bf16[6]{0} all-gather(%a), channel_id=1, dimensions={0}
+  %s = f32[16]{0} fusion(%a), kind=kCustom, calls=%all-reduce-scatter.1, backend_config={"estimated_cycles":"5"}
+  %n = f32[8]{0} fusion(%a), calls=%fused, backend_config={"estimated_cycles":"9223372036854775807"}
+  ROOT %u = f32[8]{0} fusion(%a), calls=%fused, metadata={op_name="jit(step)/transpose(jvp)/conv1/conv"}, backend_config={"estimated_cycles":"100"}
+}
+"""  # noqa: E501
+
+
+def test_a_program_is_read() -> None:
+    got = hlo.read(TEXT)
+    assert got.cycles == 7 * 10 + 5 + 100
+    assert got.by_source == Counter(
+        {
+            "jit(step)/transpose(jvp)/conv1/conv": 100,
+            "jit(step)/while/attn1/dot": 70,
+            "?": 5,
+        }
+    )
+    assert [(c.kind, c.size, c.times) for c in got.collectives] == [
+        ("all-gather", 80, 7),
+        ("all-gather", 40, 1),
+        ("all-reduce", 16, 1),
+        ("all-gather", 12, 1),
+        ("all-gather", 12, 1),
+        ("reduce-scatter", 64, 1),
+    ]
+    assert got.host_calls == 0
+    with_call = TEXT.replace(
+        "ROOT %u", '%c = f32[] custom-call(), custom_call_target="xla_callback"'
+    )
+    assert hlo.read(with_call).host_calls == 1
+    assert roofline.layer("jit(step)/transpose(jvp)/conv1/conv") == "backward conv1"
+    assert roofline.layer("jit(step)/while/attn1/dot") == "forward attn1"
+    assert roofline.layer("jit(step)/add") == "update"
+    assert roofline.layer("?") == "copies and other operations without a name"
+
+
+# A loop as newer compilers write it: only its condition says how often it runs.
+COUNTED = """
+%cond (c: (s32[], f32[8])) -> pred[] {
+  %n = s32[]{:T(128)} constant(5)
+  %i = s32[]{:T(128)} get-tuple-element(%c), index=0
+  ROOT %lt = pred[] compare(%i, %n), direction=LT
+}
+
+%body (c: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %p = f32[8]{0:T(8)} get-tuple-element(%c), index=1
+  %near = f32[1024]{0:T(8)S(1)} broadcast(%p), dimensions={}
+  ROOT %f = f32[4]{0} fusion(%p, %near), kind=kLoop, calls=%fused, backend_config={"estimated_cycles":"10"}
+}
+
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %w = (s32[], f32[8]{0}) while(%t), condition=%cond, body=%body
+}
+"""  # noqa: E501
+
+
+def test_loops_count_as_often_as_they_run() -> None:
+    got = hlo.read(COUNTED)
+    assert got.cycles == 5 * 10
+    # broadcast reads 32 bytes and writes vector memory; the fusion reads 32 and writes 16.
+    assert got.repeated == 4 * (32 + 32 + 16)
+    assert hlo.read(COUNTED.replace("LT", "NE")).cycles == 10
+
+
+def test_flops_of_loops_by_hand() -> None:
+    def body(total, _):
+        return total @ total, None
+
+    def program(a, maps, kernel):
+        a = jax.lax.scan(jax.checkpoint(body), a, None, 7)[0]
+        kind = ("NHWC", "HWIO", "NHWC")
+
+        def convolve(maps):
+            return jax.lax.conv_general_dilated(
+                maps, kernel, (1, 1), "SAME", dimension_numbers=kind
+            )
+
+        return a, jax.lax.map(convolve, maps)
+
+    shapes = [jax.ShapeDtypeStruct(s, np.float32) for s in ((4, 4), (3, 2, 8, 8, 5), (3, 3, 5, 6))]
+    traced = jax.jit(program).trace(*shapes)
+    product, convolution = 2 * 4 * 4 * 4, 2 * (2 * 8 * 8 * 6) * (3 * 3 * 5)
+    assert flops.repeated(traced.jaxpr.jaxpr) == 6 * product + 2 * convolution
+
+
+def test_products_of_stable_diffusion() -> None:
+    """The figure usually quoted: 401.6 G multiply-adds of the UNet at 512 pixels, one picture."""
+    network = lcad.build(common.sd15().to_dict()).unet.clone(cec="none")
+    shapes = ((1, 64, 64, 4), np.float32), ((1,), np.int32), ((1, 77, 768), np.float32)
+    inputs = [jax.ShapeDtypeStruct(shape, kind) for shape, kind in shapes]
+    traced = jax.jit(network.init_with_output).trace(jax.random.key(0), *inputs)
+    assert flops.products(traced.jaxpr.jaxpr) == pytest.approx(2 * 401.6e9, rel=0.01)
+    assert flops.repeated(traced.jaxpr.jaxpr) > 0, "attention over 4,096 tokens is a loop"
+
+
+def test_what_a_real_program_communicates() -> None:
+    """Of this machine's compiler: the sum of a sharded array is one all-reduce of one number."""
+    mesh = sharding.make_mesh()
+    array = jax.ShapeDtypeStruct((64, 4), np.float32, sharding=NamedSharding(mesh, P("data")))
+    total = jax.jit(lambda x: x.sum(), out_shardings=sharding.replicated(mesh))
+    got = hlo.read(total.lower(array).compile().as_text())
+    assert [(c.kind, c.size) for c in got.collectives] == [("all-reduce", 4)]
+
+
+def cost(**changes):
+    values = dict(
+        what="latent",
+        per_chip=8,
+        seconds=300.0,
+        flops=197e12,
+        model_flops=98.5e12,
+        bytes=0.41e12,
+        cycles=3 * 10**9,
+        arguments=10 * chips.GIB,
+        temporaries=3 * chips.GIB,
+        peak=13 * chips.GIB,
+        collectives={"all-reduce": (15, 4 * 10**9), "all-gather": (2, 10**9)},
+        hot=[("update", 3 * 10**8)],
+    )
+    return roofline.Cost(**values | changes)
+
+
+def test_rooflines_by_hand() -> None:
+    topology = chips.topology("v5e:4x4")
+    got = roofline.estimate(cost(), topology)
+    assert got.compute == pytest.approx(1.0) and got.memory == pytest.approx(0.5)
+    assert got.compiler == pytest.approx(2.0)
+    assert got.network == pytest.approx((2 * 4e9 + 1e9) * 15 / 16 / 200e9)
+    assert got.step == pytest.approx(2.0) and got.limit == "how the compiler runs it"
+    assert roofline.estimate(cost(cycles=0), topology).step == pytest.approx(1.0)
+    text = roofline.report(cost(), topology, 64 * 86400)
+    # 128 pictures in 2 s: 64 a second, so one day of sixteen chips; half of 197 TFLOP/s over 2 s.
+    for words in (
+        "at least 1 days",
+        "384 chip-hours",
+        "25 % MFU",
+        "64 images/s",
+        "13.00 of 16 GiB: fits",
+    ):
+        assert words in text, text
+    assert "does NOT fit" in roofline.report(cost(peak=17 * chips.GIB), topology, None)
+    assert roofline.Cost(**json.loads(json.dumps(cost()._asdict()))).cycles == 3 * 10**9
+
+
+def test_topologies() -> None:
+    assert chips.topology("v5e:16x16").size == 256
+    assert chips.topology("v5p:2x2x4").chip.memory == 95 * chips.GIB
+    assert chips.environment(chips.topology("v4:2x2x4"))["TPU_ACCELERATOR_TYPE"] == "v4-32"
+    assert chips.environment(chips.topology("v5e:4x4"))["TPU_ACCELERATOR_TYPE"] == "v5litepod-16"
+    for wrong in ("v5e", "v9:4x4", "v5e:2x2x2", "v5p:4x4", "v5e:32x32", "v5e:0x4"):
+        with pytest.raises(UserError, match="topology is"):
+            chips.topology(wrong)
+    assert chips.peak_flops("TPU v5 lite") == 197e12 and chips.peak_flops("TPU v5") == 459e12
+    assert chips.peak_flops("cpu") is None
+
+
+@pytest.mark.parametrize("name", ["latent", "clip", "vae"])
+def test_stages_are_built_from_shapes(name: str) -> None:
+    """No weight is computed: the parameters are those of the real stage, as shapes."""
+    config = small.config()
+    stage = lowering.stage_of(name, config)
+    leaves = jax.tree.leaves((stage.frozen, jax.eval_shape(stage.init, jax.random.key(0), {})))
+    assert leaves and all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+
+
+def levels():
+    config = small.config()
+    unet = unet_levels.model_of(config).unet
+    return config, unet, list(unet_levels.levels(unet, unet_levels.batch(config, 2)))
+
+
+def test_levels_are_those_of_the_network() -> None:
+    """Every parameter of the UNet's blocks, in the shapes of the whole network's."""
+    config, unet, found = levels()
+    stage = unet_levels.stage(config, config.latent)
+    whole = jax.eval_shape(stage.init, jax.random.key(0), {}).params
+    names = [name for name in whole if "block" in name]
+    assert sorted(level.name for level in found) == sorted(names)
+    for level in found:
+        made = jax.eval_shape(level.module.init, jax.random.key(0), *level.inputs)["params"]
+        assert jax.tree.map(lambda leaf: leaf.shape, made) == jax.tree.map(
+            lambda leaf: leaf.shape, whole[level.name]
+        )
+
+
+def test_a_level_gives_gradients_of_what_is_trained_alone() -> None:
+    config, _, (first, *_) = levels()
+    config.latent.trainable = ("(.*/)?cec_.*",)
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    weights, inputs = unet_levels.gradient(first, config, config.latent, mesh).out_info
+    assert list(weights) == ["down_blocks_0/resnets_0/cec_conv1/kernel"]
+    assert inputs[0].shape == first.inputs[0].shape
+
+
+@pytest.mark.slow
+def test_ranking(monkeypatch) -> None:
+    """Compiled by this machine's compiler, which has no cycles: rooflines decide."""
+    config, topology = small.config(), chips.topology("v5e:2x4")
+    config.latent.total_steps = 1
+
+    def mesh_of(of, config):
+        return sharding.make_mesh(-1, config.mesh.fsdp, devices=jax.devices()[: of.size])
+
+    monkeypatch.setattr(lowering, "mesh_of", mesh_of)
+    made = []
+
+    def compiled(program, what, per_chip, model_flops, repeated):
+        made.append(what)
+        return roofline.measure(program.compile(), what, per_chip, model_flops, 0.0, repeated)
+
+    memory = {}
+
+    def remember(deciding, make):
+        text = json.dumps(deciding, sort_keys=True)
+        memory[text] = memory.get(text) or make()
+        return memory[text]
+
+    found = sweep.rank(config, topology, ([1, 4], ["none"], [1, 8]), remember, compiled)
+    assert len(found) == 4 and [one.pictures for one in found] == sorted(
+        (one.pictures for one in found), reverse=True
+    )
+    assert len(made) == 2 * 5 + 2, "two batches of five levels, two updates"
+    by = {(one.per_chip, one.fsdp): one for one in found}
+    assert by[4, 8].memory < by[4, 1].memory and by[1, 8].memory < by[4, 8].memory
+    assert by[4, 8].pictures > by[1, 8].pictures, "the update does not grow with the batch"
+    none = sweep.rank(config, topology, ([1], ["none"], [1]), remember, compiled)[0]
+    assert len(made) == 2 * 5 + 2, "nothing is compiled twice"
+    assert "does NOT fit" in sweep.report([none._replace(memory=2.0**40)], topology)
