@@ -63,9 +63,9 @@ class Source:
 
     def set_aside(self, state: Tensors, patterns: Iterable[str]) -> Tensors:
         """Moves what the patterns name to the extras; returns the rest."""
-        found = {key for key in state if any(re.fullmatch(p, key) for p in patterns)}
-        self.extras |= {key: state[key] for key in found}
-        return {key: tensor for key, tensor in state.items() if key not in found}
+        extras = {key for key in state if any(re.fullmatch(p, key) for p in patterns)}
+        self.extras |= {key: state[key] for key in extras}
+        return {key: tensor for key, tensor in state.items() if key not in extras}
 
 
 def lcad(path: Path, parts: tuple[str, ...]) -> Source:
@@ -182,9 +182,9 @@ def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
         source.settings |= describe(path / part / "config.json")
     scheduler = path / "scheduler" / "scheduler_config.json"
     if scheduler.is_file():
-        found = read_configs.diffusers_scheduler(scheduler)
-        source.settings[""] = source.settings.get("", {}) | found.pop("")
-        source.settings |= found
+        settings = read_configs.diffusers_scheduler(scheduler)
+        source.settings[""] = source.settings.get("", {}) | settings.pop("")
+        source.settings |= settings
     if (path / "tokenizer").is_dir():
         source.tokenizer = path / "tokenizer"
     return source

@@ -99,15 +99,15 @@ def check(source: Source, config: Mapping[str, Any], wanted: tuple[str, ...]) ->
     keys = [f"{key} {tensor.shape}" for key, tensor in source.unknown.items()]
     empty: list[str] = []
     for part in sorted({*wanted, *source.parts}):
-        found = source.parts.get(part, {})
-        shapes = leaves(config, part, source.parts) if part in wanted and found else {}
-        if part in wanted and not found:
+        present = source.parts.get(part, {})
+        shapes = leaves(config, part, source.parts) if part in wanted and present else {}
+        if part in wanted and not present:
             empty.append(f"{part}/* (all of it)")
-        for path, leaf in found.items():
+        for path, leaf in present.items():
             if shapes.get(path) != leaf.shape:
                 keys.append(f"{source.keys[part, path]} {_stored(path, leaf.shape)}")
         for path, shape in shapes.items():
-            if path not in found or found[path].shape != shape:
+            if path not in present or present[path].shape != shape:
                 empty.append(f"{part}/{path} {_stored(path, shape)}")
     if keys or empty:
         raise misfit(keys, empty)

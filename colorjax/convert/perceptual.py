@@ -67,14 +67,14 @@ def lpips(paths: Sequence[Path]) -> Source:
 
 
 def _backbone(state: Tensors) -> str:
-    """Told by a Flax tree's root, or by the numbers of the layers: most of them decide."""
+    """Which backbone it is: a Flax tree's root says it, else most numbers of layers decide."""
     for root, name in FLAX.items():
         if any(key.startswith(f"{root}/") for key in state):
             return name
-    found = {key.split(".")[-2] for key in state if re.match(r"features\.|net\.slice", key)}
+    numbers = {key.split(".")[-2] for key in state if re.match(r"features\.|net\.slice", key)}
 
     def differing(name: str) -> int:
-        return len(found ^ {str(layer.number) for layer in BACKBONES[name]})
+        return len(numbers ^ {str(layer.number) for layer in BACKBONES[name]})
 
     return min(BACKBONES, key=differing)
 

@@ -98,8 +98,8 @@ def index(parts: list[str], tokenizer: bool) -> dict[str, Any]:
         "text_encoder": ["transformers", "CLIPTextModel"],
         "scheduler": ["diffusers", "DDIMScheduler"],
     }
-    found = {name: classes[name] for name in [*parts, "scheduler"]}
+    components = {name: classes[name] for name in [*parts, "scheduler"]}
     if tokenizer:
-        found["tokenizer"] = ["transformers", "CLIPTokenizer"]
+        components["tokenizer"] = ["transformers", "CLIPTokenizer"]
     none = {name: [None, None] for name in ("safety_checker", "feature_extractor")}
-    return {"_class_name": "StableDiffusionPipeline", **found, **none}
+    return {"_class_name": "StableDiffusionPipeline", **components, **none}
