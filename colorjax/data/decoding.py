@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageCms, ImageFile
 
+from colorjax.maths import color
+
 _ORIENTATION = 0x0112
 # The tags that describe the photograph; the rest of a TIFF's describes its bytes. 34665 and
 # 34853 are the Exif and GPS directories.
@@ -25,12 +27,12 @@ def decode(path: Path, picture: ImageFile.ImageFile) -> tuple[Float[np.ndarray, 
     EXIF orientation. Raises whatever Pillow raises for a damaged file.
     """
     layout = str(picture.tile)
-    wide = picture.mode in ("RGB", "RGBA") and (";16" in layout or "65535" in layout)
-    wide = wide and "RGBa" not in layout  # OpenCV does not undo premultiplied alpha
+    is_deep = picture.mode in ("RGB", "RGBA") and (";16" in layout or "65535" in layout)
+    is_deep = is_deep and "RGBa" not in layout  # OpenCV does not undo premultiplied alpha
     inverted = picture.format == "TIFF" and picture.mode.startswith("I;16")
     inverted = inverted and getattr(picture, "tag_v2", {}).get(262) == 0
     picture.load()
-    values = _channels(path, picture, wide)
+    values = _channels(path, picture, is_deep)
     if inverted:  # white is zero: Pillow turns 8-bit scans round, 16-bit ones not
         values = 1.0 - values
     rgb, alpha = values[..., :3], values[..., 3:]
@@ -51,8 +53,11 @@ def decode(path: Path, picture: ImageFile.ImageFile) -> tuple[Float[np.ndarray, 
     return np.ascontiguousarray(rgb, np.float32), carried
 
 
-def _channels(path: Path, picture: Image.Image, wide: bool) -> np.ndarray:
-    """Values in [0,1], float32 `[h,w,c]`: c = 1 gray, 3 colour, 4 colour and alpha."""
+def _channels(path: Path, picture: Image.Image, is_deep: bool) -> np.ndarray:
+    """Values in [0,1], float32 `[h,w,c]`: c = 1 gray, 3 colour, 4 colour and alpha.
+
+    `is_deep` says that colours have 16 bits.
+    """
     mode = picture.mode
     if mode.startswith("I;16"):
         return np.asarray(picture).astype(np.float32)[..., None] / np.float32(65535.0)
@@ -62,7 +67,7 @@ def _channels(path: Path, picture: Image.Image, wide: bool) -> np.ndarray:
         whites = (65535.0,) if mode == "I" else (1.0, 255.0, 65535.0)
         white = next((w for w in whites if values.max() <= w), values.max())
         return np.clip(values / white, 0.0, 1.0).astype(np.float32)[..., None]
-    if wide:
+    if is_deep:
         # Pillow keeps 8 of 16 bits of a colour picture, OpenCV all of them.
         array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         shape = (picture.height, picture.width)
@@ -77,7 +82,7 @@ def _channels(path: Path, picture: Image.Image, wide: bool) -> np.ndarray:
         picture = picture.convert("L")
     else:
         picture = picture.convert("RGB")
-    array = np.asarray(picture).astype(np.float32) / np.float32(255.0)
+    array = color.unit_from_bytes(np.asarray(picture))
     return array[..., None] if array.ndim == 2 else array
 
 
@@ -92,8 +97,11 @@ def _cmyk_to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _to_srgb(values: np.ndarray, profile: bytes) -> np.ndarray:
-    """Colours of an embedded profile as sRGB; unchanged if the profile is sRGB or not valid."""
-    eight = np.round(values * 255.0).astype(np.uint8)
+    """Turns the colours of an embedded profile into sRGB.
+
+    They stay unchanged if the profile is sRGB itself, or not valid.
+    """
+    eight = color.unit_to_bytes(values)
     source = Image.fromarray(eight[..., 0] if eight.shape[-1] == 1 else eight)
     try:
         parsed = ImageCms.ImageCmsProfile(BytesIO(profile))
@@ -104,8 +112,8 @@ def _to_srgb(values: np.ndarray, profile: bytes) -> np.ndarray:
     except (OSError, ImageCms.PyCMSError):
         return values
     # lcms sees 8 bits here; the finer ones ride along as the difference.
-    fine = values - eight.astype(np.float32) / np.float32(255.0)
-    return np.clip(np.asarray(converted).astype(np.float32) / 255.0 + fine, 0.0, 1.0)
+    fine = values - color.unit_from_bytes(eight)
+    return np.clip(color.unit_from_bytes(np.asarray(converted)) + fine, 0.0, 1.0)
 
 
 def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
