@@ -44,6 +44,7 @@ FORMATS = (*MODELS, *perceptual.FORMATS, INITIAL)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line; argparse ends the program for what it does not know."""
     parser = argparse.ArgumentParser(
         prog="colorjax.convert",
         description=__doc__,

@@ -49,7 +49,7 @@ _VISION_LAYER = re.compile(r"clip\.vision_model\.encoder\.layers\.(\d+)\..+")
 
 
 def read(path: Path, parts: tuple[str, ...]) -> Source:
-    """A folder of CLIPSegForImageSegmentation. Layers after the last tap are left out.
+    """Reads a folder of CLIPSegForImageSegmentation, without the layers after the last tap.
 
     Raises:
         UserError: no such folder, or a configuration that cannot be.

@@ -95,7 +95,7 @@ OFFICIAL_VAE = {
 
 
 def official(path: Path) -> Settings:
-    """`--config FILE`: the original configurations' words, as in L-CAD's YAML files, in JSON.
+    """Reads `--config FILE`: the original configurations' words, as in L-CAD's YAML, in JSON.
 
     Sections `unet`, `vae`, `clip_text`, `clip_vision`, and `scale_factor`, `linear_start`,
     `linear_end`, `timesteps`, `parameterization` beside them.
@@ -138,6 +138,7 @@ def official(path: Path) -> Settings:
 
 
 def diffusers_unet(path: Path) -> Settings:
+    """What diffusers' `unet/config.json` says; `UserError` for what the network here cannot do."""
     config = read_json(path)
     unet = _translate(config, UNET, UNET_FIXED, UNET_FREE, path)
     # Diffusers' name is wrong for Stable Diffusion: it is the number of heads.
@@ -151,6 +152,7 @@ def diffusers_unet(path: Path) -> Settings:
 
 
 def diffusers_vae(path: Path) -> Settings:
+    """What diffusers' `vae/config.json` says; `UserError` for what the network here cannot do."""
     config = read_json(path)
     for kind in config.get("down_block_types", []):
         _known(kind, {"DownEncoderBlock2D": True}, path)
@@ -160,6 +162,7 @@ def diffusers_vae(path: Path) -> Settings:
 
 
 def diffusers_scheduler(path: Path) -> Settings:
+    """The noise schedule and the kind of prediction from diffusers' `scheduler_config.json`."""
     config = read_json(path)
     if config.get("beta_schedule", "scaled_linear") != "scaled_linear":
         raise UserError(f"'{path}' has beta_schedule {config['beta_schedule']!r}: not supported")
@@ -174,11 +177,15 @@ def diffusers_scheduler(path: Path) -> Settings:
 
 
 def prediction(kind: Any, path: Path) -> str:
+    """This project's word, "eps" or "v", for what the denoiser estimates."""
     return _known(kind, PREDICTIONS, path)
 
 
 def tower(config: Mapping[str, Any], keys: tuple[str, ...], path: Path) -> dict[str, Any]:
-    """A CLIP tower of transformers: what shapes or networks depend on, the rest has no effect."""
+    """The settings of a transformers CLIP tower that its network depends on.
+
+    The others have no effect on what it computes.
+    """
     if config.get("layer_norm_eps", 1e-5) != 1e-5:
         raise UserError(f"'{path}' has layer_norm_eps {config['layer_norm_eps']}; it must be 1e-5")
     return {key: config[key] for key in keys if config.get(key) is not None}

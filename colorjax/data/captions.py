@@ -97,7 +97,7 @@ def _sentences(captions: Mapping[str, Sequence[str]], level: str) -> Sequence[st
 def _of_level(
     text: str, captions: Mapping[str, Sequence[str]], level: str, rng: np.random.Generator
 ) -> str:
-    """The sentence that `_sentences` gave, without some of its colours if it is too complete."""
+    """A sentence from `_sentences`, without some of its colours if it is too complete."""
     too_complete = level == "partial" and not captions.get(level) and captions.get("complete")
     return phrases.partial(text, rng) if too_complete else text
 

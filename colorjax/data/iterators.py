@@ -38,9 +38,13 @@ class TrainBatches(Iterator[Batch]):
         identity: dict[str, Any],
         num_threads: int | None,
     ) -> None:
-        """`batch_at(first)` makes the batch that begins with the record consumed as `first`.
+        """Begins before the first record.
 
-        `identity` is what an order of records depends on: a state with another is refused.
+        Args:
+            batch_at: makes the batch that begins with the record consumed as number `first`.
+            batch_size: records of a batch over all processes.
+            identity: what an order of records depends on; a state with another one is refused.
+            num_threads: threads that read ahead; by default one for each core, 16 at most.
         """
         self._batch_at, self._batch_size = batch_at, batch_size
         self._identity, self._num_threads = identity, num_threads
@@ -69,7 +73,7 @@ class TrainBatches(Iterator[Batch]):
         return self._identity | {"consumed": self._consumed}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on where another iterator's `get_state` was.
+        """Goes on where another iterator was when its state was taken.
 
         Raises:
             UserError: the state is of other data or of another seed.

@@ -127,7 +127,7 @@ def _predicate_cut(words: Words, link: int, start: int, end: int) -> tuple[int, 
 
 
 def without_colours(sentence: str, phrases: Sequence[ColourPhrase]) -> str:
-    """The sentence with the objects of `phrases`, which are of it, but not their colours."""
+    """The sentence without the colours of those of its phrases that are given."""
     for phrase in sorted(phrases, key=lambda phrase: phrase.start, reverse=True):
         start, stop = phrase.cut
         before, after = sentence[:start], sentence[stop:]
@@ -168,7 +168,7 @@ def instance_phrases(prompt: str) -> list[str]:
 
 
 def without_article(phrase: str) -> str:
-    """The phrase from its first telling word on.
+    """The phrase without an article before it.
 
     An article draws as much attention as the colour beside it and says nothing: attention that is
     pushed into a mask should not go there. The release keeps it.

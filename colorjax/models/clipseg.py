@@ -99,7 +99,7 @@ class Decoder(nn.Module):
 
 
 class CLIPSeg(nn.Module):
-    """Logits of belonging to what a phrase names.
+    """A map of logits for each phrase: how likely a pixel belongs to what it names.
 
     With `use_complex_transposed_convolution` (the "refined" weights) the map is enlarged by
     (patch_size // 4)^2 cells, which is the patch for a patch size of 16 only.

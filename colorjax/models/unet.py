@@ -86,8 +86,8 @@ class Level(nn.Module):
     remat: str = "none"
 
     def resnet(self, i: int) -> ResnetBlock:
-        name = f"resnets_{i}"
         """Residual block `i` of the level."""
+        name = f"resnets_{i}"
         block = rematerialized(ResnetBlock, self.remat)
         return block(self.channels, self.groups, 1e-5, self.cec, self.dtype, name=name)
 

@@ -28,6 +28,8 @@ _PAIR_NUMBER = re.compile(r"(?P<name>.+\.\w+)_\d+")
 
 @runtime_checkable
 class Pictures(Protocol):
+    """Where the pictures of a list are: a folder or an archive."""
+
     def find(self, name: Any) -> Content:
         """Where a picture is; raises `Rejected` for a name that cannot be one."""
 
