@@ -187,13 +187,19 @@ def _checksums(directory: Path) -> dict[str, str]:
     return {name.strip(): digest for digest, name in rows}
 
 
-def fit(expected: Params, given: Params, what: str, may_lack: str = "^$") -> Params:
-    """The `given` leaves in the tree of `expected`; leaves matching `may_lack` may be new.
+def fit(expected: Params, params: Params, what: str, may_lack: str = "^$") -> Params:
+    """Checks that parameters have the leaves and shapes of a model, and completes them.
+
+    Args:
+        expected: the model's own parameters, such as fresh ones, or their shapes.
+        params: parameters from a file.
+        what: how a message calls `params`.
+        may_lack: a regex of the paths that `params` need not have; these come from `expected`.
 
     Raises:
         UserError: a leaf more, a leaf less or another shape, with all three lists.
     """
-    ours, theirs = flatten_dict(expected, sep="/"), flatten_dict(given, sep="/")
+    ours, theirs = flatten_dict(expected, sep="/"), flatten_dict(params, sep="/")
     faults = {
         "missing": [k for k in ours if k not in theirs and not re.search(may_lack, k)],
         "unknown": [k for k in theirs if k not in ours],

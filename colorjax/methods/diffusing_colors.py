@@ -235,7 +235,7 @@ def predict_residual(
     output = predict(model, params, z_t, z_gray, timesteps, context)
     if model.cold.prediction == "full":
         return output
-    return output / cold_diffusion.per_picture(cold_diffusion.to_times(timesteps))
+    return output / cold_diffusion.wide(cold_diffusion.to_times(timesteps))
 
 
 def source_noise(model: DiffusingColors, keys: Key[Array, "b"] | None, like: Latents) -> Latents:
@@ -263,9 +263,7 @@ def walk(
     noise = source_noise(model, inputs.keys, z_gray)
     start = None
     if inputs.faded is not None:
-        start = (
-            encode(model, params, inputs.faded) + cold_diffusion.per_picture(inputs.t_start) * noise
-        )
+        start = encode(model, params, inputs.faded) + cold_diffusion.wide(inputs.t_start) * noise
     z_0 = cold_diffusion.sample(
         denoise,
         z_gray,
@@ -310,7 +308,7 @@ def decode_vivid(
     The `tint` is taken off in the share that is missing to vividness 1, so that 0 is gray and 1
     and more is what the decoder says.
     """
-    missing = jnp.maximum(1.0 - cold_diffusion.per_picture(vividness), 0.0)
+    missing = jnp.maximum(1.0 - cold_diffusion.wide(vividness), 0.0)
     return decode(model, params, latents, luminance) - missing * own_tint
 
 
