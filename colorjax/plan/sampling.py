@@ -109,13 +109,14 @@ def _lcad(config: ConfigDict) -> Sampler:
 
 
 def _diffusing_colors(config: ConfigDict) -> Sampler:
-    model = diffusing_colors.build(config.model.to_dict(), jnp.dtype(config.dtype))
+    sizes, dtype = config.model.to_dict(), jnp.dtype(config.dtype)
+    model, shared = diffusing_colors.build(sizes, dtype), lcad.build(sizes, dtype)
     section = config.model.cold_colorize
     options = diffusing_colors.Options(**_chosen(section, diffusing_colors.Options._fields))
     diffusing_colors.check(model, options)
 
     def init(key: PRNGKey) -> Params:
-        fresh = lcad.init(model.base, key)
+        fresh = lcad.init(shared, key)
         parts = ["text_encoder", "vae"]
         parts += ["luminance_encoder"] * (model.cold.decoder == "guided")
         unet = diffusing_colors.init_unet(model, key)
