@@ -19,13 +19,14 @@ def summary(tables: dict[str, np.ndarray], scales: Sequence[float]) -> Figures:
     at_one, at_zero = scales.index(1.0), scales.index(0.0)
     colours = ("colourfulness", "chroma")
     means = {name: tables[name].mean(axis=0) for name in colours}
-    curves = {name: (mean / mean[at_one]).tolist() for name, mean in means.items()}
+    curves = {name: mean / mean[at_one] for name, mean in means.items()}
+    places = np.asarray(scales)
     return {
         "pictures": len(tables["chroma"]),
         "scales": list(scales),
-        "ratio to s = 1": curves,
+        "ratio to s = 1": {name: curve.tolist() for name, curve in curves.items()},
         "line": {
-            name: {span: straight_line(scales, curve, *ends) for span, ends in RANGES.items()}
+            name: {span: straight_line(places, curve, *ends) for span, ends in RANGES.items()}
             for name, curve in curves.items()
         },
         "hue drift in degrees": tables["hue_drift"].mean(axis=0).tolist(),
@@ -40,13 +41,10 @@ def summary(tables: dict[str, np.ndarray], scales: Sequence[float]) -> Figures:
 
 
 def straight_line(
-    places: Sequence[float] | np.ndarray,
-    values: Sequence[float] | np.ndarray,
-    first: float,
-    last: float,
+    places: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"], first: float, last: float
 ) -> dict[str, float]:
     """Least squares on places in first..last: slope, offset and R^2."""
-    x, y = np.asarray(places, np.float64), np.asarray(values, np.float64)
+    x, y = places.astype(np.float64), values.astype(np.float64)
     inside = (x >= first - 1e-9) & (x <= last + 1e-9)
     slope, offset = np.polyfit(x[inside], y[inside], 1)
     return {

@@ -16,7 +16,9 @@ def test_a_straight_line_is_found() -> None:
     line = fits.straight_line(x, 3 * x - 1, 0.0, 1.0)
     assert line == {"slope": pytest.approx(3), "offset": pytest.approx(-1), "r2": pytest.approx(1)}
     # Of x^2 on 0, 1, 2: the line 2x - 1/3, residues 1/3, -2/3, 1/3, R^2 = 1 - (6/9) / (26/3).
-    bent = fits.straight_line([0, 1, 2, 9], [0, 1, 4, 81], 0.0, 2.0)
+    bent = fits.straight_line(
+        np.array([0.0, 1.0, 2.0, 9.0]), np.array([0.0, 1.0, 4.0, 81.0]), 0.0, 2.0
+    )
     assert bent["slope"] == pytest.approx(2) and bent["offset"] == pytest.approx(-1 / 3)
     assert bent["r2"] == pytest.approx(1 - (6 / 9) / (26 / 3))
 
