@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from colorjax import errors
-from colorjax.devices import sharding
+from colorjax.devices import replicas, sharding
 from colorjax.maths.color import luminance_from_lightness
 from colorjax.methods import diffusing_colors, lcad
 from colorjax.plan import flops
@@ -48,17 +48,17 @@ def sampler(config: ConfigDict, mesh: Mesh, per_chip: int) -> Lowered:
     )
     batch = batch_shapes(config, per_chip * mesh.size)
     batch = jax.tree.map(lambda leaf: shape(leaf, rows), batch)
-    with jax.set_mesh(mesh):
-        traced = jax.jit(method.run, out_shardings=rows).trace(params, batch)
-        program = traced.lower()
-    whole = traced.jaxpr.jaxpr
+    # As a colorizer does on several devices: each runs the program of one device on its pictures.
+    spread = replicas.Spread(method.run, mesh, batched=(False, True)).jitted
+    traced = spread.trace(params, batch)
+    of_device = traced.jaxpr.jaxpr
     return Lowered(
         "sampler",
         per_chip,
-        program,
+        traced.lower(),
         # Nothing is computed twice without a backward pass: the trace is the mathematics.
-        flops=flops.products(whole) / mesh.size,
-        repeated=flops.repeated(whole) / mesh.size,
+        flops=flops.products(of_device),
+        repeated=flops.repeated(of_device),
     )
 
 

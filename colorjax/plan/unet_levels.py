@@ -31,8 +31,8 @@ def stage(config: ConfigDict, options: ConfigDict) -> Stage:
     that the UNet does not train are shapes; nothing can be sampled or released.
     """
     model, key = model_of(config), jax.random.key(config.seed)
-    # The batch has the one feature that the UNet reads, which is then the last of one.
-    model = model._replace(unet=model.unet.clone(cec_feature=-1))
+    # The batch has the one feature that the UNet reads, wherever it stands among the encoder's.
+    reader = model._replace(unet=model.unet.clone(cec_feature=0))
 
     def whole(key: PRNGKey) -> Params:
         return lcad.init(model, key)["unet"]
@@ -40,7 +40,7 @@ def stage(config: ConfigDict, options: ConfigDict) -> Stage:
     def loss(params: Params, frozen: Params, batch: dict[str, Any], key: PRNGKey) -> Any:
         z_0, (time_key, eps_key) = batch["latents"], jax.random.split(key)
         value = latent.denoising_loss(
-            model,
+            reader,
             {"unet": optim.merge(params, frozen)},
             z_0,
             sample_timesteps(time_key, len(z_0), model.schedule),

@@ -267,9 +267,7 @@ def lowered_sampler(name: str) -> costs.Lowered:
     return sampling.sampler(SAMPLERS[name](), mesh, per_chip=3)
 
 
-@pytest.mark.parametrize(
-    "name", ["plain decoder", "instance-aware", "another solver", "no guidance"]
-)
+@pytest.mark.parametrize("name", ["plain decoder", "no guidance"])
 def test_the_sampler_is_the_production_function(name: str) -> None:
     config = SAMPLERS[name]()
     sizes, key = config.model.to_dict(), jax.random.key(0)
@@ -304,13 +302,12 @@ def test_a_sampler_that_does_not_exist_is_told() -> None:
         sampling.sampler(changed(small.config(), "colorize", sampler="fast"), mesh, 1)
 
 
-@pytest.mark.parametrize(("prediction_type", "feature"), [("eps", -1), ("v", 0)])
-def test_the_unet_alone_has_the_loss_of_its_stage(prediction_type: str, feature: int) -> None:
-    """The error of what the network itself gives, by the formulas of eps and of v."""
+def test_the_unet_alone_has_the_loss_of_its_stage() -> None:
+    """The error of v by its formula, with a network that reads another feature than the last."""
     config = small.smallest()
     with config.unlocked():
-        config.model.prediction_type = prediction_type
-    config.model.unet.cec_feature = feature
+        config.model.prediction_type = "v"
+    config.model.unet.cec_feature = 0
     stage = unet_levels.stage(config, config.latent)
     params = small.drawn(lambda key: stage.init(key, {}).params)
     state = jax.eval_shape(stage.init, jax.random.key(0), {})
@@ -331,8 +328,7 @@ def test_the_unet_alone_has_the_loss_of_its_stage(prediction_type: str, feature:
     z_t = (signal * z_0 + noise * eps).astype(np.float32)
     arguments = (z_t, timesteps, batch["context"], batch["feature"])
     output = jax.jit(lambda tree, *of: model.unet.apply({"params": tree}, *of))(params, *arguments)
-    target = {"eps": eps, "v": signal * eps - noise * z_0}[prediction_type]
-    expected = ((np.asarray(output) - target) ** 2).mean()
+    expected = ((np.asarray(output) - (signal * eps - noise * z_0)) ** 2).mean()
     assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-4)
 
 
