@@ -9,8 +9,8 @@ DataLoader; once as the release has it, with ToTensor and Normalize, and once wi
 which like ours leaves uint8 for the device to scale.
 
 What is counted is CPU time over all threads and processes, so that another program on the machine
-does not change the figure much, and what is told are medians of the ratios within each round; wall
-time is told too. Without --pictures the files are scikit-image's photographs at that size; COCO's
+does not change the figure much, and the ratios are medians of those within each round; wall time
+is printed too. Without --pictures the files are scikit-image's photographs at that size; COCO's
 JPEGs have 160 kB on average, which the quality is chosen for. Needs torch, torchvision and
 scikit-image (the extras `dev` and `parity`).
 """

@@ -2,18 +2,19 @@
 
     python -m colorjax.plan --config=configs/lcad.py --topology=v5e:4x4
 
-compiles the latent stage's training step (or `stage=...`'s, by the configuration's variant) and,
-with `--sampler`, the whole sampler, for a topology, with libtpu on this machine's CPU (extra
-`tpu`; about ten minutes and 10 GB), and prints memory, cost, collectives and what the configured
-schedule would take. Nothing is run: times are the compiler's estimates and rooflines, not
-measurements. Results are kept in `--cache` by a hash of everything that decides them.
+compiles the latent stage's training step (or `stage=...`'s, by the configuration's variant) or,
+with `--sampler`, the configured method's whole sampler, for a topology, with libtpu on this
+machine's CPU (extra `tpu`; about ten minutes and 10 GB), and prints memory, cost, collectives and
+what the configured schedule would take. Nothing is run: times are the compiler's estimates and
+rooflines, not measurements. Results are kept in `--cache` by a hash of everything that decides
+them.
 
     --batch_per_chip=8      instead of the configuration's batch
     --images=118287         of the data set, for the length of the schedule (COCO's train2017)
-    --unet_alone            the UNet's share of the step, with latents and text states given
+    --unet_alone            the UNet's share of the step; latents and text states are its inputs
     --fast                  compile with less effort: fits? which collectives? no cycles
     --sweep                 first rank --batches, --remats and --fsdps by the UNet's levels, each
-                            compiled alone (a minute or two each), then compile the first whole
+                            compiled by itself (a minute or two), then compile the first whole
 """
 
 import os
