@@ -14,7 +14,8 @@ from colorjax.errors import UserError
 from colorjax.methods import lcad
 from colorjax.plan import flops, unet_levels
 from colorjax.train import loop, optim
-from colorjax.train.stages.stage import Stage, stage_module
+from colorjax.train.stages import STAGES
+from colorjax.train.stages.stage import Stage, Weights
 
 
 class Lowered(NamedTuple):
@@ -40,14 +41,15 @@ def mesh_of(topology: chips.Topology, config: ConfigDict) -> Mesh:
 
 def stage_of(name: str, config: ConfigDict) -> Stage:
     """A stage whose weights are shapes: of fresh parts, with nothing given to start from."""
-    module = stage_module(name)
+    recipe = STAGES[name]
     model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype))
     built: list[Stage] = []
 
     def frozen() -> Any:
         fresh = lcad.init(model, jax.random.key(0))
-        parts = {part: fresh[part] for part in module.NEEDS}
-        stage = module.build(config, config[name], parts, {}, 1000)
+        parts = {part: fresh[part] for part in recipe.needs}
+        weights = Weights(parts, start={}, sizes={}, inputs={})
+        stage = recipe.build(config, config[name], weights, 1000)
         built.append(stage)
         return stage.frozen
 
@@ -86,9 +88,7 @@ def _stage(what: str, config: ConfigDict) -> Stage:
 
 
 def _narrowed(frozen: Any, config: ConfigDict) -> Any:
-    return jax.eval_shape(
-        lambda tree: jax.tree.map(lambda leaf: optim.narrowed(leaf, config.dtype), tree), frozen
-    )
+    return jax.eval_shape(lambda tree: optim.narrowed(tree, config.dtype), frozen)
 
 
 def _step_flops(what: str, config: ConfigDict) -> float:

@@ -14,7 +14,7 @@ from colorjax.maths.schedule import add_noise, sample_timesteps
 from colorjax.methods import lcad
 from colorjax.models.unet import UNet
 from colorjax.train import optim
-from colorjax.train.stages.stage import Stage, plain
+from colorjax.train.stages.stage import Stage, single_loss_stage
 
 
 def model_of(config: ConfigDict) -> lcad.LCAD:
@@ -39,13 +39,12 @@ def stage(config: ConfigDict, options: ConfigDict) -> Stage:
         return ((found - eps) ** 2).mean(), {}
 
     rest = jax.eval_shape(lambda key: optim.split(whole(key), options.trainable)[1], key)
-    return plain(
-        lambda key, start: optim.split(whole(key), options.trainable)[0],
-        loss,
-        {},
-        rest,
-        options,
-        1000,
+    return single_loss_stage(
+        init=lambda key, start: optim.split(whole(key), options.trainable)[0],
+        loss=loss,
+        frozen=rest,
+        options=options,
+        total_steps=1000,
         dtype=config.dtype,
         predict=lambda *_: {},
         finish=lambda *_: ({}, {}),
@@ -117,7 +116,7 @@ def gradient(level: Level, config: ConfigDict, options: ConfigDict, mesh: Mesh) 
 
     def init(*inputs: Any) -> Any:
         fresh = level.module.init(jax.random.key(0), *inputs)["params"]
-        return jax.tree.map(lambda leaf: optim.narrowed(leaf, config.dtype), fresh)
+        return optim.narrowed(fresh, config.dtype)
 
     made = jax.eval_shape(init, *level.inputs)
     flat = flatten_dict({level.name: made}, sep="/")
