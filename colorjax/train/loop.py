@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from colorjax.train.stages.stage import Batch, Stage
 from colorjax.types import Params
 
 
+@runtime_checkable
 class Batches(Protocol):
     """An endless stream of batches that holds threads until it is closed."""
 
