@@ -1,32 +1,37 @@
 """Presets that the configurations share: Stable Diffusion 1.5's sizes and the small model's."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from colorjax.errors import UserError, one_of
+
 
 def parse(argument: str | None, **defaults: Any) -> dict[str, Any]:
-    """The part after the colon, `tiny,stage=latent,cec=none`: a bare word is a switch.
+    """The part after the colon, such as `tiny,stage=latent,cec=none`: a bare word is a switch.
 
     Raises:
-        ValueError: a word that is no variant.
+        UserError: a word that is no variant.
     """
     values = dict(defaults)
     for item in filter(None, (argument or "").split(",")):
         key, equals, value = item.partition("=")
-        if key not in defaults:
-            raise ValueError(f"variant {key!r} is unknown; there are {', '.join(defaults)}")
+        one_of("variant", key, defaults)
         switch = isinstance(defaults[key], bool)
         if switch == bool(equals):
-            raise ValueError(f"variant {item!r}: write {key if switch else key + '=VALUE'}")
+            raise UserError(f"variant {item!r}: write {key if switch else key + '=VALUE'}")
         values[key] = True if switch else value
     return values
 
 
-def one_of(variant: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        names = ", ".join(repr(name) for name in allowed)
-        raise ValueError(f"variant {variant!r} is {value!r}; it must be one of {names}")
+def choice(variant: str, value: str, allowed: Iterable[str]) -> str:
+    """The value of a variant, if it is allowed.
+
+    Raises:
+        UserError: it is not.
+    """
+    one_of(f"variant {variant!r}", value, allowed)
     return value
 
 

@@ -20,7 +20,7 @@ What is known of the paper, and what is ours:
 
 from ml_collections import ConfigDict
 
-from configs import common
+from colorjax.configs import common
 
 
 def get_config(argument: str | None = None) -> ConfigDict:

@@ -123,3 +123,20 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"jax", "flax", "transformers", "tensorflow_datasets", "grain", "torch", "numpy"}
     assert not heavy & set(out.stdout.split())
+
+
+def test_colouring_a_photograph_imports_no_training() -> None:
+    """Nor readers of data sets, nor what writes logs and figures: each costs a start of seconds."""
+    code = """
+import sys
+import colorjax.colorize.__main__
+from colorjax.data.tokenizer import Tokenizer
+Tokenizer(sys.argv[1])(["a red car"])
+print(*sys.modules)
+"""
+    tokenizer = str(PACKAGE / "bundled" / "tokenizer")
+    command = [sys.executable, "-c", code, tokenizer]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    training = {"orbax", "grain", "tensorflow_datasets", "array_record", "tensorboardX", "optax"}
+    heavy = training | {"matplotlib", "wandb", "pyarrow", "colorjax.train"}
+    assert not heavy & set(out.stdout.split())

@@ -16,7 +16,8 @@ from colorjax.methods import diffusing_colors, lcad
 from colorjax.plan import flops, sampling, unet_levels
 from colorjax.plan.costs import Lowered
 from colorjax.train import loop, optim
-from colorjax.train.stages.stage import Stage, stage_module
+from colorjax.train.stages import STAGES
+from colorjax.train.stages.stage import Stage, Weights
 from colorjax.types import Params
 
 
@@ -41,16 +42,15 @@ def mesh_of(topology: chips.Topology, config: ConfigDict) -> Mesh:
 
 def stage_of(name: str, config: ConfigDict) -> Stage:
     """A stage whose weights are shapes: those of fresh parts, with no release to start from."""
-    module = stage_module(name)
+    recipe = STAGES[name]
     built: list[Stage] = []
 
     def weights() -> tuple[Params, Params]:
         fresh = _fresh(config)
-        allowed = (*module.NEEDS, *getattr(module, "MAY_USE", ()))
-        parts = {part: fresh[part] for part in allowed}
+        parts = {part: fresh[part] for part in (*recipe.needs, *recipe.may_use)}
         # Only this stage cannot begin from nothing: its UNet has learned another task before.
-        start = {role: fresh[role] for role in module.STARTS_FROM if role == "cold_unet"}
-        stage = module.build(config, config[name], parts, start, 1000)
+        start = {role: fresh[role] for role in recipe.starts_from if role == "cold_unet"}
+        stage = recipe.build(config, config[name], Weights(parts, start, sizes={}, inputs={}), 1000)
         built.append(stage)  # its functions are good outside of the trace, its weights are not
         return stage.frozen, stage.start
 
@@ -121,9 +121,7 @@ def _stage(what: str, config: ConfigDict) -> Stage:
 
 def _narrowed(frozen: Any, config: ConfigDict) -> Any:
     """Shapes of frozen weights in the type that training keeps them in."""
-    return jax.eval_shape(
-        lambda tree: jax.tree.map(lambda leaf: optim.narrowed(leaf, config.dtype), tree), frozen
-    )
+    return jax.eval_shape(lambda tree: optim.narrowed(tree, config.dtype), frozen)
 
 
 def _step_flops(what: str, config: ConfigDict) -> float:

@@ -15,7 +15,7 @@ from colorjax.methods import lcad
 from colorjax.models.unet import UNet
 from colorjax.train import optim
 from colorjax.train.stages import latent
-from colorjax.train.stages.stage import Stage, plain
+from colorjax.train.stages.stage import Stage, single_loss_stage
 from colorjax.types import Params, PRNGKey
 
 
@@ -51,13 +51,12 @@ def stage(config: ConfigDict, options: ConfigDict) -> Stage:
         return value, {}
 
     rest = jax.eval_shape(lambda key: optim.split(whole(key), options.trainable)[1], key)
-    return plain(
-        lambda key, start: optim.split(whole(key), options.trainable)[0],
-        loss,
-        {},
-        rest,
-        options,
-        1000,
+    return single_loss_stage(
+        init=lambda key, start: optim.split(whole(key), options.trainable)[0],
+        loss=loss,
+        frozen=rest,
+        options=options,
+        total_steps=1000,
         dtype=config.dtype,
         predict=lambda *_: {},
         finish=lambda *_: ({}, {}),
@@ -131,7 +130,7 @@ def gradient(level: Level, config: ConfigDict, options: ConfigDict, mesh: Mesh) 
 
     def init(*inputs: Any) -> Params:
         fresh = level.module.init(jax.random.key(0), *inputs)["params"]
-        return jax.tree.map(lambda leaf: optim.narrowed(leaf, config.dtype), fresh)
+        return optim.narrowed(fresh, config.dtype)
 
     weights = jax.eval_shape(init, *level.inputs)
     flat = flatten_dict({level.name: weights}, sep="/")

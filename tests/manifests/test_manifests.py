@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from colorjax.configs import common
 from colorjax.convert import architecture, clipseg, export, formats, leaves, readers, writers
 from colorjax.convert.readers import Tensors
-from configs import common
 
 HERE = Path(__file__).parent
 EXTRAS = 13 + 1 + 4  # schedule buffers, position ids, the luminance encoder's unused end

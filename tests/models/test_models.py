@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 
+from colorjax.configs import common
 from colorjax.devices import sharding
 from colorjax.methods import lcad
 from colorjax.models import attention, clip, unet, vae
 from colorjax.models.layers import area_resize
 from colorjax.plan import hlo
-from configs import common
 
 KEY = jax.random.key(0)
 SD15 = common.sd15().to_dict()

@@ -11,11 +11,11 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from colorjax.configs import common
 from colorjax.devices import chips, sharding
 from colorjax.errors import UserError
 from colorjax.methods import diffusing_colors, lcad
 from colorjax.plan import costs, flops, hlo, lowering, roofline, sampling, sweep, unet_levels
-from configs import common
 from tests import small
 
 # As the TPU compiler writes it, shortened: a loop of seven, a fused reduce-scatter, one

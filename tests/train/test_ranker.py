@@ -98,6 +98,6 @@ def test_the_loss_learns_to_prefer_the_right_scale() -> None:
 
 
 def options() -> ConfigDict:
-    from configs import common
+    from colorjax.configs import common
 
     return common.stage(learning_rate=0.05)

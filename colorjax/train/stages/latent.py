@@ -1,5 +1,7 @@
 """L-CAD's latent space: the UNet learns to denoise from text and luminance (section 3.2)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
@@ -9,21 +11,25 @@ from colorjax import release
 from colorjax.maths.schedule import add_noise, sample_posterior, sample_timesteps
 from colorjax.methods import lcad
 from colorjax.train import optim
-from colorjax.train.stages.stage import Stage, image_and_luminance, plain
+from colorjax.train.stages.stage import (
+    Batch,
+    Stage,
+    Weights,
+    image_and_luminance,
+    single_loss_stage,
+)
 from colorjax.types import (
     Array,
     Context,
     Features,
+    Image,
     ImageBytes,
     Latents,
     Params,
+    PRNGKey,
     Timesteps,
     TokenIds,
 )
-
-NEEDS: tuple[str, ...] = ("text_encoder", "vae", "luminance_encoder")
-STARTS_FROM: dict[str, tuple[str, ...]] = {"unet": ("unet", "text_to_image_unet")}
-MUST_START = True  # the paper's method extends a trained text-to-image UNet
 
 
 def loss(
@@ -69,28 +75,51 @@ def denoising_loss(
     return error.mean()
 
 
-def build(
-    config: ConfigDict, options: ConfigDict, parts: Params, start: Params, total_steps: int
-) -> Stage:
+def samples(
+    model: lcad.LCAD, params: Params, batch: Batch, key: PRNGKey, sampling: ConfigDict
+) -> dict[str, Image]:
+    """The pictures coloured by their captions of every level."""
+    _, luminance = image_and_luminance(batch["image"])
+    levels = ("complete", "partial", "scarce")
+    keys = jax.random.split(key, len(luminance))
+    # All levels in one batch, with the same noise: one sampler to compile, one to run.
+    inputs = lcad.Inputs(
+        jnp.concatenate([luminance] * len(levels)),
+        jnp.concatenate([batch[level] for level in levels]),
+        jnp.concatenate([batch["none"]] * len(levels)),
+        sampling.guidance_scale,
+        keys=jnp.concatenate([keys] * len(levels)),
+        temperature=sampling.temperature,
+    )
+    options = lcad.Options(sampling.num_steps, sampling.spacing, sampling.sampler, sampling.decoder)
+    images = lcad.colorize(model, params, inputs, options)
+    return dict(zip(levels, jnp.split(images, len(levels)), strict=True))
+
+
+def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
     model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype), config.remat)
     side = config.model.image_size // model.vae.factor
     latent = (side, side, model.vae.latent_channels)
 
-    def whole(key, start):
+    def unet(key: PRNGKey, start: Params) -> Params:
         fresh = lcad.init(model, key)["unet"]
         if not start:
             return fresh
         return release.fit(fresh, start["unet"], "the UNet to start from", may_lack="cec_")
 
-    # The frozen share of the UNet belongs to `frozen`: no gradient, no moments, no checkpoint.
-    share = jax.jit(lambda key, start: optim.split(whole(key, start), options.trainable)[1])
-    rest = share(jax.random.key(config.seed), start)
-    frozen = {part: parts[part] for part in NEEDS} | {"unet": rest}
+    def init(key: PRNGKey, start: Params) -> Params:
+        return optim.split(unet(key, start), options.trainable)[0]
 
-    def trees(params, frozen):
+    # The frozen share of the UNet belongs to `frozen`: no gradient, no moments, no checkpoint.
+    share = jax.jit(lambda key, start: optim.split(unet(key, start), options.trainable)[1])
+    frozen = weights.parts | {"unet": share(jax.random.key(config.seed), weights.start)}
+
+    def trees(params: Params, frozen: Params) -> Params:
         return frozen | {"unet": optim.merge(params, frozen["unet"])}
 
-    def batch_loss(params, frozen, batch, key):
+    def batch_loss(
+        params: Params, frozen: Params, batch: Batch, key: PRNGKey
+    ) -> tuple[Array, optim.Metrics]:
         pixels = batch["image"]
         shape = (len(pixels), *latent)
         time_key, eps_key, posterior_key = jax.random.split(key, 3)
@@ -105,35 +134,19 @@ def build(
         )
         return value, {}
 
-    def predict(params, frozen, batch, key):
-        _, luminance = image_and_luminance(batch["image"])
-        sampling, levels = config.model.colorize, ("complete", "partial", "scarce")
-        keys = jax.random.split(key, len(luminance))
-        # All levels in one batch, with the same noise: one sampler to compile, one to run.
-        inputs = lcad.Inputs(
-            jnp.concatenate([luminance] * len(levels)),
-            jnp.concatenate([batch[level] for level in levels]),
-            jnp.concatenate([batch["none"]] * len(levels)),
-            sampling.guidance_scale,
-            keys=jnp.concatenate([keys] * len(levels)),
-            temperature=sampling.temperature,
-        )
-        sample_options = lcad.Options(
-            sampling.num_steps, sampling.spacing, sampling.sampler, sampling.decoder
-        )
-        images = lcad.colorize(model, trees(params, frozen), inputs, sample_options)
-        return dict(zip(levels, jnp.split(images, len(levels)), strict=True))
+    def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
+        return samples(model, trees(params, frozen), batch, key, config.model.colorize)
 
-    def finish(params, frozen, batch):
+    def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
         return {"unet": trees(params, frozen)["unet"]}, {}
 
-    return plain(
-        lambda key, start: optim.split(whole(key, start), options.trainable)[0],
-        batch_loss,
-        start,
-        frozen,
-        options,
-        total_steps,
+    return single_loss_stage(
+        init=init,
+        loss=batch_loss,
+        start=weights.start,
+        frozen=frozen,
+        options=options,
+        total_steps=total_steps,
         dtype=config.dtype,
         predict=predict,
         finish=finish,
