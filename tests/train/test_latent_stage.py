@@ -26,9 +26,11 @@ def case():
 def test_loss_is_the_error_of_what_the_unet_estimates(case, prediction_type) -> None:
     model, params, inputs = case
     model = model._replace(prediction_type=prediction_type)
-    got = jax.jit(lambda p, *a: latent.loss(model, p, *a))(params, *inputs)
-
     pixels, ids, timesteps, eps, posterior = inputs
+    randomness = {"eps": eps, "posterior_noise": posterior}
+    run = jax.jit(lambda p, drawn: latent.loss(model, p, pixels, ids, timesteps, **drawn))
+    got = run(params, randomness)
+
     image, luminance = latent.image_and_luminance(jnp.asarray(pixels))
     moments = lcad.encode_image(model, params, image)
     z_0 = np.asarray(sample_posterior(moments, posterior)) * model.scaling_factor

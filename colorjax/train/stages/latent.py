@@ -38,6 +38,7 @@ def loss(
     pixels: ImageBytes,
     input_ids: TokenIds,
     timesteps: Timesteps,
+    *,
     eps: Latents,
     posterior_noise: Latents,
 ) -> Float[Array, ""]:
@@ -129,8 +130,8 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
             pixels,
             batch["input_ids"],
             sample_timesteps(time_key, len(pixels), model.schedule),
-            jax.random.normal(eps_key, shape),
-            jax.random.normal(posterior_key, shape),
+            eps=jax.random.normal(eps_key, shape),
+            posterior_noise=jax.random.normal(posterior_key, shape),
         )
         return value, {}
 
