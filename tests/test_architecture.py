@@ -2,13 +2,15 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "colorjax"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "colorjax"
 
 # Every room of the package, and the rooms that it may import besides itself. A file at the top of
 # the package is a room of its own.
@@ -30,11 +32,13 @@ ROOMS = {
     "prepare": GROUND | {"maths", "files", "data"},
     "colorize": COLORIZE,
     "train": METHODS | {"data", "devices"},
-    "analyze": COLORIZE,
+    "analyze": METHODS | {"data", "devices"},
     "evaluate": COLORIZE,
-    "plan": METHODS | {"data", "devices", "colorize", "train"},
+    "plan": METHODS | {"data", "devices", "train"},
     "bundled": set(),
 }
+# Folders of the tests that are not about one room.
+OTHER_TESTS = {"assets", "golden", "manifests", "parity", "trust"}
 WITHOUT_JAX = {"errors", "files", "data", "prepare"}
 
 
@@ -82,6 +86,31 @@ def test_every_room_exists_and_no_circle_is_allowed() -> None:
         free = [r for r, below in ROOMS.items() if r not in order and below - {r} <= set(order)]
         assert free, f"{set(ROOMS) - set(order)} are above one another"
         order += free
+
+
+def test_the_table_for_contributors_is_this_one() -> None:
+    """Row by row, and in an order that has what a room imports above it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|[^|]+\| ([^|]+) \|$", text, re.MULTILINE)
+    table = {name: set(re.findall(r"`(\w+)`", allowed)) for name, allowed in rows}
+    assert len(rows) == len(table)
+    assert table == {name: allowed - {name} for name, allowed in ROOMS.items()}
+    for place, (name, _) in enumerate(rows):
+        assert table[name] <= {above for above, _ in rows[:place]}, name
+
+
+def test_paths_that_contributors_are_sent_to_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:colorjax|configs|launch|tests|benchmarks)/[\w./]*)`", text)
+    assert len(paths) > 15 and not [path for path in paths if not (ROOT / path).exists()]
+    for room, files in re.findall(r"`(colorjax/\w+/)`: ((?:`\w+\.py`[^`|]*)+)", text):
+        for name in re.findall(r"`(\w+\.py)`", files):
+            assert (ROOT / room / name).exists(), f"{room}{name}"
+
+
+def test_the_tests_have_the_rooms_of_the_package() -> None:
+    folders = {path.parent.name for path in ROOT.glob("tests/*/*.py")} - OTHER_TESTS
+    assert folders <= set(ROOMS) - {"__init__"}
 
 
 def test_files_stay_small() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageCms, ImageFile
 
+from colorjax.maths import color
+
 _ORIENTATION = 0x0112
 # The tags that describe the photograph; the rest of a TIFF's describes its bytes. 34665 and
 # 34853 are the Exif and GPS directories.
@@ -77,7 +79,7 @@ def _channels(path: Path, picture: Image.Image, wide: bool) -> np.ndarray:
         picture = picture.convert("L")
     else:
         picture = picture.convert("RGB")
-    array = np.asarray(picture).astype(np.float32) / np.float32(255.0)
+    array = color.unit_from_bytes(np.asarray(picture))
     return array[..., None] if array.ndim == 2 else array
 
 
@@ -92,8 +94,11 @@ def _cmyk_to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _to_srgb(values: np.ndarray, profile: bytes) -> np.ndarray:
-    """Colours of an embedded profile as sRGB; unchanged if the profile is sRGB or not valid."""
-    eight = np.round(values * 255.0).astype(np.uint8)
+    """Turns the colours of an embedded profile into sRGB.
+
+    They stay unchanged if the profile is sRGB itself, or not valid.
+    """
+    eight = color.unit_to_bytes(values)
     source = Image.fromarray(eight[..., 0] if eight.shape[-1] == 1 else eight)
     try:
         parsed = ImageCms.ImageCmsProfile(BytesIO(profile))
@@ -104,8 +109,8 @@ def _to_srgb(values: np.ndarray, profile: bytes) -> np.ndarray:
     except (OSError, ImageCms.PyCMSError):
         return values
     # lcms sees 8 bits here; the finer ones ride along as the difference.
-    fine = values - eight.astype(np.float32) / np.float32(255.0)
-    return np.clip(np.asarray(converted).astype(np.float32) / 255.0 + fine, 0.0, 1.0)
+    fine = values - color.unit_from_bytes(eight)
+    return np.clip(color.unit_from_bytes(np.asarray(converted)) + fine, 0.0, 1.0)
 
 
 def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:

@@ -63,19 +63,20 @@ def read(path: Path, split: str, captions: Path | None) -> Iterator[Item]:
 
 
 def _names(folder: Path) -> list[str]:
-    found = []
+    names = []
     for root, folders, files in os.walk(folder, followlinks=False):
+        # In place: `os.walk` then stays out of hidden folders.
         folders[:] = [name for name in folders if name[0] != "."]
-        found += [
+        names += [
             os.path.relpath(os.path.join(root, name), folder)
             for name in files
             if name[0] != "." and Path(name).suffix.lower() in _SUFFIXES
         ]
-    return sorted(found)
+    return sorted(names)
 
 
 def _item(folder: Path, name: str, captions: Any) -> Item:
-    """Without captions if they are None."""
+    """A picture of the folder; None are no captions, and no reason to leave it out."""
     try:
         content = FileContent(str(folder), checked_name(name))
         if isinstance(captions, Rejected):
@@ -110,7 +111,7 @@ def _with_table(folder: Path, names: list[str], table: Path) -> Iterator[Item]:
 
 
 def _absent(name: str) -> Rejection:
-    """Of a caption whose picture is not there."""
+    """What is said of a caption whose picture is not there."""
     try:
         checked_name(name)
     except Rejected as rejected:

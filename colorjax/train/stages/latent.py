@@ -18,7 +18,18 @@ from colorjax.train.stages.stage import (
     image_and_luminance,
     single_loss_stage,
 )
-from colorjax.types import Array, Image, ImageBytes, Latents, Params, PRNGKey, Timesteps, TokenIds
+from colorjax.types import (
+    Array,
+    Context,
+    Features,
+    Image,
+    ImageBytes,
+    Latents,
+    Params,
+    PRNGKey,
+    Timesteps,
+    TokenIds,
+)
 
 
 def loss(
@@ -30,18 +41,32 @@ def loss(
     eps: Latents,
     posterior_noise: Latents,
 ) -> Float[Array, ""]:
-    """Mean squared error of the noise estimate (L-CAD Eq. 5), with all randomness given.
-
-    Where the UNet estimates v, it is the error of v (Salimans and Ho 2022, Eq. 14).
-    """
+    """The `denoising_loss` of pictures and captions, with all randomness given."""
     image, luminance = image_and_luminance(pixels)
     moments = lcad.encode_image(model, params, image)
     z_0 = sample_posterior(moments, posterior_noise) * model.scaling_factor
-    z_t = add_noise(z_0, eps, timesteps, model.schedule)
     features = None
     if model.unet.cec != "none":
         features = lcad.encode_luminance(model, params, luminance)
     context = lcad.encode_text(model, params, input_ids)
+    return denoising_loss(model, params, z_0, timesteps, eps, context=context, features=features)
+
+
+def denoising_loss(
+    model: lcad.LCAD,
+    params: Params,
+    z_0: Latents,
+    timesteps: Timesteps,
+    eps: Latents,
+    *,
+    context: Context,
+    features: Features | None,
+) -> Float[Array, ""]:
+    """Mean squared error of the noise estimate (L-CAD Eq. 5) for latents that are known.
+
+    Where the UNet estimates v it is the error of v (Salimans and Ho 2022, Eq. 14).
+    """
+    z_t = add_noise(z_0, eps, timesteps, model.schedule)
     eps_pred = lcad.predict_eps(model, params, z_t, timesteps, context, features)
     error = (eps_pred - eps) ** 2
     if model.prediction_type == "v":
