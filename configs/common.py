@@ -39,6 +39,14 @@ def sd15() -> ConfigDict:
     """Stable Diffusion 1.5: 860 M UNet, 84 M VAE, CLIP ViT-L/14's text tower."""
     model = ConfigDict()
     model.image_size = 256
+    _add_clip(model)
+    _add_networks(model)
+    _add_sampling(model)
+    return model
+
+
+def _add_clip(model: ConfigDict) -> None:
+    """CLIP ViT-L/14: text and image tower, and the width of the space that they share."""
     model.text_encoder = ConfigDict(
         dict(
             vocab_size=49408,
@@ -62,6 +70,10 @@ def sd15() -> ConfigDict:
         )
     )
     model.projection_dim = 768
+
+
+def _add_networks(model: ConfigDict) -> None:
+    """Autoencoder and denoiser."""
     model.vae = ConfigDict(
         dict(
             block_out_channels=(128, 256, 512, 512),
@@ -87,6 +99,10 @@ def sd15() -> ConfigDict:
             cec_feature=-1,
         )
     )
+
+
+def _add_sampling(model: ConfigDict) -> None:
+    """Noise schedule, the settings of both methods, and what is ranked."""
     model.schedule = ConfigDict(dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012))
     model.scaling_factor = 0.18215
     model.colorize = ConfigDict(
@@ -116,7 +132,6 @@ def sd15() -> ConfigDict:
             batch_size=4,
         )
     )
-    return model
 
 
 def tiny() -> ConfigDict:

@@ -24,6 +24,11 @@ from colorjax.configs import common
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
+    """The configuration of the variants after the colon.
+
+    Raises:
+        UserError: an unknown variant.
+    """
     variant = common.parse(
         argument, tiny=False, stage="", sigma="", prediction="full", gray_channels=""
     )

@@ -58,6 +58,11 @@ PIXEL_LOSS = dict(
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
+    """The configuration of the variants after the colon.
+
+    Raises:
+        UserError: an unknown variant, or variants that exclude each other.
+    """
     variant = common.parse(
         argument,
         tiny=False,

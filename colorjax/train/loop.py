@@ -123,7 +123,8 @@ def train(run: Run) -> optim.TrainState:
     stream = run.batches(first)
     try:
         if state is None:
-            state = compiled.init()
+            with clock.spent("compile"):  # most of the time of the first weights
+                state = compiled.init()
         return _steps(run, compiled, state, frozen, stream, Instruments(clock, tracker, saved))
     finally:
         with clock.spent("checkpoint"):

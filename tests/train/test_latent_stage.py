@@ -27,9 +27,9 @@ def test_loss_is_the_error_of_what_the_unet_estimates(case, prediction_type) -> 
     model, params, inputs = case
     model = model._replace(prediction_type=prediction_type)
     pixels, ids, timesteps, eps, posterior = inputs
-    randomness = {"eps": eps, "posterior_noise": posterior}
-    run = jax.jit(lambda p, drawn: latent.loss(model, p, pixels, ids, timesteps, **drawn))
-    got = run(params, randomness)
+    random = {"timesteps": timesteps, "eps": eps, "posterior_noise": posterior}
+    run = jax.jit(lambda params, random: latent.loss(model, params, pixels, ids, **random))
+    got = run(params, random)
 
     image, luminance = latent.image_and_luminance(jnp.asarray(pixels))
     moments = lcad.encode_image(model, params, image)

@@ -24,6 +24,7 @@ from colorjax.types import Array, Image, Params, PRNGKey
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """Both towers, trained to tell the pictures of a batch apart by their captions."""
     model = CLIP(
         CLIPTextModel(**config.model.text_encoder),
         CLIPVisionModel(**config.model.image_encoder),

@@ -35,9 +35,9 @@ def loss(
     t: cold_diffusion.Times,
     eps: Latents,
 ) -> Float[Array, ""]:
-    """Mean squared error of the residual, in scaled latents, with all randomness given.
+    """Mean squared error of the residual in scaled latents; all randomness comes from outside.
 
-    The full residual to the source, z_color - z_gray - sigma eps, or t times it.
+    The target is the full residual to the source, z_color - z_gray - sigma eps, or t times it.
     """
     image, luminance = image_and_luminance(pixels)
     z_color = diffusing_colors.encode(model, params, image)
@@ -52,7 +52,10 @@ def loss(
 
 
 def widen(unet: Params, channels: int) -> Params:
-    """A UNet for more input channels, on which it does not depend yet."""
+    """A UNet for more input channels, on which it does not depend at first.
+
+    Its first kernel is padded with zeros: whoever starts from a trained UNet keeps what it knows.
+    """
     kernel = unet["conv_in"]["kernel"]
     more = channels - kernel.shape[2]
     wider = jnp.pad(kernel, ((0, 0), (0, 0), (0, max(more, 0)), (0, 0)))
@@ -85,6 +88,7 @@ def samples(
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """The cold UNet; VAE and text encoder stay as they are."""
     model = diffusing_colors.build(config.model.to_dict(), jnp.dtype(config.dtype))
     settings = model.cold
     if not weights.start and not settings.gray_channels:

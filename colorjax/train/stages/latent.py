@@ -37,12 +37,12 @@ def loss(
     params: Params,
     pixels: ImageBytes,
     input_ids: TokenIds,
-    timesteps: Timesteps,
     *,
+    timesteps: Timesteps,
     eps: Latents,
     posterior_noise: Latents,
 ) -> Float[Array, ""]:
-    """The `denoising_loss` of pictures and captions, with all randomness given."""
+    """The `denoising_loss` of pictures and captions; all randomness comes from outside."""
     image, luminance = image_and_luminance(pixels)
     moments = lcad.encode_image(model, params, image)
     z_0 = sample_posterior(moments, posterior_noise) * model.scaling_factor
@@ -98,6 +98,7 @@ def samples(
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """The trainable share of the UNet; everything else of the model stays as it is."""
     model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype), config.remat)
     side = config.model.image_size // model.vae.factor
     latent = (side, side, model.vae.latent_channels)
@@ -129,7 +130,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
             trees(params, frozen),
             pixels,
             batch["input_ids"],
-            sample_timesteps(time_key, len(pixels), model.schedule),
+            timesteps=sample_timesteps(time_key, len(pixels), model.schedule),
             eps=jax.random.normal(eps_key, shape),
             posterior_noise=jax.random.normal(posterior_key, shape),
         )

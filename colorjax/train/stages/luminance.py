@@ -32,7 +32,8 @@ def guided_sample(
 ) -> tuple[Image, Float[Array, "b H W _"]]:
     """Pictures through the encoder, a posterior sample and the guided decoder.
 
-    Also what the decoder's last convolution read.
+    Returns:
+        The decoded pictures, and the maps that the decoder's last convolution reads.
     """
     image, luminance = image_and_luminance(pixels)
     moments = lcad.encode_image(model, params, image)
@@ -63,7 +64,7 @@ def loss(
     options: Any,
     step: Int[Array, ""] | int = 0,
 ) -> tuple[Float[Array, ""], optim.Metrics]:
-    """Generator's plus critic's loss (L-CAD Eq. 2-4), with all randomness given.
+    """Generator's plus critic's loss (L-CAD Eq. 2-4); all randomness comes from outside.
 
     Each of the two sees the other as constant, so one gradient of the sum is both gradients.
 
@@ -114,7 +115,7 @@ def loss(
 
 
 def lpips(params: Params, image: Image, other: Image, size: int) -> Float[Array, ""]:
-    """Mean LPIPS on VGG16, of pictures enlarged until their shorter side is `size`."""
+    """Mean LPIPS on VGG16 between pictures enlarged until their shorter side is `size`."""
     return apply(LPIPS, params, enlarged(image, size), enlarged(other, size)).mean()
 
 
@@ -132,7 +133,18 @@ def initial_encoder(model: lcad.LCAD, key: PRNGKey, start: Params) -> Params:
     return release.fit(fresh, start["luminance_encoder"], "the encoder to continue from")
 
 
+def samples(model: lcad.LCAD, params: Params, batch: Batch) -> dict[str, Image]:
+    """The pictures through the VAE, without the encoder's guidance and with it."""
+    image, luminance = image_and_luminance(batch["image"])
+    features = lcad.encode_luminance(model, params, luminance)
+    return {
+        "plain": lcad.reconstruct(model, params, image),
+        "guided": lcad.reconstruct(model, params, image, features),
+    }
+
+
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """The luminance encoder, with the critic where it has an adversary; the VAE stays as it is."""
     model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype))
     size = config.model.image_size
     side = size // model.vae.factor
@@ -161,13 +173,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
         return loss(model, trees, batch["image"], noise, options, frozen["step"])
 
     def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
-        image, luminance = image_and_luminance(batch["image"])
-        trees = frozen | params
-        features = lcad.encode_luminance(model, trees, luminance)
-        return {
-            "plain": lcad.reconstruct(model, trees, image),
-            "guided": lcad.reconstruct(model, trees, image, features),
-        }
+        return samples(model, frozen | params, batch)
 
     def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
         return {"luminance_encoder": params["luminance_encoder"]}, {}

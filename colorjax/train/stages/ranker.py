@@ -106,6 +106,7 @@ def initial_ranker(model: diffusing_colors.DiffusingColors, key: PRNGKey, start:
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """The trainable share of the ranker, on versions made while it trains."""
     model = diffusing_colors.build(config.model.to_dict(), jnp.dtype(config.dtype))
     if model.cold.decoder == "guided" and "luminance_encoder" not in weights.parts:
         raise UserError(

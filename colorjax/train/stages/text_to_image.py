@@ -13,6 +13,7 @@ from colorjax.types import Params
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """The latent stage of a UNet without extended convolutions, under another name."""
     without = config.copy_and_resolve_references()
     with without.unlocked():
         without.model.unet.cec = "none"

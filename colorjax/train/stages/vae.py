@@ -27,6 +27,7 @@ from colorjax.types import Array, Image, Params, PRNGKey
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """Encoder and decoder, trained to reproduce pictures."""
     model = AutoencoderKL(**config.model.vae)
     size = config.model.image_size
 
