@@ -5,6 +5,7 @@ right, and on either side nearer to 1 is better. In a share of the steps the ver
 the colorizer's own result, and right is the scale whose colourfulness is nearest to the truth's.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict
 from colorjax import release
 from colorjax.errors import UserError
 from colorjax.maths import losses, metrics
-from colorjax.methods import diffusing_colors
+from colorjax.methods import diffusing_colors, vividness
 from colorjax.train import optim
 from colorjax.train.stages.stage import Stage, image_and_luminance, plain
 from colorjax.types import Array, Image, Luminance, Params, PRNGKey
@@ -73,13 +74,16 @@ def build(
     def whole(key, start):
         fresh = diffusing_colors.init_ranker(model, key)
         trained = start.get("ranker", {"head": fresh["head"]})
-        given = diffusing_colors.complete_ranker(trained, start["image_encoder"])
+        given = vividness.complete_ranker(trained, start["image_encoder"])
         return release.fit(fresh, given, "the ranker to start from")
 
     start = start | {"image_encoder": parts["image_encoder"]}
     share = jax.jit(lambda key, start: optim.split(whole(key, start), options.trainable)[1])
     frozen = {part: tree for part, tree in parts.items() if part != "image_encoder"}
     frozen["ranker"] = share(jax.random.key(config.seed), start)
+
+    def decoder(params: Params) -> vividness.Decode:
+        return functools.partial(diffusing_colors.decode, model, params)
 
     def scored(params: Params, frozen: Params, versions: Versions, key: PRNGKey) -> Any:
         tree = optim.merge(params, frozen["ranker"])
@@ -94,8 +98,8 @@ def build(
 
         def of_truth(_):
             z_color = diffusing_colors.encode(model, frozen, image)
-            z_gray = diffusing_colors.encode(model, frozen, diffusing_colors.gray_image(luminance))
-            made = diffusing_colors.versions(model, frozen, z_color, z_gray, luminance, scales)
+            z_gray = diffusing_colors.encode(model, frozen, vividness.gray_image(luminance))
+            made = vividness.versions(decoder(frozen), z_color, z_gray, luminance, scales)
             return made, jnp.ones(len(image))
 
         def of_output(_):
@@ -119,17 +123,17 @@ def build(
         )
         how = diffusing_colors.Options(sampling.num_steps, sampling.solver)
         z_0, z_gray = diffusing_colors.walk(model, frozen, inputs, how)
-        return diffusing_colors.versions(model, frozen, z_0, z_gray, luminance, scales)
+        return vividness.versions(decoder(frozen), z_0, z_gray, luminance, scales)
 
     def predict(params, frozen, batch, key):
         image, luminance = image_and_luminance(batch["image"])
         z_color = diffusing_colors.encode(model, frozen, image)
-        z_gray = diffusing_colors.encode(model, frozen, diffusing_colors.gray_image(luminance))
-        candidates = jnp.asarray(diffusing_colors.CANDIDATES)
+        z_gray = diffusing_colors.encode(model, frozen, vividness.gray_image(luminance))
+        candidates = jnp.asarray(vividness.CANDIDATES)
         scales = jnp.broadcast_to(candidates, (len(image), len(candidates)))
-        made = diffusing_colors.versions(model, frozen, z_color, z_gray, luminance, scales)
+        made = vividness.versions(decoder(frozen), z_color, z_gray, luminance, scales)
         trees = frozen | {"ranker": optim.merge(params, frozen["ranker"])}
-        index = diffusing_colors.choose(diffusing_colors.rank(model, trees, made), candidates)
+        index = vividness.choose(vividness.rank(model.ranker, trees["ranker"], made), candidates)
         return {"chosen": made[jnp.arange(len(image)), index]}
 
     return plain(
