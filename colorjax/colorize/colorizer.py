@@ -90,9 +90,8 @@ class Colorizer:
         self.method.check(self.model, self.settings)
         self.has_ranker = "ranker" in release.parts_in(directory)
         ranker = vividness.build_ranker(config, dtype) if self.has_ranker else None
-        self._networks = Networks(
-            self.method, self.model, self.method.options(self.settings), ranker
-        )
+        options, decoder = self.method.static(self.settings), str(self.settings["decoder"])
+        self._networks = Networks(self.method, self.model, options, decoder, ranker)
         self._mesh = mesh
         # The same for all copies, and read when one of them first asks for it.
         self._ranker_params = functools.cache(lambda: self._load_ranker(directory, dtype))
@@ -247,7 +246,7 @@ class Colorizer:
         if pictures.masks is not None and pictures.spans is None:
             raise ValueError("masks need the spans of the phrases that they are of")
 
-        def rows(array: Any, fill: float = 0) -> Any:
+        def rows(array: Any, fill: float = 0.0) -> Any:
             return None if array is None else _rows(np.asarray(array), self.batch_size, fill)
 
         negative = self.tokenize([str(self.settings["negative_prompt"])])

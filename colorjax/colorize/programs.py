@@ -18,36 +18,37 @@ class Networks(NamedTuple):
     method: Method[Any, Any]
     model: Any
     options: Any
+    decoder: str
     ranker: Ranker | None
 
 
 def _colorize(networks: Networks, params: Params, pictures: Pictures) -> Image:
-    method, model, options, _ = networks
+    method, model, options = networks[:3]
     return method.colorize(model, params, pictures, options)
 
 
 def _candidates(networks: Networks, params: Params, pictures: Pictures) -> tuple[Array, ...]:
-    method, model, options, ranker = networks
+    method, model, options = networks[:3]
     walked = method.walk(model, params, pictures._replace(vividness=None), options)
 
     def decode(latents: Latents, luminance: Luminance) -> Image:
-        return method.decode(model, params, latents, luminance, options)
+        return method.decode(model, params, latents, luminance, networks.decoder)
 
     scales = jnp.asarray(vividness.CANDIDATES)
     each = jnp.broadcast_to(scales, (len(walked.latents), len(scales)))
     light = luminance_from_lightness(pictures.lightness)
     images = vividness.versions(decode, *walked, light, each)
-    assert ranker is not None  # or its parameters could not have been loaded
-    scores = vividness.rank(ranker, params["ranker"], images)
+    assert networks.ranker is not None  # or its parameters could not have been loaded
+    scores = vividness.rank(networks.ranker, params["ranker"], images)
     return images, scores, vividness.choose(scores, scales)
 
 
 def _enhance(networks: Networks, params: Params, pictures: Pictures) -> tuple[Image, Image]:
-    method, model, options, _ = networks
+    method, model, options = networks[:3]
     enhanced = method.colorize(model, params, pictures, options)
     latents = stable_diffusion.encode_mean(method.base(model), params, pictures.faded)
     light = luminance_from_lightness(pictures.lightness)
-    return enhanced, method.decode(model, params, latents, light, options)
+    return enhanced, method.decode(model, params, latents, light, networks.decoder)
 
 
 PROGRAMS = {"colorize": _colorize, "candidates": _candidates, "enhance": _enhance}

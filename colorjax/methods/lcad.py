@@ -298,9 +298,9 @@ def _walk(model: LCAD, params: Params, pictures: Pictures, options: Options) -> 
 
 
 def _decode(
-    model: LCAD, params: Params, latents: Latents, luminance: Luminance, options: Options
+    model: LCAD, params: Params, latents: Latents, luminance: Luminance, decoder: str
 ) -> Image:
-    guided = options.decoder == "guided"
+    guided = decoder == "guided"
     return decode(model, params, latents, _features(model, params, luminance) if guided else None)
 
 
@@ -311,12 +311,8 @@ def _release_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return section
 
 
-def _options(values: Mapping[str, method.Value]) -> Options:
-    return Options(**method.chosen_fields(Options, values))
-
-
 def _check(model: LCAD, values: Mapping[str, method.Value]) -> None:
-    check(model, _options(values))
+    check(model, METHOD.static(values))
 
 
 METHOD = Method(
@@ -325,7 +321,7 @@ METHOD = Method(
     settings=SETTINGS,
     release_settings=_release_settings,
     load=load,
-    options=_options,
+    options=Options,
     check=_check,
     base=lambda model: model,
     colorize=_colorize,

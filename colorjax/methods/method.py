@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
-from jaxtyping import Bool, Float, Int, Key, UInt
+from jaxtyping import Bool, Float, Key, UInt
 
 from colorjax.errors import UserError, one_of
 from colorjax.maths import guidance
@@ -136,7 +136,7 @@ class Pictures(NamedTuple):
     vividness: Float[Array, ""] | float | None = None
 
 
-def picture_keys(seed: Int[Array, ""] | int, fingerprints: Int[Array, "b"]) -> Key[Array, "b"]:
+def picture_keys(seed: UInt[Array, ""] | int, fingerprints: UInt[Array, "b"]) -> Key[Array, "b"]:
     """A key for each picture's noise, from the seed and from what it shows.
 
     So the noise does not depend on a picture's place in the batch, nor on its neighbours.
@@ -152,7 +152,7 @@ class Walk(NamedTuple):
 
 
 Model = TypeVar("Model")
-Options = TypeVar("Options")
+Options = TypeVar("Options", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -167,18 +167,24 @@ class Method(Generic[Model, Options]):
     settings: tuple[Setting, ...]
     release_settings: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # of a `config.json`
     load: Callable[[Path, Any], tuple[Model, Params]]  # a release directory, and a type
-    options: Callable[[Mapping[str, Value]], Options]  # the static ones
+    options: type[Options]  # a NamedTuple of the static settings, and what else it has
     check: Callable[[Model, Mapping[str, Value]], None]  # raises UserError
     base: Callable[[Model], StableDiffusion]
     colorize: Callable[[Model, Params, Pictures, Options], Image]  # decoded, unclamped
     walk: Callable[[Model, Params, Pictures, Options], Walk]
-    decode: Callable[[Model, Params, Latents, Luminance, Options], Image]
+    decode: Callable[[Model, Params, Latents, Luminance, str], Image]  # by "plain" or "guided"
     # Mean colourfulness of the training pictures, of a method that can begin with faded colours.
     colourfulness: Callable[[Model], float] | None = None
 
     def setting(self, name: str) -> Setting | None:
         """The row of the table, or None if another method has it or none."""
         return next((row for row in self.settings if row.name == name), None)
+
+    def static(self, values: Mapping[str, Value]) -> Options:
+        """The options of which a change compiles another program."""
+        fields = self.options._fields
+        options: Options = self.options(**{k: values[k] for k in fields if k in values})
+        return options
 
     def resolve(self, config: Mapping[str, Any], chosen: Mapping[str, object]) -> dict[str, Value]:
         """Every setting's value: the chosen one, else the release's, else the table's.
@@ -188,8 +194,3 @@ class Method(Generic[Model, Options]):
         """
         values = dict(self.release_settings(config)) | dict(chosen)
         return {row.name: row.parse(values.get(row.name, row.default)) for row in self.settings}
-
-
-def chosen_fields(options: Any, values: Mapping[str, Value]) -> dict[str, Any]:
-    """The settings that are fields of a NamedTuple of static options."""
-    return {name: values[name] for name in options._fields if name in values}
