@@ -16,17 +16,10 @@ from colorjax.errors import first_line
 from colorjax.maths import color
 from colorjax.prepare.sources.entries import Rejected
 
-MAX_PIXELS = 64 * 10**6
 MIN_SIDE = 16
 GRAY_BELOW = 1.0  # CIE Lab units; what eyes just notice is 2.3
 _JPEG_QUALITY = 95
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-_SUFFIX_OF = {
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **{f".{name.lower()}": name for name in ("PNG", "WEBP", "BMP", "GIF")},
-}
-_ORIENTATION = 0x0112
+_FORMATS = tuple(dict.fromkeys(decoding.FORMATS.values()))
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ def _check_opened(
     format = _format(picture)
     pixels = _pixels(data, picture, format)
     changed = format not in ("JPEG", "PNG")
-    if picture.getexif().get(_ORIENTATION, 1) != 1 or picture.info.get("icc_profile"):
+    if picture.getexif().get(decoding.ORIENTATION, 1) != 1 or picture.info.get("icc_profile"):
         values, _ = decoding.decode(Path(name), picture)
         upright = color.unit_to_bytes(values)
         # Most profiles are sRGB itself and change nothing.
@@ -104,9 +97,9 @@ def _check_header(name: str, picture: ImageFile.ImageFile) -> None:
     """What can be told before decoding."""
     format, mode, (width, height) = _format(picture), picture.mode, picture.size
     suffix = PurePath(name).suffix.lower()
-    if suffix and _SUFFIX_OF.get(suffix) != format:
+    if suffix and decoding.FORMATS.get(suffix) != format:
         raise Rejected("wrong extension", f"it is a {format} file")
-    if width * height > MAX_PIXELS:
+    if width * height > decoding.MAX_PIXELS:
         raise Rejected("too large", f"{width} x {height} pixels")
     if min(width, height) < MIN_SIDE:
         raise Rejected("too small", f"{width} x {height} pixels")

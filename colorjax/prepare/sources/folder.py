@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from colorjax.data import decoding
 from colorjax.errors import UserError
 from colorjax.prepare.sources import lists
 from colorjax.prepare.sources.entries import (
@@ -23,7 +24,6 @@ from colorjax.prepare.sources.entries import (
 )
 
 SPLITS = ("train", "val", "test")
-_SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff".split())
 _TABLES = tuple(f"{stem}.{kind}" for stem in ("captions", "metadata") for kind in ("csv", "jsonl"))
 _NAME_COLUMNS = ("file_name", "filename", "file", "image", "path", "name")
 _TEXT_COLUMNS = ("caption", "text", "captions", "prompt", "description")
@@ -70,7 +70,7 @@ def _names(folder: Path) -> list[str]:
         names += [
             os.path.relpath(os.path.join(root, name), folder)
             for name in files
-            if name[0] != "." and Path(name).suffix.lower() in _SUFFIXES
+            if name[0] != "." and Path(name).suffix.lower() in decoding.FORMATS
         ]
     return sorted(names)
 

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from colorjax import release
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, metrics
-from colorjax.methods import diffusing_colors, lcad
+from colorjax.methods import diffusing_colors, stable_diffusion, vividness
 from colorjax.train import optim
 from colorjax.train.stages.stage import (
     Batch,
@@ -41,11 +41,11 @@ def loss(
     """
     image, luminance = image_and_luminance(pixels)
     z_color = diffusing_colors.encode(model, params, image)
-    z_gray = diffusing_colors.encode(model, params, diffusing_colors.gray_image(luminance))
+    z_gray = diffusing_colors.encode(model, params, vividness.gray_image(luminance))
     source = z_gray + model.cold.sigma * eps
     z_t = cold_diffusion.degrade(z_color, source, t)
     target = z_color - (source if model.cold.prediction == "full" else z_t)
-    context = lcad.encode_text(model.base, params, input_ids)
+    context = stable_diffusion.encode_text(model.base, params, input_ids)
     timesteps = cold_diffusion.to_timesteps(t)
     output = diffusing_colors.predict(model, params, z_t, z_gray, timesteps, context)
     return ((output - target) ** 2).mean()

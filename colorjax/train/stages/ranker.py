@@ -5,6 +5,7 @@ right, and on either side nearer to 1 is better. In a share of the steps the ver
 the colorizer's own result, and right is the scale whose colourfulness is nearest to the truth's.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict
 from colorjax import release
 from colorjax.errors import UserError
 from colorjax.maths import losses, metrics
-from colorjax.methods import diffusing_colors
+from colorjax.methods import diffusing_colors, vividness
 from colorjax.train import optim
 from colorjax.train.stages.stage import (
     Batch,
@@ -70,8 +71,9 @@ def versions_of_truth(
 ) -> Versions:
     """The photographs themselves with their colour residual scaled."""
     z_color = diffusing_colors.encode(model, frozen, image)
-    z_gray = diffusing_colors.encode(model, frozen, diffusing_colors.gray_image(luminance))
-    return diffusing_colors.versions(model, frozen, z_color, z_gray, luminance, scales)
+    z_gray = diffusing_colors.encode(model, frozen, vividness.gray_image(luminance))
+    decode = functools.partial(diffusing_colors.decode, model, frozen)
+    return vividness.versions(decode, z_color, z_gray, luminance, scales)
 
 
 def versions_of_output(
@@ -83,17 +85,19 @@ def versions_of_output(
 ) -> Versions:
     """What the colorizer makes of the gray photographs, with its colour residual scaled."""
     z_0, z_gray = diffusing_colors.walk(model, frozen, inputs, options)
-    return diffusing_colors.versions(model, frozen, z_0, z_gray, inputs.luminance, scales)
+    decode = functools.partial(diffusing_colors.decode, model, frozen)
+    return vividness.versions(decode, z_0, z_gray, inputs.luminance, scales)
 
 
 def chosen(
     model: diffusing_colors.DiffusingColors, params: Params, image: Image, luminance: Luminance
 ) -> Image:
     """The version of each photograph that the ranker prefers."""
-    candidates = jnp.asarray(diffusing_colors.CANDIDATES)
+    candidates = jnp.asarray(vividness.CANDIDATES)
     scales = jnp.broadcast_to(candidates, (len(image), len(candidates)))
     versions = versions_of_truth(model, params, image, luminance, scales)
-    index = diffusing_colors.choose(diffusing_colors.rank(model, params, versions), candidates)
+    scores = vividness.rank(model.ranker, params["ranker"], versions)
+    index = vividness.choose(scores, candidates)
     return versions[jnp.arange(len(image)), index]
 
 
@@ -101,7 +105,7 @@ def initial_ranker(model: diffusing_colors.DiffusingColors, key: PRNGKey, start:
     """The ranker of `start`, or a fresh head, on the image tower of `start`."""
     fresh = diffusing_colors.init_ranker(model, key)
     trained = start.get("ranker", {"head": fresh["head"]})
-    complete = diffusing_colors.complete_ranker(trained, start["image_encoder"])
+    complete = vividness.complete_ranker(trained, start["image_encoder"])
     return release.fit(fresh, complete, "the ranker to start from")
 
 
