@@ -16,7 +16,7 @@ from colorjax.errors import UserError
 
 # What a tree of specs says of an array, or of all arrays below it in a tree.
 CUT = sharding.BATCH  # along its first axis, each device a share
-WHOLE = P()  # type: ignore[no-untyped-call]  # each device has all of it
+WHOLE = P()  # each device has all of it
 
 
 def mesh_of(devices: str) -> Mesh:

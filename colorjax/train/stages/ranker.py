@@ -117,8 +117,8 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
             "cold.decoder is 'guided', which needs the part 'luminance_encoder': give a release "
             "that has it by --config.init_from=DIR"
         )
-    sampling = config.model.cold_colorize
-    steps = diffusing_colors.Options(sampling.num_steps, sampling.solver)
+    how = config.model.cold_colorize
+    steps = diffusing_colors.Options(how.num_steps, how.solver)
 
     def trees(key: PRNGKey, start: Params) -> tuple[Params, Params]:
         return optim.split(initial_ranker(model, key, start), options.trainable)
@@ -131,8 +131,8 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
     def scores(params: Params, frozen: Params, versions: Versions, key: PRNGKey) -> Array:
         tree = optim.merge(params, frozen["ranker"])
         flat = versions.reshape(-1, *versions.shape[2:])
-        got: Any = model.ranker.apply({"params": tree}, flat, train=True, rngs={"dropout": key})
-        return got.reshape(versions.shape[:2])
+        output: Any = model.ranker.apply({"params": tree}, flat, train=True, rngs={"dropout": key})
+        return output.reshape(versions.shape[:2])
 
     def batch_loss(
         params: Params, frozen: Params, batch: Batch, key: PRNGKey
@@ -153,8 +153,8 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
 
         from_output = jax.random.uniform(kind_key) < options.output_share
         versions, best = jax.lax.cond(from_output, of_output, of_truth, None)
-        versions = jax.lax.stop_gradient(versions)
-        return loss(scores(params, frozen, versions, dropout_key), scales, best)
+        fixed = jax.lax.stop_gradient(versions)
+        return loss(scores(params, frozen, fixed, dropout_key), scales, best)
 
     def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
         whole = frozen | {"ranker": optim.merge(params, frozen["ranker"])}
