@@ -270,10 +270,8 @@ class Colorizer:
 
     def _traced(self, name: str) -> np.float32 | None:
         """A traced number; None where its value means that nothing is computed for it."""
-        row, value = self.method.setting(name), self.settings.get(name)
-        if row is None or value in (AUTO, row.neutral):
-            return None
-        return np.float32(value)
+        value = self.method.traced(name, self.settings)
+        return None if value is None else np.float32(value)
 
 
 def _rows(array: np.ndarray, count: int, fill: float) -> np.ndarray:

@@ -73,6 +73,13 @@ def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> DiffusingColor
     return DiffusingColors(base, settings, vividness.build_ranker(config, dtype))
 
 
+def init(model: DiffusingColors, key: PRNGKey) -> Params:
+    """Random weights of what colouring without a ranker takes, the guided decoder's included."""
+    fresh = stable_diffusion.init(model.base, key)
+    fresh["cold_unet"] = init_unet(model, key)
+    return {part: fresh[part] for part in (*PARTS, "luminance_encoder")}
+
+
 def init_unet(model: DiffusingColors, key: PRNGKey) -> Params:
     """Random weights of the cold UNet."""
     side = 2 ** (len(model.base.unet.block_out_channels) - 1)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Key, UInt
 from colorjax.errors import UserError, one_of
 from colorjax.maths import guidance
 from colorjax.methods.stable_diffusion import StableDiffusion
-from colorjax.types import Array, Image, Latents, Luminance, Params, TokenIds
+from colorjax.types import Array, Image, Latents, Luminance, Params, PRNGKey, TokenIds
 
 Value = float | int | str
 AUTO = "auto"
@@ -166,6 +166,8 @@ class Method(Generic[Model, Options]):
     title: str
     settings: tuple[Setting, ...]
     release_settings: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # of a `config.json`
+    build: Callable[[Mapping[str, Any], Any], Model]  # by a `config.json`, in a type
+    init: Callable[[Model, PRNGKey], Params]  # random weights of the parts that `load` reads
     load: Callable[[Path, Any], tuple[Model, Params]]  # a release directory, and a type
     options: type[Options]  # a NamedTuple of the static settings, and what else it has
     check: Callable[[Model, Mapping[str, Value]], None]  # raises UserError
@@ -185,6 +187,13 @@ class Method(Generic[Model, Options]):
         fields = self.options._fields
         options: Options = self.options(**{k: values[k] for k in fields if k in values})
         return options
+
+    def traced(self, name: str, values: Mapping[str, Value]) -> float | None:
+        """A traced number; None where its value means that nothing is computed for it."""
+        row, value = self.setting(name), values.get(name)
+        if row is None or value is None or value in (AUTO, row.neutral):
+            return None
+        return float(value)
 
     def resolve(self, config: Mapping[str, Any], chosen: Mapping[str, object]) -> dict[str, Value]:
         """Every setting's value: the chosen one, else the release's, else the table's.
