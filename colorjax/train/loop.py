@@ -149,7 +149,10 @@ def _steps(
     known_row = int(state.guard.longest) if state.guard else 0
     feed = sharding.global_batches(stream, run.mesh)
     trace, step = tracking.Trace(run.directory / "profile", first, run.watch), None
-    while n < run.total_steps and not (run.stop is not None and run.stop.asked):
+    # A signal may come at any time, but the step to stop at is the one whose `halt` is true: a
+    # look at `stop.asked` alone would end the loop after a step that nobody has saved.
+    halt = run.stop is not None and run.stop.asked
+    while n < run.total_steps and not halt:
         n += 1
         with clock.spent("data"):
             batch = next(feed)
