@@ -91,6 +91,7 @@ def training(config: ConfigDict, mesh: Mesh, what: str, per_chip: int) -> Lowere
     programs = loop.programs(stage, options, config, mesh)
     frozen = _narrowed(stage.frozen, config)
     rules = config.sharding_rules
+    sharding.check_rules(rules)
     where = sharding.tree_shardings({"frozen": frozen}, mesh, rules)["frozen"]
     state, frozen = placed(programs.abstract, programs.shardings), placed(frozen, where)
     with jax.set_mesh(mesh):
