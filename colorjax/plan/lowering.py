@@ -85,13 +85,13 @@ def lower(config: ConfigDict, topology: chips.Topology, what: str, per_chip: int
 
 def training(config: ConfigDict, mesh: Mesh, what: str, per_chip: int) -> Lowered:
     """The step of the stage `what` on a mesh, or with "unet" the latent stage's of that alone."""
+    sharding.check_rules(config.sharding_rules)
     rows = NamedSharding(mesh, sharding.BATCH)
     options = config.latent if what == "unet" else config[what]
     stage = _stage(what, config)
     programs = loop.programs(stage, options, config, mesh)
     frozen = _narrowed(stage.frozen, config)
     rules = config.sharding_rules
-    sharding.check_rules(rules)
     where = sharding.tree_shardings({"frozen": frozen}, mesh, rules)["frozen"]
     state, frozen = placed(programs.abstract, programs.shardings), placed(frozen, where)
     with jax.set_mesh(mesh):
