@@ -42,7 +42,7 @@ def test_rules_decide_by_path() -> None:
     assert got["odd"].spec == P() and got["step"].spec == P()
     with pytest.raises(UserError, match="no sharding rule"):
         sharding.tree_shardings(tree, mesh, [("big/.*", "fsdp")])
-    with pytest.raises(UserError, match="'shred' is unknown"):
+    with pytest.raises(UserError, match="is 'shred'; it must be one of replicate, fsdp"):
         sharding.tree_shardings(tree, mesh, [(".*", "shred")])
 
 
