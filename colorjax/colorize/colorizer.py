@@ -87,7 +87,7 @@ class Colorizer:
         self.settings = self.method.resolve(config, given)
         self.model, self.params = self.method.load(directory, dtype)
         self._check_decoder(given)
-        self.method.check(self.model, self.settings)
+        self.method.validate(self.model, self.settings)
         self.has_ranker = "ranker" in release.parts_in(directory)
         ranker = vividness.build_ranker(config, dtype) if self.has_ranker else None
         options, decoder = self.method.static(self.settings), str(self.settings["decoder"])
@@ -129,7 +129,7 @@ class Colorizer:
             values[name] = row.parse(value)
         other = copy.copy(self)
         other.settings = values
-        self.method.check(self.model, values)
+        self.method.validate(self.model, values)
         other._check_vividness()
         return other
 

@@ -16,7 +16,6 @@ from colorjax.errors import UserError, one_of
 
 AXES = ("dcn", "data", "fsdp")  # slow network first: only gradients cross it
 BATCH = P(AXES)
-RULES = ("replicate", "fsdp")
 Rules = Sequence[tuple[str, str]]  # (regex over the whole path, one of RULES)
 MOST_FSDP = 16  # beyond, the optimizer's share is small and the widths of layers do not divide
 
@@ -86,21 +85,33 @@ def _shard_largest(shape: tuple[int, ...], size: int) -> P:
     return P(*("fsdp" if i == chosen else None for i in range(len(shape))))
 
 
+RULES = {"replicate": lambda shape, size: P(), "fsdp": _shard_largest}
+
+
+def check_rules(rules: Rules) -> None:
+    """Checks the names of the rules that `tree_shardings` is to follow.
+
+    Raises:
+        UserError: an unknown rule.
+    """
+    for pattern, rule in rules:
+        one_of(f"the sharding rule of {pattern!r}", rule, RULES)
+
+
 def tree_shardings(tree: Any, mesh: Mesh, rules: Rules) -> Any:
     """A sharding for every leaf of a tree, by the first rule that matches its path.
 
+    `check_rules` has found the rules sound.
+
     Raises:
-        UserError: a leaf that no rule matches, or an unknown rule.
+        UserError: a leaf that no rule matches.
     """
 
     def rule_for(path: Any, leaf: Any) -> NamedSharding:
         name = path_name(path)
         for pattern, rule in rules:
             if re.fullmatch(pattern, name):
-                one_of(f"the sharding rule of {pattern!r}", rule, RULES)
-                if rule == "replicate":
-                    return replicated(mesh)
-                return NamedSharding(mesh, _shard_largest(leaf.shape, mesh.shape["fsdp"]))
+                return NamedSharding(mesh, RULES[rule](leaf.shape, mesh.shape["fsdp"]))
         raise UserError(
             f"no sharding rule matches {name!r}; end the rules with ('.*', 'replicate')"
         )

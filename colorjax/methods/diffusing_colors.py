@@ -260,8 +260,7 @@ def _release_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"decoder": trained_beside, **config.get("cold_colorize", {})}
 
 
-def _check(model: DiffusingColors, values: Mapping[str, method.Value]) -> None:
-    check(model, METHOD.static(values))
+def _validate(model: DiffusingColors, values: Mapping[str, method.Value]) -> None:
     if values["temperature"] != 1.0 and not model.cold.sigma:
         raise UserError(
             f"temperature is {values['temperature']}; it scales the noise at the gray end, and "
@@ -278,7 +277,7 @@ METHOD = Method(
     init=init,
     load=load_networks,
     options=Options,
-    check=_check,
+    validate=_validate,
     base=lambda model: model.base,
     colorize=_colorize,
     walk=_walk,

@@ -311,7 +311,7 @@ def _release_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return section
 
 
-def _check(model: LCAD, values: Mapping[str, method.Value]) -> None:
+def _validate(model: LCAD, values: Mapping[str, method.Value]) -> None:
     check(model, METHOD.static(values))
 
 
@@ -324,7 +324,7 @@ METHOD = Method(
     init=init,
     load=load,
     options=Options,
-    check=_check,
+    validate=_validate,
     base=lambda model: model,
     colorize=_colorize,
     walk=_walk,

@@ -170,7 +170,7 @@ class Method(Generic[Model, Options]):
     init: Callable[[Model, PRNGKey], Params]  # random weights of the parts that `load` reads
     load: Callable[[Path, Any], tuple[Model, Params]]  # a release directory, and a type
     options: type[Options]  # a NamedTuple of the static settings, and what else it has
-    check: Callable[[Model, Mapping[str, Value]], None]  # raises UserError
+    validate: Callable[[Model, Mapping[str, Value]], None]  # raises UserError
     base: Callable[[Model], StableDiffusion]
     colorize: Callable[[Model, Params, Pictures, Options], Image]  # decoded, unclamped
     walk: Callable[[Model, Params, Pictures, Options], Walk]

@@ -85,6 +85,7 @@ def lower(config: ConfigDict, topology: chips.Topology, what: str, per_chip: int
 
 def training(config: ConfigDict, mesh: Mesh, what: str, per_chip: int) -> Lowered:
     """The step of the stage `what` on a mesh, or with "unet" the latent stage's of that alone."""
+    sharding.check_rules(config.sharding_rules)
     rows = NamedSharding(mesh, sharding.BATCH)
     options = config.latent if what == "unet" else config[what]
     stage = _stage(what, config)

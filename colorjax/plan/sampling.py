@@ -28,7 +28,7 @@ def sampler(config: ConfigDict, mesh: Mesh, per_chip: int) -> Lowered:
     method, sizes = registry.find(config.method), config.model.to_dict()
     model = method.build(sizes, jnp.dtype(config.dtype))
     values = method.resolve(sizes, {})
-    method.check(model, values)
+    method.validate(model, values)
     options = method.static(values)
 
     def narrow(key: PRNGKey) -> Params:

@@ -49,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.dcn)
     processes.check_shared(workdir)
+    for name in config.stages:  # the last one's mistake is told before the first one trains
+        run.check(name, config, mesh)
     with jax.set_mesh(mesh), processes.Stop() as stop:
         for name in config.stages:
             run.run_stage(name, config, workdir, mesh, stop, watch)

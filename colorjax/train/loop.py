@@ -172,7 +172,7 @@ def _steps(
             with clock.spent("samples"):
                 columns = compiled.predict(optim.averaged(state), frozen, run.examples)
                 sheet = run.directory / "samples" / f"{n:07d}.png"
-                samples.save_samples(sheet, columns, run.examples)
+                samples.save_samples(sheet, columns)
         with clock.spent("checkpoint"):
             saved.confirm()
             if halt or _due(n, config.checkpoint_every, run.total_steps):

@@ -36,11 +36,13 @@ def run_stage(
 ) -> None:
     """Trains one stage to its end, or until `stop`, and adds what it learned to the release.
 
+    `check` has found the configuration sound.
+
     Raises:
-        UserError: anything about the configuration, the data or the weights that cannot work.
+        UserError: the data, the weights or the folder do not fit the configuration.
     """
     options, directory = config[name], workdir / name
-    count = check(name, config, mesh)
+    count = len(records.open_split(config.data.directory, config.data.train_split))
     total_steps = options.total_steps or math.ceil(options.epochs * count / options.batch_size)
     weights = find_weights(name, config, workdir)
     if provenance.is_finished(name, weights.inputs, directory, total_steps):
@@ -88,13 +90,15 @@ def say(message: str) -> None:
         print(message, flush=True)
 
 
-def check(name: str, config: ConfigDict, mesh: Mesh) -> int:
-    """The number of training records; every mistake that can be seen before compiling is told.
+def check(name: str, config: ConfigDict, mesh: Mesh) -> None:
+    """Checks of a stage what can be seen before any stage begins.
 
     Raises:
         UserError: missing data, an unknown choice, or a batch that the devices cannot share.
     """
-    records.open_split(config.data.directory, config.data.eval_split)
+    for split in (config.data.eval_split, config.data.train_split):
+        records.open_split(config.data.directory, split)
+    sharding.check_rules(config.sharding_rules)
     one_of("dtype", config.dtype, DTYPES)
     one_of("remat", config.remat, REMAT_CHOICES)
     options, devices = config[name], mesh.size
@@ -113,7 +117,6 @@ def check(name: str, config: ConfigDict, mesh: Mesh) -> int:
             f"{name}.accumulate is {options.accumulate}; it must be 1, since the loss of this "
             "stage compares all pictures of a batch"
         )
-    return len(records.open_split(config.data.directory, config.data.train_split))
 
 
 def build(name: str, config: ConfigDict, weights: Weights, total_steps: int) -> Stage:

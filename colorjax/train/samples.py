@@ -1,4 +1,4 @@
-"""What a stage makes of its examples, beside the truth, as one PNG."""
+"""What a stage shows of its examples, as one PNG."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,6 @@ from PIL import Image as PillowImage
 
 from colorjax.devices import processes
 from colorjax.maths import color
-from colorjax.train.stages.stage import Batch
 
 GAP = 2  # pixels of white to the right of a picture and below it
 ROWS = 8
@@ -29,14 +28,10 @@ def save_grid(
     picture.resize(size, PillowImage.Resampling.NEAREST).save(path)
 
 
-def save_samples(path: Path, columns: Mapping[str, Any], examples: Batch) -> None:
-    """Saves a grid of gray, truth and what the stage predicts, if it predicts pictures."""
+def save_samples(path: Path, columns: Mapping[str, Any]) -> None:
+    """Saves a grid of what a stage shows of its examples, if it shows pictures."""
     if not columns or not processes.is_first():
         return
-    truth = color.from_bytes(np.asarray(examples["image"]))
-    gray = color.with_lightness(np.zeros_like(truth), color.lightness(color.to_unit(truth)))
-    predicted = {name: np.asarray(column, np.float32) for name, column in columns.items()}
-    shown = {"gray": color.from_unit(gray), "truth": truth} | predicted
-    # Pictures of the small model would be stamps.
-    scale = max(1, 64 // truth.shape[1])
-    save_grid(path, {name: column[:ROWS] for name, column in shown.items()}, scale)
+    rows = {name: np.asarray(column, np.float32)[:ROWS] for name, column in columns.items()}
+    width = next(iter(rows.values())).shape[2]
+    save_grid(path, rows, scale=max(1, 64 // width))  # pictures of the small model would be stamps

@@ -42,8 +42,8 @@ def test_rules_decide_by_path() -> None:
     assert got["odd"].spec == P() and got["step"].spec == P()
     with pytest.raises(UserError, match="no sharding rule"):
         sharding.tree_shardings(tree, mesh, [("big/.*", "fsdp")])
-    with pytest.raises(UserError, match="'shred' is unknown"):
-        sharding.tree_shardings(tree, mesh, [(".*", "shred")])
+    with pytest.raises(UserError, match="is 'shred'; it must be one of replicate, fsdp"):
+        sharding.check_rules([(".*", "replicate"), ("big/.*", "shred")])
 
 
 def test_batches_are_split_over_all_devices_in_order() -> None:

@@ -8,6 +8,7 @@ import optax
 from ml_collections import ConfigDict
 
 from colorjax.maths import color
+from colorjax.methods import vividness
 from colorjax.train import optim
 from colorjax.types import Image, ImageBytes, Luminance, Params, PRNGKey
 
@@ -83,6 +84,7 @@ def single_loss_stage(
 
     Args:
         init: the parameters from a key and `start`.
+        predict: the columns of a grid of samples, to be shown beside gray and truth.
         tx: the optimizer, by default the one that `options` describe.
         dtype: what the loss computes in, where its networks can.
     """
@@ -92,9 +94,22 @@ def single_loss_stage(
         start={} if start is None else start,
         frozen={} if frozen is None else frozen,
         step=optim.make_step(loss, tx, options.ema_decay, options.accumulate, dtype),
-        predict=predict,
+        predict=beside_truth(predict),
         finish=finish,
     )
+
+
+def beside_truth(predict: Predict) -> Predict:
+    """The same pictures after the gray input and the truth; a stage without pictures has none."""
+
+    def columns(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
+        predicted = predict(params, frozen, batch, key)
+        if not predicted:
+            return {}
+        image, luminance = image_and_luminance(batch["image"])
+        return {"gray": vividness.gray_image(luminance), "truth": image, **predicted}
+
+    return columns
 
 
 def image_and_luminance(pixels: ImageBytes) -> tuple[Image, Luminance]:
