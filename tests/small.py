@@ -67,7 +67,14 @@ def smallest() -> ConfigDict:
 
 
 def random_params(model: lcad.LCAD) -> dict:
-    return drawn(lambda key: lcad.init(model, key))
+    """Weights of all of L-CAD's networks; every call returns arrays of its own."""
+    key = repr(model._replace(schedule=None))  # its arrays have no hash, and shape no weight
+    if key not in _DRAWN:  # tracing the networks takes a second
+        _DRAWN[key] = drawn(lambda key: lcad.init(model, key))
+    return jax.tree.map(np.copy, _DRAWN[key])
+
+
+_DRAWN: dict[str, dict] = {}
 
 
 def drawn(init: Callable[[Any], dict]) -> dict:
@@ -91,22 +98,16 @@ def randomised(params: dict) -> dict:
     return jax.tree.map(fill, params)
 
 
-def cold_params(model: diffusing_colors.DiffusingColors) -> dict:
-    made = {
-        "cold_unet": drawn(lambda key: diffusing_colors.init_unet(model, key)),
-        "ranker": drawn(lambda key: diffusing_colors.init_ranker(model, key)),
-    }
-    return random_params(model.base) | made
-
-
 def write_cold_release(directory: Path, **cold: Any) -> Path:
     """A release with L-CAD's parts and those of Diffusing Colors."""
     sizes = cold_config().model.to_dict()
     sizes["cold"] |= {"colourfulness": 30.0} | cold
     model = diffusing_colors.build(sizes)
-    made = cold_params(model)
-    tower = {"vision_model": made["ranker"]["vision_model"]}
-    parts = {"cold_unet": made["cold_unet"], "ranker": made["ranker"], "image_encoder": tower}
+    parts = {
+        "cold_unet": drawn(lambda key: diffusing_colors.init_unet(model, key)),
+        "ranker": drawn(lambda key: diffusing_colors.init_ranker(model, key)),
+    }
+    parts["image_encoder"] = {"vision_model": parts["ranker"]["vision_model"]}
     params = random_params(lcad.build(sizes)) | parts
     release.write(directory, sizes | {"method": "lcad"}, params, DATA / "tokenizer")
     return directory

@@ -1,9 +1,12 @@
 """Sizes against the published models, and what holds by algebra."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding
 
 from colorjax.devices import sharding
@@ -12,14 +15,28 @@ from colorjax.models import attention, clip, unet, vae
 from colorjax.models.layers import area_resize
 from colorjax.plan import hlo
 from configs import common
+from tests import small
 
 KEY = jax.random.key(0)
 SD15 = common.sd15().to_dict()
 
 
+def drawn(module, *inputs):
+    return small.drawn(lambda key: module.init(key, *inputs))
+
+
+def applied(module, params, *inputs, **options):
+    return jax.jit(functools.partial(module.apply, **options))(params, *inputs)
+
+
 def count(module, *inputs) -> int:
     shapes = jax.eval_shape(module.init, KEY, *inputs)
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+
+
+def normal(*shape):
+    """Other numbers for other shapes."""
+    return np.random.default_rng(shape).normal(size=shape).astype(np.float32)
 
 
 def spec(*shape, dtype=jnp.float32):
@@ -57,24 +74,32 @@ def small_unet(cec: str) -> unet.UNet:
 
 @pytest.mark.parametrize("cec", ["conv_in", "down_blocks"])
 def test_cec_is_without_effect_at_first_and_then_not(cec: str) -> None:
-    keys = jax.random.split(KEY, 4)
-    inputs = (
-        jax.random.normal(keys[0], (2, 8, 4, 4)),
-        jnp.array([3, 900]),
-        jax.random.normal(keys[1], (2, 5, 24)),
-    )
-    feature = jax.random.normal(keys[2], (2, 8, 4, 6))
-    extended = small_unet(cec).init(keys[3], *inputs, feature)["params"]
-    plain = jax.tree.map(lambda leaf: leaf, small_unet("none").init(keys[3], *inputs)["params"])
+    inputs = normal(2, 8, 4, 4), np.array([3, 900]), normal(2, 5, 24)
+    feature = normal(2, 8, 4, 6)
+    extended = with_first_cec(small_unet(cec), *inputs, feature)
+    plain = jax.eval_shape(small_unet("none").init, KEY, *inputs)["params"]
     shared = _shared(extended, plain)
-    without = small_unet("none").apply({"params": shared}, *inputs)
-    with_zero = small_unet(cec).apply({"params": extended}, *inputs, feature)
-    np.testing.assert_array_equal(without, with_zero)
+    without = applied(small_unet("none"), {"params": shared}, *inputs)
+    with_cec = jax.jit(small_unet(cec).apply)
+    np.testing.assert_array_equal(without, with_cec({"params": extended}, *inputs, feature))
     grown = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf + 0.1 if "cec_" in str(path) else leaf, extended
+        lambda path, leaf: np.asarray(leaf) + 0.1 if "cec_" in str(path) else leaf, extended
     )
-    changed = small_unet(cec).apply({"params": grown}, *inputs, feature)
+    changed = with_cec({"params": grown}, *inputs, feature)
     assert np.abs(changed - without).max() > 1e-3
+
+
+def with_first_cec(module, *inputs):
+    """Random weights, but for those of the CEC, which are as `init` makes them."""
+
+    def first(key):
+        flat = flatten_dict(module.init(key, *inputs)["params"])
+        return {path: leaf for path, leaf in flat.items() if "cec_" in str(path)}
+
+    flat = flatten_dict(drawn(module, *inputs)["params"])
+    cec = jax.jit(first)(KEY)
+    assert cec and cec.keys() < flat.keys()
+    return unflatten_dict(flat | jax.device_get(cec))
 
 
 def _shared(extended, plain):
@@ -86,10 +111,8 @@ def _shared(extended, plain):
 
 def test_cec_equals_one_convolution_over_concatenated_channels() -> None:
     model = unet.UNet((16,), 1, (False,), (1,), norm_num_groups=4, cec="conv_in")
-    keys = jax.random.split(KEY, 4)
-    latents = jax.random.normal(keys[0], (1, 4, 4, 4))
-    feature = jax.random.normal(keys[1], (1, 4, 4, 6))
-    kernel = jax.random.normal(keys[2], (3, 3, 10, 16))
+    latents, feature, kernel = normal(1, 4, 4, 4), normal(1, 4, 4, 6), normal(3, 3, 10, 16)
+    rest = np.array([1]), np.zeros((1, 2, 8), np.float32), feature
     fused = jax.lax.conv_general_dilated(
         jnp.concatenate([latents, feature], -1),
         kernel,
@@ -97,40 +120,32 @@ def test_cec_equals_one_convolution_over_concatenated_channels() -> None:
         ((1, 1), (1, 1)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    params = model.init(keys[3], latents, jnp.array([1]), jnp.zeros((1, 2, 8)), feature)["params"]
+    params = drawn(model, latents, *rest)["params"]
     params["conv_in"]["kernel"] = kernel[:, :, :4]
     params["cec_conv_in"]["kernel"] = kernel[:, :, 4:]
-    _, state = model.apply(
-        {"params": params},
-        latents,
-        jnp.array([1]),
-        jnp.zeros((1, 2, 8)),
-        feature,
-        mutable=["intermediates"],
-    )
+    _, state = applied(model, {"params": params}, latents, *rest, mutable=["intermediates"])
     (split,) = state["intermediates"]["conv_in"]["output"]
     np.testing.assert_allclose(split, fused, atol=1e-4)
 
 
 def test_luminance_features_are_ten_and_zero_at_first() -> None:
     model = vae.LuminanceEncoder((8, 8, 16, 16), 2, 4)
-    luminance = jax.random.normal(KEY, (1, 32, 64, 1))
-    features, params = model.init_with_output(KEY, luminance)
+    features, _ = jax.jit(model.init_with_output)(KEY, normal(1, 32, 64, 1))
     sizes = [f.shape[1:] for f in features]
     levels = [(32, 64, 8), (16, 32, 8), (8, 16, 16), (4, 8, 16)]
     assert sizes == [level for level in levels for _ in range(2)] + [(4, 8, 16)] * 2
     assert all((f == 0).all() for f in features)
     autoencoder = vae.AutoencoderKL((8, 8, 16, 16), 2, 4, 4)
-    latents = jax.random.normal(KEY, (1, 4, 8, 4))
-    weights = autoencoder.init(KEY, jnp.zeros((1, 32, 64, 3)))
-    plain = autoencoder.apply(weights, latents, method="decode")
-    guided = autoencoder.apply(weights, latents, features, method="decode")
-    np.testing.assert_array_equal(plain, guided)
+    latents = normal(1, 4, 8, 4)
+    weights = drawn(autoencoder, np.zeros((1, 32, 64, 3), np.float32))
+    decode = jax.jit(functools.partial(autoencoder.apply, method="decode"))
+    plain = decode(weights, latents)
+    np.testing.assert_array_equal(plain, decode(weights, latents, features))
     # Every feature reaches the picture.
     for i in range(10):
-        noise = jax.random.normal(KEY, features[i].shape)
+        noise = normal(*features[i].shape)
         moved = tuple(f + noise if i == j else f for j, f in enumerate(features))
-        changed = autoencoder.apply(weights, latents, moved, method="decode")
+        changed = decode(weights, latents, moved)
         assert np.abs(changed - plain).max() > 1e-5, i
 
 
@@ -150,22 +165,18 @@ def test_timestep_features_follow_the_formula() -> None:
 def test_text_is_read_causally_and_padding_is_attended() -> None:
     model = clip.CLIPTextModel(50, 16, 32, 2, 2, 8)
     ids = jnp.arange(8)[None]
-    params = model.init(KEY, ids)
-    states = model.apply(params, ids)
-    other = model.apply(params, ids.at[0, 5].set(30))
+    params = drawn(model, ids)
+    read = jax.jit(model.apply)
+    states, other = read(params, ids), read(params, ids.at[0, 5].set(30))
     np.testing.assert_array_equal(states[:, :5], other[:, :5])
     assert np.abs(states[:, 7] - other[:, 7]).max() > 1e-4
 
 
 def test_bfloat16_stays_near_float32() -> None:
-    inputs = (
-        jax.random.normal(KEY, (1, 8, 8, 4)),
-        jnp.array([500]),
-        jax.random.normal(KEY, (1, 5, 24)),
-    )
-    params = small_unet("none").init(KEY, *inputs)
-    exact = small_unet("none").apply(params, *inputs)
-    rough = small_unet("none").clone(dtype=jnp.bfloat16).apply(params, *inputs)
+    inputs = normal(1, 8, 8, 4), np.array([500]), normal(1, 5, 24)
+    params = drawn(small_unet("none"), *inputs)
+    exact = applied(small_unet("none"), params, *inputs)
+    rough = applied(small_unet("none").clone(dtype=jnp.bfloat16), params, *inputs)
     assert rough.dtype == jnp.float32
     assert np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()
 
@@ -175,7 +186,8 @@ def test_other_readings_of_cec_are_options() -> None:
     sizes = ((8, 16), 1, (False, True), (1, 2))
     net = unet.UNet(*sizes, norm_num_groups=4, cec_convolutions=("conv1", "conv2"), cec_feature=0)
     latents, time, context = jnp.ones((1, 4, 4, 4)), jnp.array([3]), jnp.ones((1, 5, 24))
-    params = net.init(KEY, latents, time, context, jnp.ones((1, 16, 16, 6)))["params"]
+    inputs = latents, time, context, jnp.ones((1, 16, 16, 6))
+    params = jax.eval_shape(net.init, KEY, *inputs)["params"]
     for level, width in zip(("down_blocks_0", "down_blocks_1"), (8, 16)):
         block = params[level]["resnets_0"]
         assert block["cec_conv1"]["kernel"].shape == block["cec_conv2"]["kernel"].shape
@@ -195,8 +207,11 @@ def test_attention_in_pieces_is_attention(
     cotangent = rng.normal(size=shapes[0]).astype(np.float32)
 
     def both(attend):
-        out, back = jax.vjp(attend, *inputs)
-        return out, back(cotangent)
+        def run(*inputs):
+            out, back = jax.vjp(attend, *inputs)
+            return out, back(cotangent)
+
+        return jax.jit(run)(*inputs)
 
     wanted = both(jax.nn.dot_product_attention)
     one_head = 4 * 16 * rows
