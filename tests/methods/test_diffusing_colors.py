@@ -270,6 +270,7 @@ def test_a_release_without_the_model_says_what_to_do(small_release) -> None:
         diffusing_colors.load(small_release)
 
 
+@pytest.mark.proof
 def test_both_stages_train_and_leave_a_release_that_colours(cold_release, tmp_path, pixels) -> None:
     config = small.cold_config("tiny,sigma=0.1,gray_channels=yes")
     config.init_from = str(cold_release)

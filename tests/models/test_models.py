@@ -9,12 +9,12 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding
 
+from colorjax.configs import common
 from colorjax.devices import sharding
 from colorjax.methods import lcad
 from colorjax.models import attention, clip, unet, vae
 from colorjax.models.layers import area_resize
 from colorjax.plan import hlo
-from configs import common
 from tests import small
 
 KEY = jax.random.key(0)
