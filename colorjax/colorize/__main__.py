@@ -62,8 +62,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--masks",
         metavar="PATH|clipseg|attention",
-        help="tie the prompt's phrases to their parts of the picture: masks in files, photographs by "
-        "words, or photographs by the model itself",
+        help="tie the prompt's phrases to their parts of the picture: masks in files, found by "
+        "words, or found by the model itself",
     )
     parser.add_argument("--clipseg", type=Path, metavar="DIR", help="converted CLIPSeg weights")
     parser.add_argument(
