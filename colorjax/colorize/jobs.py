@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -69,6 +69,7 @@ class Outcome:
     seconds: float = 0.0
 
 
+@runtime_checkable
 class Painter(Protocol):
     """What becomes of photographs: computed at model size by the batch, rendered one by one."""
 

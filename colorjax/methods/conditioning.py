@@ -1,7 +1,7 @@
 """What text and masks make of a UNet: the guided denoiser that a sampler takes, for any method."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ Encode = Callable[[TokenIds], Context]
 Capture = Callable[[Latents, Timesteps], tuple[Latents, Captured]]
 
 
+@runtime_checkable
 class Predict(Protocol):
     """A method's estimate, with attention captured in collections or replayed from them.
 
