@@ -9,21 +9,21 @@ as `colorjax.evaluate` measures; the Frechet distance is of VGG16's features and
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from colorjax import errors, release
-from colorjax.colorize.cold_colorizer import ColdColorizer
-from colorjax.data import captions, pipeline
+from colorjax.colorize.colorizer import Colorizer
+from colorjax.data import captions
 from colorjax.devices import compile_cache
-from colorjax.evaluate import coloured, shown
+from colorjax.evaluate.pictures import Selection, as_pictures, batches, coloured, shown
 from colorjax.maths import color, metrics
-from colorjax.methods import diffusing_colors
+from colorjax.methods.method import DECODER, Pictures
+from colorjax.methods.vividness import CANDIDATES
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
 
@@ -39,7 +39,7 @@ class Scores:
         network = Lpips("vgg16")
 
         def features(image: jax.Array) -> jax.Array:
-            image = enlarged(2.0 * image - 1.0, VGG_SIZE)
+            image = enlarged(color.from_unit(image), VGG_SIZE)
             return apply(network, weights, image, method="pooled")
 
         self.features = jax.jit(features)
@@ -67,76 +67,80 @@ def frechet(one: np.ndarray, other: np.ndarray) -> float:
     return metrics.frechet_distance(*moments[0], *moments[1])
 
 
-def batches(args, tokenize: Any, level: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Truth in [0,1] and token ids, without padding."""
-    found = pipeline.eval_batches(
-        args.data,
-        args.split,
-        size=32,
-        batch_size=BATCH,
-        level=level,
-        tokenize=tokenize,
-        limit=args.limit,
-    )
-    for batch in found:
-        count = int(batch["weights"].sum())
-        yield batch["image"][:count].astype(np.float32) / 255.0, batch["input_ids"][:count]
+class Measure(NamedTuple):
+    """What is measured, on which pictures."""
+
+    selection: Selection
+    models: tuple[str, ...]
+    captions: tuple[str, ...]
+    steps: tuple[int, ...]
+    scores: Scores
 
 
-def outputs(args, colorizer: ColdColorizer, level: str) -> tuple[np.ndarray, np.ndarray]:
-    made, truths = [], []
-    for truth, ids in batches(args, colorizer.tokenize, level):
-        lightness = color.lightness(truth)
-        made.append(shown(coloured(colorizer, lightness, ids, 0), lightness))
-        truths.append(truth)
-    return np.concatenate(made), np.concatenate(truths)
+def outputs(
+    selection: Selection, colorizer: Colorizer, level: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the model makes of the pictures, and the truth."""
+    pictures, truths = [], []
+    for batch in batches(selection, colorizer, level):
+        lightness = color.lightness(batch.truth)
+        pictures.append(shown(coloured(colorizer, lightness, batch.input_ids), lightness))
+        truths.append(batch.truth)
+    return np.concatenate(pictures), np.concatenate(truths)
 
 
-def steps(args, scores: Scores) -> dict[str, Any]:
+def steps(measure: Measure) -> dict[str, Any]:
     """Every model at every number of steps, complete and generic captions, nothing scaled."""
     rows = {}
-    for model in args.model:
-        for count in args.steps:
+    for model in measure.models:
+        for count in measure.steps:
             colorizer = cold(model, num_steps=count, vividness=1.0, guidance_scale=1.0)
-            for level in args.captions:
+            for level in measure.captions:
                 name = f"{Path(model).parent.name}, {level}, {count} steps"
-                rows[name] = scores(*outputs(args, colorizer, level))
+                rows[name] = measure.scores(*outputs(measure.selection, colorizer, level))
                 say(name, rows[name])
     return rows
 
 
-def decoders(args, scores: Scores) -> dict[str, Any]:
+def decoders(measure: Measure) -> dict[str, Any]:
+    """Both decoders."""
     rows = {}
-    for decoder in diffusing_colors.DECODERS:
-        colorizer = cold(args.model[0], decoder=decoder)
-        rows[decoder] = scores(*outputs(args, colorizer, "complete"))
+    for decoder in reversed(DECODER.choices):
+        colorizer = cold(measure.models[0], decoder=decoder)
+        rows[decoder] = measure.scores(*outputs(measure.selection, colorizer, "complete"))
         say(decoder, rows[decoder])
     return rows
 
 
-def scaling(args, scores: Scores) -> dict[str, Any]:
+def scaling(measure: Measure) -> dict[str, Any]:
     """Colourfulness over s, scaled in every step (as the paper) and after the last."""
     rows: dict[str, Any] = {}
-    candidates = diffusing_colors.CANDIDATES
     afterwards: list[np.ndarray] = []
-    colorizer = cold(args.model[0])
+    colorizer = cold(measure.models[0])
     truths = []
-    for truth, ids in batches(args, colorizer.tokenize, "complete"):
-        light = color.lightness(truth)[..., 0]
-        found = colorizer.candidates(light, ids, range(len(ids)), 0)
-        afterwards.append((found.images + 1.0) / 2.0)
-        truths.append(truth)
+    for batch in batches(measure.selection, colorizer, "complete"):
+        found = colorizer.candidates(by_place(batch.truth, batch.input_ids))
+        afterwards.append(color.to_unit(found.images))
+        truths.append(batch.truth)
     whole, reference = np.concatenate(afterwards), np.concatenate(truths)
-    for i, scale in enumerate(candidates):
-        rows[f"afterwards, s = {scale}"] = scores(whole[:, i], reference)
-        colorizer.vividness = scale
-        rows[f"every step, s = {scale}"] = scores(*outputs(args, colorizer, "complete"))
+    for i, scale in enumerate(CANDIDATES):
+        rows[f"afterwards, s = {scale}"] = measure.scores(whole[:, i], reference)
+        scaled = colorizer.changed(vividness=scale)
+        rows[f"every step, s = {scale}"] = measure.scores(
+            *outputs(measure.selection, scaled, "complete")
+        )
         for kind in ("afterwards", "every step"):
             say(f"{kind}, s = {scale}", rows[f"{kind}, s = {scale}"])
     return rows
 
 
-def strategies(args, scores: Scores) -> dict[str, Any]:
+def by_place(truth: np.ndarray, input_ids: np.ndarray) -> Pictures:
+    """Gray versions of a batch, with noise by their places in it."""
+    prints = np.arange(len(truth), dtype=np.uint32)
+    return as_pictures(color.lightness(truth), input_ids)._replace(fingerprints=prints)
+
+
+def strategies(measure: Measure) -> dict[str, Any]:
     """The automatic mode: what it is told, with and without negative prompt, and the ranker."""
     said = {
         "empty": "none",
@@ -144,20 +148,22 @@ def strategies(args, scores: Scores) -> dict[str, Any]:
         "caption without colours (the class, truly)": "uncoloured",
         "caption of the true colours (leaks them)": "complete",
     }
-    negative = release.read_config(release.locate(args.model[0]))["cold_colorize"]
+    model = measure.models[0]
+    negative = release.read_config(release.locate(model))["cold_colorize"]
     rows = {}
     for name, level in said.items():
         for prompt in ("", negative["negative_prompt"]):
             for vividness in (1.0, "auto"):
-                colorizer = cold(args.model[0], vividness=vividness, negative_prompt=prompt)
+                colorizer = cold(model, vividness=vividness, negative_prompt=prompt)
                 row = f"{name}; negative prompt {'yes' if prompt else 'no'}; s = {vividness}"
-                rows[row] = scores(*outputs(args, colorizer, level))
+                rows[row] = measure.scores(*outputs(measure.selection, colorizer, level))
                 say(row, rows[row])
     return rows
 
 
-def cold(model: str, **sampling: Any) -> ColdColorizer:
-    return ColdColorizer(release.locate(model), BATCH, **sampling)
+def cold(model: str, **settings: Any) -> Colorizer:
+    """Diffusing Colors, for this module's batches."""
+    return Colorizer(release.locate(model), "diffusing_colors", batch_size=BATCH, **settings)
 
 
 def say(name: str, row: dict[str, float]) -> None:
@@ -165,7 +171,7 @@ def say(name: str, row: dict[str, float]) -> None:
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", default="data/cifar10")
+    parser.add_argument("--data", default="cifar10", help="a name in data/, or a directory")
     parser.add_argument("--split", default="test")
     parser.add_argument("--limit", type=int, default=500, help="the first pictures only")
     parser.add_argument("--json", type=Path)
@@ -186,7 +192,14 @@ def main(arguments: list[str] | None = None) -> int:
     add_data(parser)
     args = parser.parse_args(arguments)
     compile_cache.setup()
-    figures = measures[args.what](args, Scores(release.read_lpips("vgg16")))
+    measure = Measure(
+        Selection.find(args.data, args.split, args.limit),
+        tuple(args.model),
+        tuple(args.captions),
+        tuple(args.steps),
+        Scores(release.read_lpips("vgg16")),
+    )
+    figures = measures[args.what](measure)
     keep(figures, args.json)
     return 0
 

@@ -8,20 +8,19 @@ The pictures are those of `input_pipeline`.
 import argparse
 import io
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from benchmarks import input_pipeline
+from benchmarks.pictures import SIZE, add_flags, compressed, photographs
+from benchmarks.timing import fastest
 from colorjax.data import transforms
 
 
 def decoders(files: Sequence[bytes], rounds: int) -> dict[str, float]:
-    """The least of so many rounds for each."""
+    """CPU milliseconds a picture of each decoder and resizer, the least of so many rounds."""
     pixels = [transforms.decode(file) for file in files]
     opened = [Image.fromarray(p) for p in pixels]
     box = (13, 9, 613, 459)
@@ -29,15 +28,15 @@ def decoders(files: Sequence[bytes], rounds: int) -> dict[str, float]:
     def pillow(file: bytes, draft: bool = False) -> np.ndarray:
         picture = Image.open(io.BytesIO(file))
         if draft:
-            picture.draft("RGB", (input_pipeline.SIZE,) * 2)
+            picture.draft("RGB", (SIZE,) * 2)
         return np.asarray(picture)
 
     def crop(p: np.ndarray) -> np.ndarray:
         return p[box[1] : box[3], box[0] : box[2]]
 
-    size, area = (input_pipeline.SIZE,) * 2, cv2.INTER_AREA
+    size, area = (SIZE,) * 2, cv2.INTER_AREA
     bicubic = Image.Resampling.BICUBIC
-    steps: dict[str, Callable[[], Any]] = {
+    steps: dict[str, Callable[[], object]] = {
         "decode: simplejpeg (used)": lambda: [simplejpeg.decode_jpeg(f) for f in files],
         "decode: OpenCV": lambda: [
             cv2.imdecode(np.frombuffer(f, np.uint8), cv2.IMREAD_COLOR_RGB) for f in files
@@ -55,23 +54,19 @@ def decoders(files: Sequence[bytes], rounds: int) -> dict[str, float]:
             cv2.resize(crop(p), size, interpolation=area) for p in pixels
         ],
     }
-    return {
-        name: 1e3 * input_pipeline.fastest(step, rounds) / len(files)
-        for name, step in steps.items()
-    }
+    return {name: 1e3 * fastest(step, rounds) / len(files) for name, step in steps.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=Path, help="folder of photographs")
-    parser.add_argument("--kilobytes", type=float, default=160.0, help="of each JPEG")
+    add_flags(parser)
     parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
-    pictures = input_pipeline.photographs(args.pictures)
-    files = [input_pipeline.compressed(picture, args.kilobytes) for picture in pictures]
-    for name, value in decoders(files, args.rounds).items():
+    flags = parser.parse_args()
+    pictures = photographs(flags.pictures)
+    files = [compressed(picture, flags.kilobytes) for picture in pictures]
+    for name, value in decoders(files, flags.rounds).items():
         print(f"{name:44}{value:8.3f}")
 
 

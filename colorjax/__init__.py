@@ -1,3 +1,48 @@
-"""Text-guided image colorization in JAX: L-CAD and Diffusing Colors."""
+"""Text-guided image colorization in JAX: L-CAD and Diffusing Colors.
+
+import colorjax
+
+colorizer = colorjax.load("bundled")
+result = colorizer("photo.jpg", prompt="a red car")
+result.save("red.jpg")
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from colorjax.colorize.library import PhotoColorizer
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(
+    model: str | os.PathLike[str] = "bundled",
+    method: str = "lcad",
+    *,
+    mesh: "str | Mesh | None" = None,
+    dtype: Any = "float32",
+    **settings: float | int | str,
+) -> "PhotoColorizer":
+    """Loads a model that colours photographs: `colorizer(photo, prompt)`, `colorizer.many(...)`.
+
+    Args:
+        model: "bundled" or a release directory.
+        method: "lcad" or "diffusing_colors".
+        mesh: devices that share the work: a number of them as a string, "all", or a mesh of
+            jax's. The pictures are those of one device.
+        dtype: of the parameters, and what the networks compute in: "float32" or "bfloat16".
+        settings: settings of the method instead of the release's own: `num_steps`,
+            `guidance_scale`, `negative_prompt`, `vividness` (a number or "auto"), `temperature`,
+            `decoder`, `batch_size` and what `python -m colorjax.colorize --help` lists more.
+
+    Raises:
+        colorjax.errors.UserError: there is no such model, or a setting cannot have its value.
+    """
+    # Here, because importing the package shall cost nothing.
+    from colorjax.colorize import library
+
+    return library.load(model, method, mesh=mesh, dtype=dtype, **settings)

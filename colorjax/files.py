@@ -5,6 +5,7 @@ new one is complete on the disk.
 """
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -22,24 +23,52 @@ def cache_folder(*names: str) -> Path:
 
 
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Lets `write` make a temporary file beside `path`, which then takes its name.
+    """Lets `write` make a temporary file or folder beside `path`, which then takes its name.
 
     The data is flushed to the disk before the name changes: a rename may reach the disk before
     the bytes it stands for, and a power cut between the two would leave an empty file.
 
+    Args:
+        path: the final name; its folder is made if it is missing. What is there is replaced.
+        write: makes the file or folder that it is given the temporary name of. The name has the
+            suffix of `path`, which decides the format in some libraries.
+
     Raises:
-        OSError: the disk is full, or the folder cannot be written to; `path` is as it was.
+        OSError: the disk is full, or the folder cannot be written to; `path` is as it was and
+            nothing is left beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # A new name each time: services such as Dataflow have the same work done twice at once.
     partial = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
     try:
         write(partial)
-        _flush(partial)
-        partial.replace(path)
+        for part in [*partial.rglob("*"), partial]:
+            _flush(part)
+        put_in_place(partial, path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        _remove(partial)
         raise
     _flush(path.parent)
+
+
+def put_in_place(partial: Path, path: Path) -> None:
+    """Gives a complete file or folder its final name, beside which it was made.
+
+    A file that is there is replaced in one step. Nothing can do that with a folder that holds
+    something: it steps aside as `.<name>.old`, and is removed when the new one is in its place.
+    """
+    if not path.is_dir():
+        partial.replace(path)
+        return
+    old = path.with_name(f".{path.name}.old")
+    _remove(old)
+    path.rename(old)
+    try:
+        partial.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    _remove(old)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -58,3 +87,10 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

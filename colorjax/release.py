@@ -27,7 +27,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 
 
 def locate(model: str) -> Path:
-    """The directory of `bundled` or of a path.
+    """The directory of a model: that of "bundled", or the path itself.
 
     Raises:
         UserError: there is no model.
@@ -42,24 +42,30 @@ def locate(model: str) -> Path:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
+    """A release's `config.json`.
+
+    Raises:
+        UserError: it is missing, no JSON, or of a format that this version does not read.
+    """
     try:
         config = json.loads((directory / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"'{directory}/config.json' cannot be read ({error})") from error
-    found = config.get("format") if isinstance(config, dict) else None
-    if found != FORMAT:
-        raise UserError(f"'{directory}' has release format {found}; this version reads {FORMAT}")
+    version = config.get("format") if isinstance(config, dict) else None
+    if version != FORMAT:
+        raise UserError(f"'{directory}' has release format {version}; this version reads {FORMAT}")
     return config
 
 
 def parts_in(directory: Path) -> set[str]:
+    """The names of the parts whose weights a directory has."""
     return {path.stem for path in directory.glob("*.safetensors")}
 
 
 def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
     """One part's tree, checked against the checksums.
 
-    Leaf by leaf: a model read as bfloat16 is never in memory as float32.
+    It is read leaf by leaf: a model read as bfloat16 is never in memory as float32.
 
     Raises:
         UserError: a missing or damaged file.
@@ -78,7 +84,7 @@ def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
         with safe_open(path, framework="np") as file:
             keys = list(file.keys())
         for key in keys:
-            # Opened anew, since what is read stays mapped until it is closed.
+            # Opened anew for each leaf, since what was read stays mapped until the file is closed.
             with safe_open(path, framework="np") as file:
                 flat[key] = file.get_tensor(key).astype(dtype, copy=False)
     except SafetensorError as error:
@@ -117,10 +123,18 @@ def write(
     dtype: Any = np.float32,
     inherit: Path | None = None,
 ) -> None:
-    """Adds parts to a release directory, or makes it; what it lacks is copied from `inherit`.
+    """Adds parts to a release directory, or makes the directory.
 
-    The checksums come last, and those of files not written here stay as they were: damage done to
-    a file meanwhile is not confirmed.
+    Every file is whole or not there. The checksums come last, and those of files not written here
+    stay as they were: damage done to a file meanwhile is not confirmed.
+
+    Args:
+        directory: the release; parts that it has already and `parts` has not stay.
+        config: all of `config.json` but the format's version.
+        parts: name -> tree of arrays.
+        tokenizer: a folder whose files are copied.
+        dtype: of the stored weights.
+        inherit: another release, from which the parts are copied that are missing then.
     """
     from safetensors.numpy import save_file
 
@@ -142,16 +156,16 @@ def write(
     lines = []
     for path in sorted(p for p in directory.rglob("*") if p.suffix in CHECKED):
         name = path.relative_to(directory).as_posix()
-        kept = digests.get(name) if path.suffix == ".safetensors" else None
-        lines.append(f"{kept or _sha256(path)}  {name}\n")
+        known = digests.get(name) if path.suffix == ".safetensors" else None
+        lines.append(f"{known or _sha256(path)}  {name}\n")
     files.write_text(directory / CHECKSUMS, "".join(lines))
 
 
 def _copy_missing(source: Path, directory: Path) -> dict[str, str]:
-    """Copies parts that a release lacks from another one; their checksums."""
+    """Copies the parts that a release lacks from another one; returns their checksums."""
     names = [f"{part}.safetensors" for part in parts_in(source) - parts_in(directory)]
     for file in names:
-        shutil.copyfile(source / file, directory / file)
+        files.replace(directory / file, functools.partial(shutil.copyfile, source / file))
     return {file: _checksums(source)[file] for file in names}
 
 
@@ -173,23 +187,27 @@ def _checksums(directory: Path) -> dict[str, str]:
     return {name.strip(): digest for digest, name in rows}
 
 
-def fit(expected: Params, given: Params, what: str, may_lack: str = "^$") -> Params:
-    """The `given` leaves in the tree of `expected`; leaves matching `may_lack` may be new.
+def fit(expected: Params, params: Params, what: str, may_lack: str = "^$") -> Params:
+    """Checks that parameters have the leaves and shapes of a model, and completes them.
+
+    Args:
+        expected: the model's own parameters, such as fresh ones, or their shapes.
+        params: parameters from a file.
+        what: how a message calls `params`.
+        may_lack: a regex of the paths that `params` need not have; these come from `expected`.
 
     Raises:
         UserError: a leaf more, a leaf less or another shape, with all three lists.
     """
-    ours, theirs = flatten_dict(expected, sep="/"), flatten_dict(given, sep="/")
+    ours, theirs = flatten_dict(expected, sep="/"), flatten_dict(params, sep="/")
     faults = {
         "missing": [k for k in ours if k not in theirs and not re.search(may_lack, k)],
         "unknown": [k for k in theirs if k not in ours],
         "of another shape": [k for k in ours.keys() & theirs if ours[k].shape != theirs[k].shape],
     }
     if any(faults.values()):
-        told = "; ".join(
-            f"{name}: {_listed(sorted(keys))}" for name, keys in faults.items() if keys
-        )
-        raise UserError(f"{what} is of another model: {told}")
+        lists = (f"{name}: {_listed(sorted(keys))}" for name, keys in faults.items() if keys)
+        raise UserError(f"{what} is of another model: {'; '.join(lists)}")
     return unflatten_dict(ours | theirs, sep="/")
 
 

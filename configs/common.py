@@ -1,32 +1,37 @@
 """Presets that the configurations share: Stable Diffusion 1.5's sizes and the small model's."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from colorjax.errors import UserError, one_of
+
 
 def parse(argument: str | None, **defaults: Any) -> dict[str, Any]:
-    """The part after the colon, `tiny,stage=latent,cec=none`: a bare word is a switch.
+    """The part after the colon, such as `tiny,stage=latent,cec=none`: a bare word is a switch.
 
     Raises:
-        ValueError: a word that is no variant.
+        UserError: a word that is no variant.
     """
     values = dict(defaults)
     for item in filter(None, (argument or "").split(",")):
         key, equals, value = item.partition("=")
-        if key not in defaults:
-            raise ValueError(f"variant {key!r} is unknown; there are {', '.join(defaults)}")
+        one_of("variant", key, defaults)
         switch = isinstance(defaults[key], bool)
         if switch == bool(equals):
-            raise ValueError(f"variant {item!r}: write {key if switch else key + '=VALUE'}")
+            raise UserError(f"variant {item!r}: write {key if switch else key + '=VALUE'}")
         values[key] = True if switch else value
     return values
 
 
-def one_of(variant: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        names = ", ".join(repr(name) for name in allowed)
-        raise ValueError(f"variant {variant!r} is {value!r}; it must be one of {names}")
+def choice(variant: str, value: str, allowed: Iterable[str]) -> str:
+    """The value of a variant, if it is allowed.
+
+    Raises:
+        UserError: it is not.
+    """
+    one_of(f"variant {variant!r}", value, allowed)
     return value
 
 
@@ -34,6 +39,14 @@ def sd15() -> ConfigDict:
     """Stable Diffusion 1.5: 860 M UNet, 84 M VAE, CLIP ViT-L/14's text tower."""
     model = ConfigDict()
     model.image_size = 256
+    _add_clip(model)
+    _add_networks(model)
+    _add_sampling(model)
+    return model
+
+
+def _add_clip(model: ConfigDict) -> None:
+    """CLIP ViT-L/14: text and image tower, and the width of the space that they share."""
     model.text_encoder = ConfigDict(
         dict(
             vocab_size=49408,
@@ -57,6 +70,10 @@ def sd15() -> ConfigDict:
         )
     )
     model.projection_dim = 768
+
+
+def _add_networks(model: ConfigDict) -> None:
+    """Autoencoder and denoiser."""
     model.vae = ConfigDict(
         dict(
             block_out_channels=(128, 256, 512, 512),
@@ -82,6 +99,10 @@ def sd15() -> ConfigDict:
             cec_feature=-1,
         )
     )
+
+
+def _add_sampling(model: ConfigDict) -> None:
+    """Noise schedule, the settings of both methods, and what is ranked."""
     model.schedule = ConfigDict(dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012))
     model.scaling_factor = 0.18215
     model.colorize = ConfigDict(
@@ -111,7 +132,6 @@ def sd15() -> ConfigDict:
             batch_size=4,
         )
     )
-    return model
 
 
 def tiny() -> ConfigDict:

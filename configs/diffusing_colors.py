@@ -20,10 +20,15 @@ What is known of the paper, and what is ours:
 
 from ml_collections import ConfigDict
 
-from configs import common
+from colorjax.configs import common
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
+    """The configuration of the variants after the colon.
+
+    Raises:
+        UserError: an unknown variant.
+    """
     variant = common.parse(
         argument, tiny=False, stage="", sigma="", prediction="full", gray_channels=""
     )

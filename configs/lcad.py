@@ -32,7 +32,8 @@ Where the numbers come from (paper, section 4.1, unless said otherwise):
 
 from ml_collections import ConfigDict
 
-from configs import common
+from colorjax.configs import common
+from colorjax.errors import UserError
 
 DATA = ("coco", "multi_instance", "imagenet")
 CEC = ("none", "conv_in", "down_blocks")
@@ -57,6 +58,11 @@ PIXEL_LOSS = dict(
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
+    """The configuration of the variants after the colon.
+
+    Raises:
+        UserError: an unknown variant, or variants that exclude each other.
+    """
     variant = common.parse(
         argument,
         tiny=False,
@@ -69,23 +75,23 @@ def get_config(argument: str | None = None) -> ConfigDict:
         ablation="",
     )
     if variant["tiny"] and variant["data"]:
-        raise ValueError("variant 'data' is for the full size; the tiny model learns CIFAR-10")
+        raise UserError("variant 'data' is for the full size; the tiny model learns CIFAR-10")
     config = (
         _tiny()
         if variant["tiny"]
-        else _full(common.one_of("data", variant["data"] or "coco", DATA))
+        else _full(common.choice("data", variant["data"] or "coco", DATA))
     )
     config.method = "lcad"
     if variant["released"]:
         _as_released(config)
     if variant["cec"]:
-        config.model.unet.cec = common.one_of("cec", variant["cec"], CEC)
-    if common.one_of("captions", variant["captions"], ("any", "scarce")) == "scarce":
+        config.model.unet.cec = common.choice("cec", variant["cec"], CEC)
+    if common.choice("captions", variant["captions"], ("any", "scarce")) == "scarce":
         config.latent.scarce_share = 1.0
-    _ablate(config, common.one_of("ablation", variant["ablation"], ABLATIONS))
+    _ablate(config, common.choice("ablation", variant["ablation"], ABLATIONS))
     if variant["trainable"]:
-        chosen = common.one_of("trainable", variant["trainable"], tuple(TRAINABLE))
-        config.latent.trainable = TRAINABLE[chosen]
+        name = common.choice("trainable", variant["trainable"], TRAINABLE)
+        config.latent.trainable = TRAINABLE[name]
     elif config.model.unet.cec == "none":
         config.latent.trainable = TRAINABLE["all"]
     if variant["stage"]:

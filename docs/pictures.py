@@ -4,6 +4,7 @@ prompts.png: gray, and the same photograph coloured by the bundled model under t
 vividness.png: gray, and one run of Diffusing Colors at vividness 0.6, 0.8, 1, 1.2 and 1.4.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from PIL import Image
 
 from colorjax import release
 from colorjax.colorize import recombine
-from colorjax.colorize.cold_colorizer import ColdColorizer
-from colorjax.colorize.colorizer import Colorizer, bucket_for, fingerprint
-from colorjax.colorize.photos import load_photo
+from colorjax.colorize.buckets import bucket_for, fingerprint
+from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.photos import load_photo, to_picture
 from colorjax.devices import compile_cache
 from colorjax.maths import color
+from colorjax.methods.method import Pictures
 
 ROOT = Path(__file__).parent.parent
 SIDE, GAP = 192, 6
@@ -30,7 +32,7 @@ def main() -> None:
     compile_cache.setup()
     colorizer = Colorizer(release.BUNDLED, guidance_scale=3.0)
     save("prompts.png", [prompts(colorizer, name, *texts) for name, *texts in ROWS])
-    cold = ColdColorizer(release.BUNDLED)
+    cold = Colorizer(release.BUNDLED, "diffusing_colors")
     save("vividness.png", [vividness(cold, name, text) for name, text, _ in ROWS])
 
 
@@ -40,20 +42,25 @@ def save(name: str, rows: list[np.ndarray]) -> None:
 
 def prompts(colorizer: Colorizer, name: str, *texts: str) -> np.ndarray:
     lightness, small = load(colorizer, name)
-    count = len(texts)
-    prints = [fingerprint(lightness)] * count
-    images = colorizer(np.stack([small] * count), colorizer.tokenize(texts), prints, seed=0)
+    images = colorizer(pictures(colorizer, lightness, small, texts))
     return row(images, lightness, small)
 
 
-def vividness(colorizer: ColdColorizer, name: str, text: str) -> np.ndarray:
+def vividness(colorizer: Colorizer, name: str, text: str) -> np.ndarray:
     lightness, small = load(colorizer, name)
-    ids = colorizer.tokenize([text])
-    found = colorizer.candidates(small[None], ids, [fingerprint(lightness)], seed=0)
-    return row(found.images[0, ::2], lightness, small)
+    candidates = colorizer.candidates(pictures(colorizer, lightness, small, [text]))
+    return row(candidates.images[0, ::2], lightness, small)
 
 
-def load(colorizer, name: str) -> tuple[np.ndarray, np.ndarray]:
+def pictures(
+    colorizer: Colorizer, lightness: np.ndarray, small: np.ndarray, texts: Sequence[str]
+) -> Pictures:
+    """One photograph, once for each text."""
+    prints = np.full(len(texts), fingerprint(lightness), np.uint32)
+    return Pictures(np.stack([small] * len(texts)), colorizer.tokenize(texts), prints, seed=0)
+
+
+def load(colorizer: Colorizer, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Lightness at full and at model size."""
     lightness = color.lightness(load_photo(ROOT / "examples" / name).rgb)[..., 0]
     size = bucket_for(*lightness.shape, colorizer.buckets)
@@ -68,7 +75,7 @@ def row(images: np.ndarray, lightness: np.ndarray, small: np.ndarray) -> np.ndar
 def tiles(pictures: list[np.ndarray]) -> np.ndarray:
     sheet = np.full((SIDE + GAP, (SIDE + GAP) * len(pictures) - GAP, 3), 255, np.uint8)
     for i, picture in enumerate(pictures):
-        tile = Image.fromarray(np.round(picture * 255).astype(np.uint8)).resize((SIDE, SIDE))
+        tile = to_picture(picture).resize((SIDE, SIDE))
         left = i * (SIDE + GAP)
         sheet[:SIDE, left : left + SIDE] = np.asarray(tile)
     return sheet

@@ -9,10 +9,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from colorjax import release
+from colorjax.configs import diffusing_colors as cold_lib
+from colorjax.configs import lcad as lcad_config
 from colorjax.devices import sharding
 from colorjax.methods import diffusing_colors, lcad
-from configs import diffusing_colors as cold_lib
-from configs import lcad as lcad_config
 
 DATA = Path(__file__).parent / "assets"
 

@@ -2,13 +2,15 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "colorjax"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "colorjax"
 
 # Every room of the package, and the rooms that it may import besides itself. A file at the top of
 # the package is a room of its own.
@@ -30,11 +32,13 @@ ROOMS = {
     "prepare": GROUND | {"maths", "files", "data"},
     "colorize": COLORIZE,
     "train": METHODS | {"data", "devices"},
-    "analyze": COLORIZE,
+    "analyze": METHODS | {"data", "devices"},
     "evaluate": COLORIZE,
-    "plan": METHODS | {"data", "devices", "colorize", "train"},
+    "plan": METHODS | {"data", "devices", "train"},
     "bundled": set(),
 }
+# Folders of the tests that are not about one room.
+OTHER_TESTS = {"assets", "golden", "manifests", "parity", "trust"}
 WITHOUT_JAX = {"errors", "files", "data", "prepare"}
 
 
@@ -84,6 +88,31 @@ def test_every_room_exists_and_no_circle_is_allowed() -> None:
         order += free
 
 
+def test_the_table_for_contributors_is_this_one() -> None:
+    """Row by row, and in an order that has what a room imports above it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|[^|]+\| ([^|]+) \|$", text, re.MULTILINE)
+    table = {name: set(re.findall(r"`(\w+)`", allowed)) for name, allowed in rows}
+    assert len(rows) == len(table)
+    assert table == {name: allowed - {name} for name, allowed in ROOMS.items()}
+    for place, (name, _) in enumerate(rows):
+        assert table[name] <= {above for above, _ in rows[:place]}, name
+
+
+def test_paths_that_contributors_are_sent_to_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:colorjax|configs|launch|tests|benchmarks)/[\w./]*)`", text)
+    assert len(paths) > 15 and not [path for path in paths if not (ROOT / path).exists()]
+    for room, files in re.findall(r"`(colorjax/\w+/)`: ((?:`\w+\.py`[^`|]*)+)", text):
+        for name in re.findall(r"`(\w+\.py)`", files):
+            assert (ROOT / room / name).exists(), f"{room}{name}"
+
+
+def test_the_tests_have_the_rooms_of_the_package() -> None:
+    folders = {path.parent.name for path in ROOT.glob("tests/*/*.py")} - OTHER_TESTS
+    assert folders <= set(ROOMS) - {"__init__"}
+
+
 def test_files_stay_small() -> None:
     long = [path for path in sources() if len(path.read_text().splitlines()) > 400]
     assert not long
@@ -93,4 +122,21 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, colorjax; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"jax", "flax", "transformers", "tensorflow_datasets", "grain", "torch", "numpy"}
+    assert not heavy & set(out.stdout.split())
+
+
+def test_colouring_a_photograph_imports_no_training() -> None:
+    """Nor readers of data sets, nor what writes logs and figures: each costs a start of seconds."""
+    code = """
+import sys
+import colorjax.colorize.__main__
+from colorjax.data.tokenizer import Tokenizer
+Tokenizer(sys.argv[1])(["a red car"])
+print(*sys.modules)
+"""
+    tokenizer = str(PACKAGE / "bundled" / "tokenizer")
+    command = [sys.executable, "-c", code, tokenizer]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    training = {"orbax", "grain", "tensorflow_datasets", "array_record", "tensorboardX", "optax"}
+    heavy = training | {"matplotlib", "wandb", "pyarrow", "colorjax.train"}
     assert not heavy & set(out.stdout.split())

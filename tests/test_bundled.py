@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from colorjax import evaluate, release
+from colorjax import release
+from colorjax.evaluate import __main__ as evaluate
 from colorjax.methods import diffusing_colors, lcad
 
 SIZE_LIMIT = 40e6

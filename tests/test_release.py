@@ -9,7 +9,6 @@ import pytest
 
 from colorjax import release
 from colorjax.errors import UserError
-from tests.small import DATA
 
 TREE = {"conv": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.ones(3)}}
 
@@ -69,18 +68,3 @@ def test_another_format_is_refused(tmp_path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="config.json"):
         release.read_config(tmp_path)
-
-
-def test_bundling_halves_the_weights_and_keeps_the_values(tmp_path) -> None:
-    from colorjax import bundle
-
-    release.write(tmp_path / "a", {"method": "lcad"}, {"vae": TREE}, DATA / "tokenizer")
-    arguments = ["--input", str(tmp_path / "a"), "--output", str(tmp_path / "b")]
-    assert bundle.main(arguments) == 0
-    got = release.read_part(tmp_path / "b", "vae")
-    np.testing.assert_array_equal(got["conv"]["kernel"], TREE["conv"]["kernel"])
-    assert (tmp_path / "b" / "tokenizer" / "vocab.json").is_file()
-    from safetensors.numpy import load_file
-
-    stored = load_file(tmp_path / "b" / "vae.safetensors")
-    assert {leaf.dtype for leaf in stored.values()} == {np.dtype(np.float16)}

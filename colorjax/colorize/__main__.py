@@ -7,36 +7,40 @@ height are kept. Pictures that cannot be read are reported and skipped; then the
 import argparse
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from colorjax import errors, release
-from colorjax.colorize import painters, photos
-from colorjax.colorize.colorizer import bucket_for
+from colorjax.colorize import painters, paths, photos
 from colorjax.colorize.instances import Instances
+from colorjax.colorize.jobs import (
+    Outcome,
+    Painter,
+    Request,
+    check_prompt,
+    check_seed,
+    process,
+)
 from colorjax.colorize.options import add_sampling, make_colorizer
-from colorjax.colorize.painters import Job, Painter
 from colorjax.data import captions
 from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError
+from colorjax.methods import registry
 
-MAX_PENDING_PIXELS = 128 * 10**6
-
-
-@dataclass
-class Wish:
-    """What is asked for all photographs."""
-
-    prompt: str
-    seed: int
-    painter: Painter
-    instances: Instances | None = None
+KINDS = ("levels", "vividness_grid", "enhance")
 
 
 @dataclass
 class Report:
+    """What has been done so far, said as it happens."""
+
     done: int = 0
     failed: list[str] = field(default_factory=list)
+
+    def succeed(self, output: Path, seconds: float) -> None:
+        self.done += 1
+        print(f"{output}  {seconds:.1f} s", flush=True)
 
     def fail(self, error: Exception) -> None:
         self.failed.append(str(error))
@@ -44,13 +48,16 @@ class Report:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="colorjax.colorize", description=__doc__.split("\n")[0])
+    """The command line's values; None is what it does not say."""
+    parser = argparse.ArgumentParser(
+        prog="colorjax.colorize", description=str(__doc__).split("\n")[0]
+    )
     parser.add_argument("inputs", nargs="+", help="photographs, or folders of them")
     parser.add_argument("--prompt", help="what it shows, in which colours; default: says nothing")
     parser.add_argument("--output", default="outputs", help="a folder, or a file for one input")
     parser.add_argument("--model", default="bundled", help="'bundled' or a release directory")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other colours")
-    cold = add_sampling(parser)
+    add_sampling(parser)
     parser.add_argument(
         "--masks",
         metavar="PATH|clipseg|attention",
@@ -63,10 +70,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="a row of pictures: gray, by the whole prompt, by it without its colours, without it",
     )
-    cold.add_argument(
+    parser.add_argument(
         "--vividness_grid", action="store_true", help="all vividnesses with the ranker's scores"
     )
-    cold.add_argument(
+    parser.add_argument(
         "--enhance",
         nargs="?",
         const="auto",
@@ -77,10 +84,38 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
     args = parse(arguments)
-    if not 0 <= args.seed < 2**32:
-        raise UserError(f"seed is {args.seed}; it must be in 0..{2**32 - 1}")
     prompt = captions.SCARCE[0] if args.prompt is None else args.prompt
+    check(args, prompt)
+    painter = make_painter(args, prompt)
+    directory = release.locate(args.model)
+    exclude = Path(args.output) if Path(args.output).is_dir() else None
+    found = paths.find_photos(args.inputs, exclude)
+    outputs = paths.output_paths(found, args.output)
+    compile_cache.setup()
+    colorizer = make_colorizer(args, directory)
+    if lost := colorizer.tokenize.lost_words(prompt):
+        print(f"colorjax: the prompt is too long; these words are lost: {lost}", file=sys.stderr)
+    instances = None
+    if args.masks:
+        many = len(found) > 1
+        instances = Instances(
+            prompt, args.masks, colorizer.tokenize, clipseg=args.clipseg, many=many
+        )
+    requests = [
+        Request(path, prompt, instances, output)
+        for (path, _), output in zip(found, outputs, strict=True)
+    ]
+    report = save_all(process(colorizer, requests, painter, args.seed))
+    if report.failed:
+        print(f"colorjax: {report.done} coloured, {len(report.failed)} skipped", file=sys.stderr)
+    return 1 if report.failed else 0
+
+
+def check(args: argparse.Namespace, prompt: str) -> None:
+    """Raises `UserError` for what does not go together, before anything is loaded."""
+    check_seed(args.seed)
     if args.prompt is None and (args.masks or args.levels):
         raise UserError("--masks and --levels are about what a prompt says: give --prompt TEXT")
     if not args.masks and args.refine_step_size is not None:
@@ -89,101 +124,53 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError("--clipseg is about --masks clipseg, which is not asked for")
     if args.masks and args.levels:
         raise UserError("--masks and --levels do not go together: masks belong to one prompt")
-    if not prompt.isprintable():
-        raise UserError(f"prompt {prompt!r} holds characters that are no text; type it again")
-    directory = release.locate(args.model)
-    exclude = Path(args.output) if Path(args.output).is_dir() else None
-    found = photos.find_photos([Path(p) for p in args.inputs], exclude)
-    outputs = photos.output_paths(found, Path(args.output))
-    compile_cache.setup()
-    colorizer = make_colorizer(args, directory)
-    if lost := colorizer.tokenize.lost_words(prompt):
-        print(f"colorjax: the prompt is too long; these words are lost: {lost}", file=sys.stderr)
-    instances = None
-    if args.masks:
-        many = len(found) > 1
-        instances = Instances(prompt, args.masks, colorizer.tokenize, args.clipseg, many)
-    wish = Wish(prompt, args.seed, make_painter(args, prompt, instances), instances)
-    report = colorize_all(colorizer, found, outputs, wish)
-    if report.failed:
-        print(f"colorjax: {report.done} coloured, {len(report.failed)} skipped", file=sys.stderr)
-    return 1 if report.failed else 0
+    check_prompt(prompt)
 
 
-def make_painter(args: argparse.Namespace, prompt: str, instances: Instances | None) -> Painter:
-    """What the command line asks for; `UserError` for two things at once."""
-    kinds = [name for name in ("levels", "vividness_grid", "enhance") if getattr(args, name)]
+def make_painter(args: argparse.Namespace, prompt: str) -> Painter:
+    """What the command line asks for.
+
+    Raises:
+        UserError: two things at once, or one that the method cannot do.
+    """
+    kinds = [name for name in KINDS if getattr(args, name)]
     if len(kinds) > 1:
         raise UserError(f"--{kinds[0]} and --{kinds[1]} exclude each other; give one of them")
     if args.enhance:
+        able = [name for name, method in registry.METHODS.items() if method.colourfulness]
+        if args.method not in able:
+            raise UserError(f"--enhance is a setting of --method={able[0]}, not of {args.method}")
         if args.vividness == "auto":
             raise UserError(
                 "--vividness=auto is for gray photographs; with --enhance give a number"
             )
-        return painters.enhance(args.enhance)
+        return painters.Enhancement.of(args.enhance)
     if args.vividness_grid:
-        return painters.vividness_grid()
-    return painters.levels(prompt) if args.levels else painters.colour(instances)
+        return painters.VividnessGrid()
+    return painters.Levels.of(prompt) if args.levels else painters.Colouring()
 
 
-def colorize_all(colorizer, found, outputs, wish: Wish) -> Report:
-    """Photographs wait until their bucket's batch is full, or until they take too much memory."""
+def save_all(outcomes: Iterable[Outcome]) -> Report:
+    """Writes what comes, and tells of what cannot be."""
     report = Report()
-    waiting: dict[tuple[int, int], list[Job]] = {}
-    pixels = 0
-
-    def flush(bucket: tuple[int, int]) -> None:
-        nonlocal pixels
-        jobs = waiting.pop(bucket)
-        pixels -= sum(job.pixels for job in jobs)
-        finish(colorizer, jobs, wish, report)
-
-    for (path, _), output in zip(found, outputs, strict=True):
-        try:
-            job = prepare(path, output, colorizer.buckets, wish)
-        except UserError as error:
-            report.fail(error)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            report.fail(outcome.error)
             continue
-        bucket = job.small.shape
-        waiting.setdefault(bucket, []).append(job)
-        pixels += job.pixels
-        if len(waiting[bucket]) == colorizer.batch_size:
-            flush(bucket)
-        while pixels > MAX_PENDING_PIXELS:
-            flush(next(iter(waiting)))
-    while waiting:
-        flush(next(iter(waiting)))
-    return report
-
-
-def prepare(path: Path, output: Path, sizes, wish: Wish) -> Job:
-    photo = photos.load_photo(path)
-    height, width = photo.rgb.shape[:2]
-    job = painters.to_job(photo, output, bucket_for(height, width, sizes), wish.painter)
-    if wish.instances:
-        job.masks = wish.instances.masks(path, job.lightness, *job.small.shape)
-    return job
-
-
-def finish(colorizer, jobs: list[Job], wish: Wish, report: Report) -> None:
-    start = time.monotonic()
-    made = wish.painter.compute(colorizer, jobs, wish.prompt, wish.seed)
-    computed = time.monotonic() - start
-    for job, of_job in zip(jobs, made, strict=True):
+        assert outcome.rgb is not None and outcome.request.output is not None
         start = time.monotonic()
-        picture = wish.painter.render(job, of_job)
         try:
             if processes.is_first():
-                photos.save_photo(job.output, picture, job.exif)
+                photos.save_photo(outcome.request.output, outcome.rgb, outcome.exif)
         except (UserError, OSError) as error:
             report.fail(error)
             continue
-        report.done += 1
-        seconds = computed / len(jobs) + time.monotonic() - start
-        print(f"{job.output}  {seconds:.1f} s", flush=True)
+        report.succeed(outcome.request.output, outcome.seconds + time.monotonic() - start)
+    return report
 
 
 def command() -> None:
+    """The console script."""
     errors.run(main)
 
 

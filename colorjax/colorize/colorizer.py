@@ -1,80 +1,45 @@
-"""Colorization of any number of pictures with one compiled program per size bucket."""
+"""A release and a method, ready to colour batches: one compiled program for each size bucket."""
 
-import argparse
+import copy
 import functools
-import hashlib
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int32
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
 
 from colorjax import release
+from colorjax.colorize.buckets import buckets
+from colorjax.colorize.programs import PROGRAMS, Networks, reconstruct
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.devices import replicas
 from colorjax.errors import UserError
-from colorjax.maths import samplers
-from colorjax.maths.color import luminance, luminance_from_lightness
-from colorjax.methods import lcad
+from colorjax.maths import cold_diffusion, metrics
+from colorjax.maths.color import to_unit
+from colorjax.methods import registry, vividness
+from colorjax.methods.method import AUTO, Method, Pictures
+from colorjax.methods.stable_diffusion import StableDiffusion
+from colorjax.types import Params
 
-PHRASES = 8
-BATCHED = (False, True, True, True, False, False, False, True, True)  # inputs of `_colorize`
-ASPECTS = (1 / 2, 2 / 3, 1.0, 3 / 2, 2.0)  # width over height
-
-
-def buckets(image_size: int, multiple: int) -> tuple[tuple[int, int], ...]:
-    """The few (height, width) a model works at: multiples of `multiple`, about one area."""
-    side = image_size / multiple
-    sizes = []
-    for aspect in ASPECTS:
-        height = max(1, round(side / math.sqrt(aspect)))
-        width = max(1, round(side * math.sqrt(aspect)))
-        sizes.append((height * multiple, width * multiple))
-    return tuple(dict.fromkeys(sizes))
+PHRASES = 8  # their number is filled up to a multiple of it: few numbers of them compile anew
+# How a batch lies over several devices, in the structure of the batch.
+SPECS = Pictures(
+    **dict.fromkeys(Pictures._fields, replicas.CUT)
+    | dict.fromkeys(("seed", "guidance_scale", "temperature", "vividness"), replicas.WHOLE)
+)
+Raw = Float[np.ndarray, "n h w 3"]
 
 
-def bucket_for(height: int, width: int, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The bucket whose aspect ratio is nearest."""
-    aspect = math.log(width / height)
-    return min(sizes, key=lambda size: abs(math.log(size[1] / size[0]) - aspect))
+class Candidates(NamedTuple):
+    """One colouring at the vividnesses of `vividness.CANDIDATES`, and what the ranker says."""
 
-
-def fingerprint(lightness: Float[np.ndarray, "h w"]) -> int:
-    """32 bits of what a picture shows: SHA-256 of its size and lightness, in 1/100 of L."""
-    digest = hashlib.sha256(np.asarray(lightness.shape, "<i4").tobytes())
-    digest.update(np.round(lightness * 100.0).astype("<i2").tobytes())
-    return int.from_bytes(digest.digest()[:4], "little")
-
-
-def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
-    """What the release's own values for sampling can be overridden by."""
-    parser.add_argument("--guidance_scale", type=float, help="how strictly to follow the prompt")
-    parser.add_argument("--num_steps", type=int, help="sampling steps")
-    parser.add_argument("--spacing", choices=("released", "even"), help="which timesteps")
-    parser.add_argument("--sampler", choices=sorted(samplers.SAMPLERS))
-    parser.add_argument("--temperature", type=float, help="below 1: less variety, fewer mistakes")
-    parser.add_argument("--decoder", choices=("guided", "plain"), help="by the luminance, or not")
-    parser.add_argument("--refine_step_size", type=float, help="how strictly masks are kept")
-    parser.add_argument("--batch_size", type=int, help="pictures at a time, on each device")
-    parser.add_argument("--mesh", metavar="N", help="devices that share the work, or 'all'")
-
-
-def sampling(args: argparse.Namespace) -> dict[str, Any]:
-    """The values of `add_sampling_flags`, for `Colorizer`."""
-    return {
-        "mesh": args.mesh,
-        "guidance_scale": args.guidance_scale,
-        "temperature": args.temperature,
-        "num_steps": args.num_steps,
-        "spacing": args.spacing,
-        "sampler": args.sampler,
-        "decoder": args.decoder,
-        "refine_step_size": args.refine_step_size,
-    }
+    images: Float[np.ndarray, "n k h w 3"]  # [-1,1], with the input's lightness
+    scores: Float[np.ndarray, "n k"]
+    chosen: Int[np.ndarray, " n"]
 
 
 class Colorizer:
@@ -82,139 +47,246 @@ class Colorizer:
 
     A picture's noise depends on the seed and on what it shows, not on its neighbours, and a batch
     is always full: the result is the same alone, in a folder, in any order.
+
+    Attributes:
+        settings: the value of every setting of the method.
+        batch_size: pictures at a time, over all devices.
+        buckets: the (height, width) that pictures are coloured at.
+        image_size: the side of the square one.
     """
 
     def __init__(
         self,
         directory: Path,
-        batch_size: int | None = None,
+        method: str = registry.DEFAULT,
+        *,
         dtype: Any = jnp.float32,
-        mesh: str | None = None,
-        **sampling: Any,
+        mesh: Mesh | None = None,
+        **chosen: object,
     ) -> None:
-        """`mesh` (see `spread.mesh_of`) gives each of several devices `batch_size` pictures: the
-        bytes are those of one device. `sampling` overrides the release's `guidance_scale`,
-        `temperature` and the options of `methods.lcad.Options`."""
-        config = release.read_config(directory)
-        if missing := [key for key in ("colorize", "image_size") if key not in config]:
-            raise UserError(f"'{directory}/config.json' lacks {', '.join(missing)}")
-        defaults = config["colorize"] | {k: v for k, v in sampling.items() if v is not None}
-        self.batch_size = defaults["batch_size"] if batch_size is None else batch_size
-        if self.batch_size < 1:
-            raise UserError(f"batch_size is {self.batch_size}; it must be 1 or more")
-        self.guidance_scale = float(defaults["guidance_scale"])
-        self.temperature = float(defaults["temperature"])
-        for name in ("guidance_scale", "temperature", "refine_step_size"):
-            if not math.isfinite(float(defaults.get(name, 0.0))):
-                raise UserError(f"{name} is {defaults[name]}; it must be a number")
-        known = {name: defaults[name] for name in lcad.Options._fields if name in defaults}
-        self.options = lcad.Options(**known)
-        self.model, self._params = lcad.load(directory, dtype)
-        lcad.check(self.model, self.options)
-        self.tokenize = Tokenizer(
-            directory / "tokenizer", config["text_encoder"]["max_position_embeddings"]
-        )
-        levels = len(self.model.unet.block_out_channels)
-        self.image_size = int(config["image_size"])
-        self.buckets = buckets(self.image_size, self.model.vae.factor * 2 ** (levels - 1))
-        run = functools.partial(_colorize, self.model, self.options)
-        self._spread: replicas.Spread | None = None
-        if mesh is not None:
-            devices = replicas.mesh_of(mesh)
-            self.batch_size *= devices.size
-            self._spread = replicas.Spread(run, devices, BATCHED)
-            self._params = self._spread.place(0, self._params)
-        self._run = self._spread.jitted if self._spread else jax.jit(run)
-        self._reconstruct = jax.jit(functools.partial(reconstruct, self.model))
+        """Loads a release directory; nothing is compiled yet.
 
-    def __call__(
-        self,
-        lightness: Float[np.ndarray, "n h w"],
-        input_ids: Int32[np.ndarray, "n tokens"],
-        fingerprints: Sequence[int],
-        seed: int,
-        spans: Bool[np.ndarray, "n k tokens"] | None = None,
-        masks: Float[np.ndarray, "n k h w"] | None = None,
-    ) -> Float[np.ndarray, "n h w 3"]:
-        """Decoded pictures in [-1,1], at the model's own lightness, for up to a batch of inputs.
+        Args:
+            directory: of a release that has the method's parts.
+            method: a name of `methods.registry`.
+            dtype: of the parameters, and what the networks compute in.
+            mesh: gives each of its devices `batch_size` pictures, whose bytes are those of one
+                device.
+            chosen: settings of the method instead of the release's own; None is as not given.
 
-        `fingerprints` are those of the photographs at full size. Instance-aware sampling needs
-        the phrases' `spans`; without `masks` it takes them from attention.
+        Raises:
+            UserError: a part is missing, a setting is another method's or has a value that it
+                cannot have.
         """
-        count, pad = len(lightness), self.batch_size - len(lightness)
-        if pad < 0:
-            raise ValueError(f"{count} pictures for batches of {self.batch_size}")
-        fill = [(0, pad)]
-        instances = {}
-        if self.options.instance_aware:
-            if spans is None:
-                raise ValueError("instance-aware sampling needs the spans of the phrases")
-            instances["spans"] = _padded(spans, self.batch_size)
-            if masks is not None:
-                instances["masks"] = _padded(masks, self.batch_size)
-        inputs = (
-            self._params,
-            np.pad(lightness, [*fill, (0, 0), (0, 0)])[..., None],
-            np.pad(input_ids, [*fill, (0, 0)]),
-            np.repeat(self.tokenize([""]), self.batch_size, axis=0),
-            np.float32(self.guidance_scale),
-            np.float32(self.temperature),
-            np.uint32(seed),
-            np.pad(np.asarray(fingerprints, np.uint32), fill),
-            instances,
-        )
-        image = self._spread(*inputs) if self._spread else self._run(*inputs)
-        return np.asarray(image)[:count]
+        self.method: Method[Any, Any] = registry.find(method)
+        given = {name: value for name, value in chosen.items() if value is not None}
+        registry.refuse_foreign(self.method, given)
+        config = release.read_config(directory)
+        if "image_size" not in config:
+            raise UserError(f"'{directory}/config.json' lacks image_size")
+        self.settings = self.method.resolve(config, given)
+        self.model, self.params = self.method.load(directory, dtype)
+        self._check_decoder(given)
+        self.method.check(self.model, self.settings)
+        self.has_ranker = "ranker" in release.parts_in(directory)
+        ranker = vividness.build_ranker(config, dtype) if self.has_ranker else None
+        options, decoder = self.method.static(self.settings), str(self.settings["decoder"])
+        self._networks = Networks(self.method, self.model, options, decoder, ranker)
+        self._mesh = mesh
+        # The same for all copies, and read when one of them first asks for it.
+        self._ranker_params = functools.cache(lambda: self._load_ranker(directory, dtype))
+        self._check_vividness()
+        length = config["text_encoder"]["max_position_embeddings"]
+        self.tokenize = Tokenizer(directory / "tokenizer", length)
+        base = self.base
+        self.image_size = int(config["image_size"])
+        multiple = base.vae.factor * 2 ** (len(base.unet.block_out_channels) - 1)
+        self.buckets = buckets(self.image_size, multiple)
+        self.batch_size = int(self.settings["batch_size"]) * (mesh.size if mesh else 1)
+        if mesh is not None:
+            self.params = replicas.place(self.params, mesh, replicas.WHOLE)
+        self._programs = {name: self._program(run) for name, run in PROGRAMS.items()}
+        self._reconstruct = jax.jit(functools.partial(reconstruct, base))
 
-    def reconstruct(
-        self, image: Float[np.ndarray, "n h w 3"]
-    ) -> tuple[Float[np.ndarray, "n h w 3"], Float[np.ndarray, "n h w 3"]]:
+    @property
+    def base(self) -> StableDiffusion:
+        """The networks that all methods share."""
+        return self.method.base(self.model)
+
+    def changed(self, **chosen: object) -> "Colorizer":
+        """This colorizer with other values of traced settings: same weights, same programs.
+
+        Raises:
+            UserError: a setting is static, another method's, or cannot have its value.
+        """
+        registry.refuse_foreign(self.method, chosen)
+        values = dict(self.settings)
+        for name, value in chosen.items():
+            row = self.method.setting(name)
+            assert row is not None
+            if not row.traced:
+                raise UserError(f"{name} is fixed when a model is loaded: give it there")
+            values[name] = row.parse(value)
+        other = copy.copy(self)
+        other.settings = values
+        self.method.check(self.model, values)
+        other._check_vividness()
+        return other
+
+    def __call__(self, pictures: Pictures) -> Raw:
+        """Decoded pictures in [-1,1] for up to a batch of inputs.
+
+        At the model's own lightness; with vividness "auto" the candidate that the ranker takes.
+        """
+        if self.settings["vividness"] == AUTO:
+            candidates = self.candidates(pictures)
+            image: Raw = candidates.images[np.arange(len(pictures.lightness)), candidates.chosen]
+        else:
+            image = self._run("colorize", pictures)
+        return image
+
+    def candidates(self, pictures: Pictures) -> Candidates:
+        """All candidates of one sampling run, their scores and which one to take.
+
+        Raises:
+            UserError: the release has no ranker.
+        """
+        return Candidates(*self._run("candidates", pictures))
+
+    def enhance(self, pictures: Pictures) -> tuple[Raw, Raw]:
+        """Pictures in [-1,1] with more colour than `faded`, and `faded` through the autoencoder.
+
+        What the second lacks is the autoencoder's doing: their difference is what to add.
+
+        Raises:
+            UserError: the method begins with gray only.
+        """
+        self._refuse_faded()
+        enhanced, before = self._run("enhance", pictures)
+        return enhanced, before
+
+    def starting_times(self, faded: Raw) -> Float[np.ndarray, " n"]:
+        """Where faded pictures in [-1,1] stand between gray and the training set's mean colour.
+
+        Raises:
+            UserError: the method begins with gray only, or the release does not say how
+                colourful pictures are.
+        """
+        usual = self._refuse_faded()(self.model)
+        if not usual:
+            raise UserError("the model does not say how colourful pictures are; give --enhance T0")
+        measured = metrics.colourfulness(to_unit(jnp.asarray(faded)))
+        return np.asarray(cold_diffusion.starting_time(measured, usual))
+
+    def reconstruct(self, image: Raw) -> tuple[Raw, Raw]:
         """Pictures in [-1,1] through the autoencoder: by the plain and by the guided decoder."""
-        plain, guided = self._reconstruct(self._params, image)
+        plain, guided = self._reconstruct(self.params, image)
         return np.asarray(plain), np.asarray(guided)
+
+    def lower(self, pictures: Pictures) -> Any:
+        """The program that colours pictures, lowered and not run: to look at what it is."""
+        return self._programs["colorize"].lower(self.params, self._placed(self._filled(pictures)))
 
     @property
     def compilations(self) -> int:
-        """How many programs were compiled so far."""
-        return self._run._cache_size()  # type: ignore[attr-defined]
+        """How many programs were compiled so far, by this colorizer and its copies."""
+        return sum(program._cache_size() for program in self._programs.values())
+
+    def _check_decoder(self, given: Mapping[str, object]) -> None:
+        if self.settings["decoder"] != "guided" or "luminance_encoder" in self.params:
+            return
+        if "decoder" in given:
+            raise UserError(
+                "decoder is 'guided', but the model has no luminance encoder; take 'plain'"
+            )
+        self.settings["decoder"] = "plain"  # of plain Stable Diffusion, whose release says nothing
+
+    def _check_vividness(self) -> None:
+        if self.settings["vividness"] == AUTO:
+            self._ranker_params()
+
+    def _load_ranker(self, directory: Path, dtype: Any) -> Params:
+        if not self.has_ranker:
+            raise UserError(f"'{directory}' has no ranker to choose a vividness; give a number")
+        params: Params = vividness.load_ranker(directory, dtype)[1]
+        if self._mesh is not None:
+            params = replicas.place(params, self._mesh, replicas.WHOLE)
+        return params
+
+    def _refuse_faded(self) -> Callable[[Any], float]:
+        if self.method.colourfulness is None:
+            raise UserError(f"{self.method.title} begins with gray only, not with faded colours")
+        return self.method.colourfulness
+
+    def _program(self, run: Callable[..., Any]) -> Any:
+        function = functools.partial(run, self._networks)
+        if self._mesh is None:
+            return jax.jit(function)
+        return replicas.program(function, self._mesh, replicas.WHOLE, SPECS)
+
+    def _run(self, name: str, pictures: Pictures) -> Any:
+        params = self.params
+        if name == "candidates":
+            params = params | {"ranker": self._ranker_params()}
+        results = self._programs[name](params, self._placed(self._filled(pictures)))
+        count = len(pictures.lightness)
+        return jax.tree.map(lambda rows: rows[:count], replicas.to_host(results))
+
+    def _placed(self, pictures: Pictures) -> Pictures:
+        if self._mesh is None:
+            return pictures
+        placed: Pictures = replicas.place(pictures, self._mesh, SPECS)
+        return placed
+
+    def _filled(self, pictures: Pictures) -> Pictures:
+        """A full batch, with the settings that its program reads."""
+        if len(pictures.lightness) > self.batch_size:
+            count = len(pictures.lightness)
+            raise ValueError(f"{count} pictures for batches of {self.batch_size}")
+        if pictures.masks is not None and pictures.spans is None:
+            raise ValueError("masks need the spans of the phrases that they are of")
+
+        def rows(array: Any, fill: float = 0.0) -> Any:
+            return None if array is None else _rows(np.asarray(array), self.batch_size, fill)
+
+        negative = self.tokenize([str(self.settings["negative_prompt"])])
+        guidance_scale = self._traced("guidance_scale")
+        return Pictures(
+            lightness=rows(pictures.lightness)[..., None],
+            input_ids=rows(pictures.input_ids),
+            fingerprints=rows(np.asarray(pictures.fingerprints, np.uint32)),
+            seed=np.uint32(pictures.seed),
+            spans=rows(_phrases(pictures.spans)),
+            masks=rows(_phrases(pictures.masks)),
+            faded=rows(pictures.faded),
+            t_start=rows(_float32(pictures.t_start), fill=1.0),
+            uncond_input_ids=(
+                None if guidance_scale is None else np.repeat(negative, self.batch_size, axis=0)
+            ),
+            guidance_scale=guidance_scale,
+            temperature=self._traced("temperature"),
+            vividness=self._traced("vividness"),
+        )
+
+    def _traced(self, name: str) -> np.float32 | None:
+        """A traced number; None where its value means that nothing is computed for it."""
+        value = self.method.traced(name, self.settings)
+        return None if value is None else np.float32(value)
 
 
-def _padded(phrases: np.ndarray, batch_size: int) -> np.ndarray:
-    """To a full batch, of a multiple of `PHRASES` each: few numbers of them compile anew."""
-    missing = -phrases.shape[1] % PHRASES
-    return np.pad(
-        phrases, [(0, batch_size - len(phrases)), (0, missing), (0, 0), (0, 0)][: phrases.ndim]
-    )
+def _rows(array: np.ndarray, count: int, fill: float) -> np.ndarray:
+    padding = [(0, count - len(array))] + [(0, 0)] * (array.ndim - 1)
+    return np.pad(array, padding, constant_values=fill)
 
 
-def picture_keys(seed, fingerprints):
-    """A key for each picture, from the seed and from what it shows."""
-    return jax.vmap(lambda bits: jax.random.fold_in(jax.random.key(seed), bits))(fingerprints)
+def _phrases(array: Any) -> Any:
+    """Filled up to a multiple of `PHRASES` phrases; those without tokens have no effect."""
+    if array is None:
+        return None
+    padding = [(0, 0)] * array.ndim
+    padding[1] = (0, -array.shape[1] % PHRASES)
+    return np.pad(array, padding)
 
 
-def reconstruct(model, params, image):
-    """Through the plain and through the guided decoder, which is the plain one where none is."""
-    plain = lcad.reconstruct(model, params, image)
-    if "luminance_encoder" not in params:
-        return plain, plain
-    features = lcad.encode_luminance(model, params, luminance(image))
-    return plain, lcad.reconstruct(model, params, image, features)
-
-
-def _colorize(
-    model,
-    options,
-    params,
-    lightness,
-    ids,
-    uncond_ids,
-    scale,
-    temperature,
-    seed,
-    fingerprints,
-    instances,
-):
-    keys = picture_keys(seed, fingerprints)
-    light = luminance_from_lightness(lightness)
-    inputs = lcad.Inputs(light, ids, uncond_ids, scale, keys, temperature=temperature, **instances)
-    return lcad.colorize(model, params, inputs, options)
+def _float32(array: Any) -> Any:
+    return None if array is None else np.asarray(array, np.float32)

@@ -51,11 +51,37 @@ def read_masks(
             masks = _labelled(path, values, phrases)
     else:
         raise UserError(f"'{path}' does not exist; give a folder of masks, or a label map")
+    return _at_model_size(masks, [f"'{file}'" for file in files], phrases, (height, width))
+
+
+def given_masks(
+    array: np.ndarray, phrases: Sequence[str], height: int, width: int
+) -> Float[np.ndarray, "k height width"]:
+    """Masks from an array [k,H,W], one for each phrase, as those that `read_masks` reads.
+
+    Raises:
+        UserError: they are not as many as phrases, empty, or no masks.
+    """
+    values = np.asarray(array)
+    if values.ndim != 3 or len(values) != len(phrases):
+        raise UserError(
+            f"masks have shape {values.shape}, but there are {len(phrases)} phrases: "
+            f"{', '.join(map(repr, phrases))}; give one [H,W] for each"
+        )
+    names = [f"masks[{i}]" for i in range(len(phrases))]
+    masks = [_coverage(name, _checked(name, mask)) for name, mask in zip(names, values)]
+    return _at_model_size(masks, names, phrases, (height, width))
+
+
+def _at_model_size(
+    masks: Sequence[np.ndarray], names: Sequence[str], phrases: Sequence[str], size: tuple[int, int]
+) -> Float[np.ndarray, "k height width"]:
+    height, width = size
     resized = [cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) for mask in masks]
-    for file, phrase, mask in zip(files, phrases, resized, strict=True):
+    for name, phrase, mask in zip(names, phrases, resized, strict=True):
         if not mask.any():
             raise UserError(
-                f"the mask of {phrase!r} in '{file}' has nothing in it at the model's size of "
+                f"the mask of {phrase!r} in {name} has nothing in it at the model's size of "
                 f"{width} x {height} pixels; mark the whole thing that the phrase names"
             )
     return np.stack(resized).astype(np.float32)
@@ -63,17 +89,17 @@ def read_masks(
 
 def _files(folder: Path, phrases: Sequence[str]) -> list[Path]:
     """The folder's masks in the order of the phrases."""
-    found = [
+    files = [
         path
         for path in folder.iterdir()
         if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
     ]
-    if len(found) != len(phrases) or not found:
+    if len(files) != len(phrases) or not files:
         raise UserError(
-            f"'{folder}' has {len(found)} masks ({' or '.join(_SUFFIXES)}), but there are "
+            f"'{folder}' has {len(files)} masks ({' or '.join(_SUFFIXES)}), but there are "
             f"{len(phrases)} phrases: {', '.join(map(repr, phrases))}; give one file for each"
         )
-    by_name = {without_article(path.stem.lower()): path for path in found}
+    by_name = {without_article(path.stem.lower()): path for path in files}
     names = [without_article(phrase.lower()) for phrase in phrases]
     if set(by_name) == set(names):
         return [by_name[name] for name in names]
@@ -82,7 +108,7 @@ def _files(folder: Path, phrases: Sequence[str]) -> list[Path]:
             f"'{folder}' has masks that are called as phrases and {', '.join(strange)}, which is "
             f"none of {', '.join(names)}; name all of them so, or none"
         )
-    return sorted(found, key=lambda path: _natural(path.name))
+    return sorted(files, key=lambda path: _natural(path.name))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -104,13 +130,18 @@ def _values(path: Path) -> np.ndarray:
         raise UserError(f"'{path}' cannot be read as a mask ({error})") from error
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):
         array = array.squeeze(0 if array.shape[0] == 1 else -1)
+    return _checked(path, array)
+
+
+def _checked(name: str | Path, array: np.ndarray) -> np.ndarray:
+    """An array that can be a mask or a label map."""
     if array.ndim != 2 or not array.size or array.dtype.kind not in "buif":
         raise UserError(
-            f"'{path}' holds {array.dtype} of shape {array.shape}; a mask has a height and a width "
+            f"'{name}' holds {array.dtype} of shape {array.shape}; a mask has a height and a width "
             "and is of booleans, integers or fractions"
         )
     if not np.isfinite(array).all() or array.min() < 0:
-        raise UserError(f"'{path}' holds negative or infinite values; a mask goes from 0 up")
+        raise UserError(f"'{name}' holds negative or infinite values; a mask goes from 0 up")
     return array
 
 
@@ -134,7 +165,7 @@ def _png(path: Path) -> np.ndarray:
     return colours[..., 0]
 
 
-def _coverage(path: Path, values: np.ndarray) -> Float[np.ndarray, "H W"]:
+def _coverage(path: str | Path, values: np.ndarray) -> Float[np.ndarray, "H W"]:
     """Values in [0,1]. Integers are 0 and 1, or else full at 255 or 65535."""
     largest = values.max()
     if values.dtype.kind == "f":
@@ -155,9 +186,9 @@ def _labelled(
     count = len(phrases)
     labels = set(np.unique(values).tolist()) - {0}
     if values.dtype.kind not in "ui" or labels != set(range(1, count + 1)):
-        found = ", ".join(str(label) for label in sorted(labels)[:5])
+        first = ", ".join(str(label) for label in sorted(labels)[:5])
         raise UserError(
-            f"'{path}' has the labels {found}{', ...' if len(labels) > 5 else ''} in "
+            f"'{path}' has the labels {first}{', ...' if len(labels) > 5 else ''} in "
             f"{values.dtype}; for {count} phrases one file must hold the integers 0 (nothing) and "
             f"1 to {count}, or else give a folder with {count} masks"
         )

@@ -1,46 +1,47 @@
-"""The choice of a method and its settings, as the commands have them."""
+"""The flags of commands that colour: a method, and its settings as its table has them."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from colorjax.colorize.cold_colorizer import SETTINGS, ColdColorizer
-from colorjax.colorize.colorizer import Colorizer, add_sampling_flags, sampling
-from colorjax.errors import UserError
-
-AnyColorizer = Colorizer | ColdColorizer
-METHODS = ("lcad", "diffusing_colors")
-# What one method has and the other not.
-OF_LCAD = ("spacing", "sampler", "temperature", "refine_step_size", "masks", "mesh")
-OF_COLD = ("solver", "vividness", "negative_prompt", "vividness_grid", "enhance")
+from colorjax.colorize.colorizer import Colorizer
+from colorjax.devices import processes, replicas
+from colorjax.methods import registry
 
 
-def add_sampling(parser: argparse.ArgumentParser) -> Any:
-    """Adds `--method` and the settings of both; returns the group of Diffusing Colors."""
-    parser.add_argument("--method", choices=METHODS, default=METHODS[0])
-    add_sampling_flags(parser)
-    cold = parser.add_argument_group("Diffusing Colors", "with --method=diffusing_colors")
-    cold.add_argument(
-        "--vividness", metavar="FLOAT|auto", help="scales the colours; auto: the ranker chooses"
-    )
-    cold.add_argument("--negative_prompt", help="what the picture shall not look like")
-    cold.add_argument("--solver", help="algorithm_2, euler or heun")
-    return cold
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Adds `--method`, `--mesh` and a flag for every setting of every method.
+
+    Values are checked by the tables, not here: an unknown one is told in the same sentence
+    wherever it comes from.
+    """
+    names = tuple(registry.METHODS)
+    parser.add_argument("--method", choices=names, default=registry.DEFAULT)
+    parser.add_argument("--mesh", metavar="N", help="devices that share the work, or 'all'")
+    groups: dict[str, Any] = {}
+    for row, owners in registry.settings().values():
+        group: Any = parser
+        if len(owners) < len(names):
+            (owner,) = owners[:1]
+            title = registry.METHODS[owner].title
+            if owner not in groups:
+                groups[owner] = parser.add_argument_group(title, f"with --method={owner}")
+            group = groups[owner]
+        group.add_argument(f"--{row.name}", metavar=row.metavar, help=row.help)
 
 
-def make_colorizer(args: argparse.Namespace, directory: Path) -> AnyColorizer:
+def make_colorizer(args: argparse.Namespace, directory: Path) -> Colorizer:
     """The chosen method's colorizer with the settings of a command line.
 
+    Joins a distributed run if it is to use all devices of one.
+
     Raises:
-        UserError: a setting of the other method.
+        UserError: a setting is another method's, or cannot have its value.
     """
-    cold = args.method == "diffusing_colors"
-    foreign = OF_LCAD if cold else OF_COLD
-    if given := [name for name in foreign if getattr(args, name, None) not in (None, False)]:
-        other = METHODS[not cold]
-        raise UserError(f"--{given[0]} is a setting of --method={other}, not of {args.method}")
-    if cold:
-        own = {name: getattr(args, name) for name in SETTINGS}
-        return ColdColorizer(directory, args.batch_size, **own)
-    aware = bool(args.masks)
-    return Colorizer(directory, args.batch_size, instance_aware=aware, **sampling(args))
+    chosen = {name: getattr(args, name) for name in registry.settings()}
+    mesh = None
+    if args.mesh is not None:
+        if args.mesh == "all":
+            processes.join()
+        mesh = replicas.mesh_of(args.mesh)
+    return Colorizer(directory, args.method, mesh=mesh, **chosen)

@@ -60,13 +60,14 @@ def _sample(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def _to_rgb(lightness: np.ndarray, ab: np.ndarray) -> np.ndarray:
     lab = np.concatenate((lightness[..., None], ab), axis=-1)
-    rgb = color.lab_to_srgb(lab)
+    rgb: np.ndarray = color.lab_to_srgb(lab)
     # Channel by channel: a reduction over an axis of 3 is several times slower.
     outside = np.zeros(lightness.shape, bool)
     for channel in range(3):
         outside |= (rgb[..., channel] < -1e-5) | (rgb[..., channel] > 1.0 + 6e-5)
     rgb[outside] = color.lab_to_srgb(color.fit_gamut(lab[outside]))
-    return np.clip(rgb, 0.0, 1.0)
+    shown: np.ndarray = np.clip(rgb, 0.0, 1.0)
+    return shown
 
 
 def to_model_size(
@@ -97,7 +98,7 @@ def full_picture(
     lightness_small: Float[np.ndarray, "h w"],
 ) -> Float[np.ndarray, "H W 3"]:
     """A model's picture in [-1,1] as a photograph: its chroma, the photograph's lightness."""
-    ab = color.srgb_to_lab(np.clip((raw + 1.0) / 2.0, 0.0, 1.0))[..., 1:]
+    ab = color.srgb_to_lab(np.clip(color.to_unit(raw), 0.0, 1.0))[..., 1:]
     return to_full_size(lightness, ab, lightness_small)
 
 
@@ -109,7 +110,7 @@ def with_change(
 ) -> Float[np.ndarray, "H W 3"]:
     """A colour photograph in [0,1] with the chroma by which `raw` differs from `before`, both
     models' pictures in [-1,1]: what the photograph has of colour detail stays."""
-    small = [np.clip((of + 1.0) / 2.0, 0.0, 1.0) for of in (raw, before)]
+    small = [np.clip(color.to_unit(image), 0.0, 1.0) for image in (raw, before)]
     change = color.srgb_to_lab(small[0])[..., 1:] - color.srgb_to_lab(small[1])[..., 1:]
     lab = color.srgb_to_lab(rgb)
     return to_full_size(lab[..., 0], change, lightness_small, own=lab[..., 1:])
@@ -147,10 +148,10 @@ def to_full_size(
         strip = slice(top, min(top + rows, height))
         first, last = upper[strip][0], lower[strip][-1]
         cells = maps[first : last + 1]
-        wide = cells[:, left]
-        wide += (cells[:, right] - wide) * across[:, None]
-        full = wide[upper[strip] - first]
-        full += (wide[lower[strip] - first] - full) * down[strip][:, None, None]
+        rows_of_cells = cells[:, left]
+        rows_of_cells += (cells[:, right] - rows_of_cells) * across[:, None]
+        full = rows_of_cells[upper[strip] - first]
+        full += (rows_of_cells[lower[strip] - first] - full) * down[strip][:, None, None]
         chroma = full[..., 0:2] * lightness[strip][..., None] + full[..., 2:4]
         chroma = np.clip(chroma, full[..., 4:6], full[..., 6:8])
         if own is not None:

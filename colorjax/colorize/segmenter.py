@@ -17,6 +17,8 @@ from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 from colorjax.maths import color
 from colorjax.models import clipseg
+from colorjax.models.layers import apply
+from colorjax.types import Array, Params, TokenIds
 
 PART = "clipseg"
 # Below this share of a map's largest value nothing is a thing of its own.
@@ -100,13 +102,15 @@ def preprocess(
     picture = Image.fromarray(np.round(gray * 255.0).astype(np.uint8))
     resized = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
     mean, deviation = np.asarray(image_mean), np.asarray(image_std)
-    normalized = (resized[None, :, :, None] / 255.0 - mean) / deviation
+    normalized: np.ndarray = (resized[None, :, :, None] / 255.0 - mean) / deviation
     return normalized.astype(np.float32)
 
 
-def _probabilities(model, params, image, ids):
+def _probabilities(
+    model: clipseg.CLIPSeg, params: Params, image: Array, ids: TokenIds
+) -> Float[Array, "k h w"]:
     with jax.default_matmul_precision("highest"):
-        logits = model.apply({"params": params}, image, ids)
+        logits: Array = apply(model, params, image, ids)
     return jax.nn.sigmoid(logits.astype(jnp.float32))
 
 
@@ -125,8 +129,8 @@ def things_from_left_to_right(
         UserError: there are fewer parts than phrases.
     """
     count = len(phrases)
-    found = (probability >= _THING * probability.max()).astype(np.uint8)
-    labels, parts, statistics, centres = cv2.connectedComponentsWithStats(found, connectivity=8)
+    parts = (probability >= _THING * probability.max()).astype(np.uint8)
+    labels, numbered, statistics, centres = cv2.connectedComponentsWithStats(parts, connectivity=8)
     if labels - 1 < count:
         raise UserError(
             f"{' and '.join(map(repr, phrases))} are {count} things of one kind, but in gray only "
@@ -134,4 +138,4 @@ def things_from_left_to_right(
         )
     order = np.argsort(-statistics[1:, cv2.CC_STAT_AREA], kind="stable")[:count] + 1
     order = order[np.argsort(centres[order, 0], kind="stable")]
-    return np.stack([np.where(parts == label, probability, 0.0) for label in order])
+    return np.stack([np.where(numbered == label, probability, 0.0) for label in order])

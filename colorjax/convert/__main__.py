@@ -6,6 +6,7 @@
     python -m colorjax.convert --format=lpips --input=vgg16.pth --input=vgg.pth --output=DIR
     python -m colorjax.convert --format=clipseg --input=clipseg-rd64-refined --output=DIR
     python -m colorjax.convert --to=lcad --input=DIR --output=lcad.ckpt
+    python -m colorjax.convert --to=bundle --input=DIR --output=DIR [--dtype=float16]
 
 Every key of the input and every leaf of the model is accounted for, or nothing is written.
 """
@@ -13,11 +14,11 @@ Every key of the input and every leaf of the model is accounted for, or nothing 
 import argparse
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from colorjax import errors, release
+from colorjax import errors, files, release
 from colorjax.convert import (
     architecture,
     clipseg,
@@ -29,9 +30,11 @@ from colorjax.convert import (
     read_configs,
     writers,
 )
+from colorjax.convert.read_configs import Settings
 from colorjax.errors import UserError
 
 EXPORTS = {"lcad": export.lcad, "diffusers": export.diffusers}
+BUNDLE = "bundle"
 INITIAL = "init-lcad"
 WRONG_KIND = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 VOCABULARY = ("vocab.json", "merges.txt")
@@ -41,6 +44,7 @@ FORMATS = (*MODELS, *perceptual.FORMATS, INITIAL)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line; argparse ends the program for what it does not know."""
     parser = argparse.ArgumentParser(
         prog="colorjax.convert",
         description=__doc__,
@@ -48,7 +52,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     direction = parser.add_mutually_exclusive_group(required=True)
     direction.add_argument("--format", choices=FORMATS, help="of the input")
-    direction.add_argument("--to", choices=EXPORTS, help="of the output; the input is a release")
+    direction.add_argument(
+        "--to", choices=(*EXPORTS, BUNDLE), help="of the output; the input is a release"
+    )
     parser.add_argument(
         "--input",
         required=True,
@@ -60,58 +66,81 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="JSON: head counts, activations")
     parser.add_argument("--parts", default="", help="all that the input holds, as unet,vae")
     parser.add_argument("--tokenizer", type=Path, help="folder with vocab.json and merges.txt")
+    parser.add_argument(
+        "--dtype",
+        choices=sorted(export.DTYPES),
+        help="of the weights of --to=bundle, float16 by default",
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command line; see the module's docstring."""
     args = parse(arguments)
     if len(args.input) > 1 and args.format != "lpips":
         raise UserError("--input can be given twice for --format=lpips only")
+    if args.dtype and args.to != BUNDLE:
+        raise UserError(f"--dtype is for --to={BUNDLE} only")
     if args.to:
-        if args.config or args.parts or args.tokenizer:
-            raise UserError("--to takes only --input and --output")
-        export_to = EXPORTS[args.to]
-        write_whole(args.output, lambda output: export_to(args.input[0], output))
+        _export(args)
     else:
-        if args.config and args.format == "clipseg":
-            raise UserError("--format=clipseg takes no --config: its folder has one")
-        if args.format in perceptual.FORMATS and (args.config or args.parts or args.tokenizer):
-            raise UserError(f"--format={args.format} takes only --input and --output")
-        parts = tuple(filter(None, args.parts.split(",")))
-        convert(args.format, args.input, args.output, args.config, parts, args.tokenizer)
+        _import(args)
     print(f"colorjax: wrote '{args.output}'")
     return 0
+
+
+def _export(args: argparse.Namespace) -> None:
+    (source,) = args.input
+    if args.config or args.parts or args.tokenizer:
+        raise UserError(f"--to={args.to} takes no --config, --parts or --tokenizer")
+    if args.to == BUNDLE:
+        dtype = args.dtype or "float16"
+        _write_new(args.output, lambda output: export.bundle(source, output, dtype))
+    else:
+        _write_new(args.output, lambda output: EXPORTS[args.to](source, output))
+
+
+def _import(args: argparse.Namespace) -> None:
+    if args.config and args.format == "clipseg":
+        raise UserError("--format=clipseg takes no --config: its folder has one")
+    if args.format in perceptual.FORMATS and (args.config or args.parts or args.tokenizer):
+        raise UserError(f"--format={args.format} takes only --input and --output")
+    convert(
+        args.format,
+        args.input,
+        args.output,
+        config_file=args.config,
+        parts=tuple(filter(None, args.parts.split(","))),
+        tokenizer=args.tokenizer,
+    )
 
 
 def convert(
     kind: str,
     paths: Sequence[Path],
     output: Path,
+    *,
     config_file: Path | None = None,
     parts: tuple[str, ...] = (),
     tokenizer: Path | None = None,
 ) -> None:
     """Reads a file or folder of the given format and writes a release directory.
 
-    LPIPS's heads and backbone may be two files.
+    Args:
+        kind: one of `FORMATS`.
+        paths: the file or folder; two files where LPIPS's heads and backbone are apart.
+        output: a directory that does not exist yet.
+        config_file: what the tensors' shapes do not tell, see `read_configs.official`.
+        parts: the parts to convert; by default all that the format or the input has.
+        tokenizer: a folder with `vocab.json` and `merges.txt`, if the input has none.
 
     Raises:
         UserError: anything that does not fit; then there is no output.
     """
     source, wanted = _read(kind, paths, parts)
+    settings = _settings(source, paths[0], config_file)
     try:
-        told = read_configs.official(config_file) if config_file else {}
-    except WRONG_KIND as error:
-        raise UserError(f"'{config_file}' has a value of the wrong kind ({error})") from error
-    for section, values in source.settings.items():
-        for key, value in values.items():
-            if told.setdefault(section, {}).setdefault(key, value) != value:
-                raise UserError(
-                    f"'{config_file}' says {section}.{key} is {told[section][key]}, but "
-                    f"'{paths[0]}' says {value}"
-                )
-    try:
-        config, assumed = architecture.settle(source.parts, told)
+        config, assumed = architecture.configure(source.parts, settings)
     except architecture.Unreadable as error:
         raise leaves.unreadable(source, error.pattern) from error
     except WRONG_KIND as error:
@@ -122,11 +151,27 @@ def convert(
     if tokenizer and not all((tokenizer / name).is_file() for name in VOCABULARY):
         raise UserError(f"'{tokenizer}' has no vocab.json and merges.txt of a CLIP tokenizer")
     config["source"] = {"format": kind, "spelling": source.spelling}
-    write_whole(output, lambda directory: _write(source, config, tokenizer, directory))
+    _write_new(output, lambda directory: _write(source, config, tokenizer, directory))
     if assumed:
         print(f"colorjax: assumed, since nothing tells it: {'; '.join(assumed)}")
     if tokenizer is None:
         print("colorjax: no tokenizer: colorize needs one, give it by --tokenizer=DIR")
+
+
+def _settings(source: formats.Source, path: Path, config_file: Path | None) -> Settings:
+    """What `--config` and the input's own configuration say; `UserError` where they disagree."""
+    try:
+        settings = read_configs.official(config_file) if config_file else {}
+    except WRONG_KIND as error:
+        raise UserError(f"'{config_file}' has a value of the wrong kind ({error})") from error
+    for section, values in source.settings.items():
+        for key, value in values.items():
+            if settings.setdefault(section, {}).setdefault(key, value) != value:
+                raise UserError(
+                    f"'{config_file}' says {section}.{key} is {settings[section][key]}, but "
+                    f"'{path}' says {value}"
+                )
+    return settings
 
 
 def _read(
@@ -135,8 +180,7 @@ def _read(
     """The sorted source, and the parts that it must have."""
     known = (*formats.NEEDED["lcad"], "image_encoder")
     for part in parts:
-        if part not in known:
-            raise UserError(f"part {part!r} is unknown; there are {', '.join(known)}")
+        errors.one_of("--parts", part, known)
     for path in paths:
         if not path.exists():
             raise UserError(f"'{path}' does not exist")
@@ -153,7 +197,9 @@ def _read(
     return source, parts or formats.NEEDED.get(kind) or tuple(source.parts)
 
 
-def _write(source: formats.Source, config: dict, tokenizer: Path | None, directory: Path) -> None:
+def _write(
+    source: formats.Source, config: dict[str, Any], tokenizer: Path | None, directory: Path
+) -> None:
     directory.mkdir()
     for part, flat in source.parts.items():
         writers.write_safetensors(directory / f"{part}.safetensors", flat)
@@ -178,23 +224,18 @@ def _copy_tokenizer(source: Path, output: Path, spelling: str | None) -> None:
         (output / "special_tokens_map.json").write_text(text + "\n")
 
 
-def write_whole(output: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` make a file or folder beside the output, and moves it there when it is whole.
+def _write_new(output: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write` make a file or folder, which is there only when it is whole.
 
     Raises:
-        UserError: the output exists.
+        UserError: the output exists, or cannot be written.
     """
     if output.exists() or output.is_symlink():
         raise UserError(f"'{output}' exists; give another --output, or delete it")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
-        write(scratch / output.name)
-        (scratch / output.name).rename(output)
+        files.replace(output, write)
     except OSError as error:
         raise UserError(f"'{output}' cannot be written ({error})") from error
-    finally:
-        shutil.rmtree(scratch)
 
 
 if __name__ == "__main__":

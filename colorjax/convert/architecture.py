@@ -1,4 +1,4 @@
-"""A model's sizes from the shapes of its tensors, settled with what configuration files say."""
+"""A model's sizes from the shapes of its tensors, compared with what configuration files say."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from colorjax.errors import UserError
 
 Flat = Mapping[str, np.ndarray]
 
-# Told by shapes, but no argument of a module: only compared.
+# What shapes say as well but no module takes as an argument: it is compared only.
 COMPARED = ("in_channels", "context_dim", "gray_channels")
 DEFAULTS: dict[str, Any] = {
     "schedule": dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012),
@@ -114,8 +114,12 @@ def _image(flat: Flat) -> dict[str, Any]:
 READ = {"unet": _unet, "vae": _vae, "text_encoder": _text, "image_encoder": _image}
 
 
-def settle(parts: Mapping[str, Flat], settings: Settings) -> tuple[dict[str, Any], list[str]]:
-    """A release's configuration, and what had to be assumed because nothing tells it.
+def configure(parts: Mapping[str, Flat], settings: Settings) -> tuple[dict[str, Any], list[str]]:
+    """Puts a release's configuration together from shapes and settings.
+
+    Returns:
+        The configuration, and a sentence for each value that had to be assumed, because neither
+        the tensors nor the settings say it.
 
     Raises:
         UserError: sizes that cannot be read, or settings that contradict the shapes.
@@ -127,14 +131,14 @@ def settle(parts: Mapping[str, Flat], settings: Settings) -> tuple[dict[str, Any
     for part in parts:
         if part in READ:
             sizes = READ[part](parts[part])
-            told = settings.get(part, {})
-            for key in sizes.keys() & told.keys():
-                if told[key] != sizes[key]:
+            known = settings.get(part, {})
+            for key in sizes.keys() & known.keys():
+                if known[key] != sizes[key]:
                     raise UserError(
-                        f"the configuration says {part}.{key} is {told[key]}, but the weights "
+                        f"the configuration says {part}.{key} is {known[key]}, but the weights "
                         f"say {sizes[key]}"
                     )
-            sizes |= told
+            sizes |= known
             finish = _finish_tower if part.endswith("_encoder") else _finish_network
             finish(part, sizes, assumed)
             config[part] = {k: v for k, v in sizes.items() if k not in COMPARED}
@@ -144,8 +148,10 @@ def settle(parts: Mapping[str, Flat], settings: Settings) -> tuple[dict[str, Any
         config["projection_dim"] = _size(parts["image_encoder"], "visual_projection/kernel")
     if "unet" in parts or "vae" in parts:
         config |= DEFAULTS | settings.get("", {})
-        said = "prediction_type" in settings.get("", {})
-        if config.get("unet", {}).get("linear_projection") and not said:
+        # Linear projections are a mark of Stable Diffusion 2, of which only some estimate v; no
+        # tensor tells which.
+        is_unclear = "prediction_type" not in settings.get("", {})
+        if config.get("unet", {}).get("linear_projection") and is_unclear:
             assumed.append("the UNet estimates eps; some of Stable Diffusion 2 estimate v")
         config["schedule"] = DEFAULTS["schedule"] | settings.get("schedule", {})
         config.setdefault("image_size", 768 if config["prediction_type"] == "v" else 512)
@@ -177,7 +183,10 @@ def check_schedule(extras: Flat, config: Mapping[str, Any]) -> None:
 
 
 def _finish_network(part: str, sizes: dict[str, Any], assumed: list[str]) -> None:
-    """Group count and heads: in Stable Diffusion 1 eight everywhere, in 2 of 64 channels each."""
+    """Adds group count and heads, which no shape shows.
+
+    Stable Diffusion 1 has eight heads at every level, Stable Diffusion 2 heads of 64 channels.
+    """
     if "norm_num_groups" not in sizes:
         sizes["norm_num_groups"] = 32
     for width in sizes["block_out_channels"]:
@@ -203,6 +212,7 @@ def _finish_network(part: str, sizes: dict[str, Any], assumed: list[str]) -> Non
 
 
 def _finish_tower(part: str, sizes: dict[str, Any], assumed: list[str]) -> None:
+    """Adds head count and activation of a CLIP tower, which no shape shows."""
     if "num_attention_heads" not in sizes:
         sizes["num_attention_heads"] = max(1, sizes["hidden_size"] // 64)
         assumed.append(f"{part}: {sizes['num_attention_heads']} heads of 64 channels")

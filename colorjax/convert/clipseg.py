@@ -49,7 +49,7 @@ _VISION_LAYER = re.compile(r"clip\.vision_model\.encoder\.layers\.(\d+)\..+")
 
 
 def read(path: Path, parts: tuple[str, ...]) -> Source:
-    """A folder of CLIPSegForImageSegmentation. Layers after the last tap are left out.
+    """Reads a folder of CLIPSegForImageSegmentation, without the layers after the last tap.
 
     Raises:
         UserError: no such folder, or a configuration that cannot be.
@@ -108,18 +108,20 @@ def _positive(value: Any, least: int = 1) -> Any:
 
 def _picture(folder: Path) -> dict[str, Any]:
     """The side of the picture in pixels, and mean and deviation of its channels in [0,1]."""
-    found: Mapping[str, Any] = {}
+    preprocessing: Mapping[str, Any] = {}
     if (folder / "preprocessor_config.json").is_file():
-        found = readers.read_json(folder / "preprocessor_config.json")
+        preprocessing = readers.read_json(folder / "preprocessor_config.json")
     elif (folder / "processor_config.json").is_file():
-        found = readers.read_json(folder / "processor_config.json").get("image_processor", {})
-    size = found.get("size", PICTURE["size"])
+        preprocessing = readers.read_json(folder / "processor_config.json").get(
+            "image_processor", {}
+        )
+    size = preprocessing.get("size", PICTURE["size"])
     if isinstance(size, dict):
         if set(size) != {"height", "width"} or size["height"] != size["width"]:
             raise UserError(f"'{folder}' resizes pictures to {size}: only squares are supported")
         size = size["height"]
     statistics = {
-        key: [float(value) for value in found.get(key, PICTURE[key])]  # type: ignore[attr-defined]
+        key: [float(value) for value in preprocessing.get(key, PICTURE[key])]  # type: ignore[attr-defined]
         for key in ("image_mean", "image_std")
     }
     if any(len(values) != 3 for values in statistics.values()):

@@ -1,4 +1,4 @@
-"""The way back: a release as diffusers' folders, or as a released L-CAD checkpoint."""
+"""The way back: a release as diffusers' folders, as an L-CAD checkpoint, or in half precision."""
 
 import json
 import re
@@ -15,6 +15,7 @@ from colorjax.convert.readers import Tensors
 from colorjax.errors import UserError
 
 Parts = dict[str, Tensors]
+DTYPES = {"float16": np.float16, "float32": np.float32}
 
 
 def read(directory: Path) -> tuple[dict[str, Any], Parts, Tensors]:
@@ -28,7 +29,11 @@ def read(directory: Path) -> tuple[dict[str, Any], Parts, Tensors]:
 
 
 def lcad(directory: Path, output: Path) -> None:
-    """The official layout: `.safetensors`, or a `.ckpt` that PyTorch reads."""
+    """Writes the official layout: `.safetensors`, or a `.ckpt` that PyTorch reads.
+
+    Raises:
+        UserError: the model's extended convolutions are not those of the released weights.
+    """
     config, parts, extras = read(directory)
     cec = config.get("unet", {}).get("cec", "none")
     if cec != "conv_in":
@@ -36,11 +41,11 @@ def lcad(directory: Path, output: Path) -> None:
             f"'{directory}' has cec {cec!r}; the official layout only knows 'conv_in', of "
             "which --to=lcad is"
         )
-    missing = [part for part in formats.NEEDED["lcad"] if part not in parts]
-    own = {k: v for k, v in extras.items() if _is_extra(k)}
-    state = {} if missing else _lcad_extras(config, parts)
-    state |= own
+    complete = all(part in parts for part in formats.NEEDED["lcad"])
+    state = _lcad_extras(config, parts) if complete else {}
+    state |= {key: tensor for key, tensor in extras.items() if _is_extra(key)}
     unet = dict(parts["unet"])
+    # A convolution over concatenated channels is the sum of two: the official file has one kernel.
     unet["conv_in/kernel"] = np.concatenate(
         [unet["conv_in/kernel"], unet.pop("cec_conv_in/kernel")], axis=2
     )
@@ -82,6 +87,7 @@ def _original(prefix: str, flat: Tensors, back: rules.Table) -> Tensors:
         if key is None:
             raise UserError(f"'{path}' has no name in the official layout")
         if re.search(r"attn_1\.(q|k|v|proj_out)\.weight$", key):
+            # The VAE's attention, linear layers here, consists of 1x1 convolutions there.
             tensor = tensor[:, :, None, None]
         state[prefix + key] = tensor
     return state
@@ -130,7 +136,11 @@ def schedule_buffers(num_timesteps: int, beta_start: float, beta_end: float) -> 
 
 
 def diffusers(directory: Path, output: Path) -> None:
-    """Folders that diffusers and transformers load, of a model without extended convolutions."""
+    """Writes folders that diffusers and transformers load.
+
+    Raises:
+        UserError: the model has extended convolutions, which diffusers does not know.
+    """
     config, parts, extras = read(directory)
     if config.get("unet", {}).get("cec", "none") != "none":
         raise UserError(
@@ -163,6 +173,19 @@ def diffusers(directory: Path, output: Path) -> None:
         shutil.copytree(directory / "tokenizer", output / "tokenizer")
     index = write_configs.index(written, (output / "tokenizer").is_dir())
     _write_json(output / "model_index.json", index)
+
+
+def bundle(directory: Path, output: Path, dtype: str = "float16") -> None:
+    """A release in another precision, such as the one that comes with colorjax.
+
+    float16 keeps 11 bits of each weight; what that changes is measured by `colorjax.evaluate` on
+    both. Raises `UserError` for a damaged release.
+    """
+    directory = release.locate(str(directory))
+    config, names = release.read_config(directory), sorted(release.parts_in(directory))
+    parts = {name: release.read_part(directory, name, DTYPES[dtype]) for name in names}
+    tokenizer = directory / "tokenizer"
+    release.write(output, config, parts, tokenizer if tokenizer.is_dir() else None, DTYPES[dtype])
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -54,7 +54,10 @@ class Source:
     def put(
         self, part: str, path: str | None, key: str, tensor: np.ndarray, leaf: np.ndarray
     ) -> None:
-        """What a tensor became, in its place; without one, or in one that is taken, it is left."""
+        """Puts `leaf`, which the tensor became, in its place.
+
+        A tensor without a place, or whose place is taken, is among the unknown ones.
+        """
         if path is None or path in self.parts.get(part, ()):
             self.unknown[key] = tensor
         else:
@@ -63,13 +66,16 @@ class Source:
 
     def set_aside(self, state: Tensors, patterns: Iterable[str]) -> Tensors:
         """Moves what the patterns name to the extras; returns the rest."""
-        found = {key for key in state if any(re.fullmatch(p, key) for p in patterns)}
-        self.extras |= {key: state[key] for key in found}
-        return {key: tensor for key, tensor in state.items() if key not in found}
+        extras = {key for key in state if any(re.fullmatch(p, key) for p in patterns)}
+        self.extras |= {key: state[key] for key in extras}
+        return {key: tensor for key, tensor in state.items() if key not in extras}
 
 
 def lcad(path: Path, parts: tuple[str, ...]) -> Source:
-    """A released L-CAD checkpoint. Its fused first kernel becomes `conv_in` and an extension."""
+    """Reads a released L-CAD checkpoint.
+
+    Its first kernel, over latents and luminance features, becomes `conv_in` and an extension.
+    """
     source = Source()
     _original(source, readers.read(path), LCAD_EXTRAS)
     unet = source.parts.get("unet", {})
@@ -83,12 +89,12 @@ def lcad(path: Path, parts: tuple[str, ...]) -> Source:
 
 
 def latent_channels(unet: Mapping[str, np.ndarray]) -> int:
-    """The noise estimate has as many channels as the latents."""
+    """The channels of the latents, which the noise estimate has as well."""
     return unet["conv_out/bias"].shape[0] if "conv_out/bias" in unet else 4
 
 
 def ldm(path: Path, parts: tuple[str, ...]) -> Source:
-    """An original Stable Diffusion 1.x or 2.x file."""
+    """Reads an original Stable Diffusion 1.x or 2.x file."""
     source = Source()
     _original(source, readers.read(path), LDM_EXTRAS)
     return source
@@ -123,7 +129,11 @@ def _original(source: Source, state: Tensors, extras: Iterable[str]) -> None:
 
 
 def original_table(part: str, names: list[str]) -> rules.Table:
-    """The name table of a part of the size that its keys tell."""
+    """The table of names of a part, for the size that its keys show.
+
+    Raises:
+        UserError: the keys are those of no such network.
+    """
     if part == "unet":
         try:
             return rules.unet_table(*rules.unet_levels(names))
@@ -137,7 +147,10 @@ def original_table(part: str, names: list[str]) -> rules.Table:
 
 
 def _open_clip(source: Source, group: Tensors) -> None:
-    """OpenCLIP's text tower: one matrix for query, key and value; the last layer is not used."""
+    """Places OpenCLIP's text tower, which has one matrix for query, key and value.
+
+    Stable Diffusion 2 reads the states before the last layer, so that layer is set aside.
+    """
     matches = [
         re.match(rf"{re.escape(OPEN_CLIP)}transformer\.resblocks\.(\d+)\.", k) for k in group
     ]
@@ -161,7 +174,10 @@ def _open_clip(source: Source, group: Tensors) -> None:
 
 
 def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
-    """A folder of diffusers with `unet`, `vae`, `text_encoder` and more; keys are FOLDER/KEY."""
+    """Reads a folder of diffusers with `unet`, `vae`, `text_encoder` and more.
+
+    Messages call its keys FOLDER/KEY.
+    """
     source = Source()
     if not path.is_dir():
         raise UserError(f"'{path}' is no folder with {', '.join(FOLDERS)} in it")
@@ -182,16 +198,16 @@ def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
         source.settings |= describe(path / part / "config.json")
     scheduler = path / "scheduler" / "scheduler_config.json"
     if scheduler.is_file():
-        found = read_configs.diffusers_scheduler(scheduler)
-        source.settings[""] = source.settings.get("", {}) | found.pop("")
-        source.settings |= found
+        settings = read_configs.diffusers_scheduler(scheduler)
+        source.settings[""] = source.settings.get("", {}) | settings.pop("")
+        source.settings |= settings
     if (path / "tokenizer").is_dir():
         source.tokenizer = path / "tokenizer"
     return source
 
 
 def clip(path: Path, parts: tuple[str, ...]) -> Source:
-    """CLIP of transformers: a file, or its folder; one tower or both, prefixed or not."""
+    """Reads CLIP of transformers: a file, or its folder; one tower or both, prefixed or not."""
     source = Source()
     _tower(source, readers.read(readers.weights_file(path) if path.is_dir() else path), "")
     if path.is_dir() and (path / "config.json").is_file():
@@ -209,7 +225,7 @@ def clip(path: Path, parts: tuple[str, ...]) -> Source:
 
 
 def _tower(source: Source, state: Tensors, folder: str) -> None:
-    """The text tower is a part; the image tower and what both meet in are another."""
+    """Places towers: the text tower is a part, the image tower and the projections are another."""
     state = source.set_aside(state, [re.escape(folder) + pattern for pattern in CLIP_EXTRAS])
     names = {key.removeprefix(folder): key for key in state}
     has_image = any("patch_embedding" in name for name in names)

@@ -8,7 +8,7 @@ UNUSED = ("conv_norm_out/", "conv_out/")
 
 
 def extend(source: Source) -> Source:
-    """Zero CEC kernels, and a luminance encoder that starts as the VAE's encoder (L-CAD 3.1, 3.2).
+    """Adds zero CEC kernels and a luminance encoder that starts as the VAE's (L-CAD 3.1, 3.2).
 
     Its 1x1 convolutions are zero, so that the decoder and the UNet start as they were.
     """

@@ -72,7 +72,7 @@ def _unet(config: Mapping[str, Any], parts: Mapping[str, Any]) -> Shapes:
 
 
 def _image_encoder(config: Mapping[str, Any], flat: Mapping[str, Any]) -> Shapes:
-    """The tower, and of the projections and the scale what files of its kind have."""
+    """The tower, and those of projections and scale that files of its kind have."""
     tower = CLIPVisionModel(**config["image_encoder"])
     side = tower.image_size
     shapes = {
@@ -91,30 +91,30 @@ def _image_encoder(config: Mapping[str, Any], flat: Mapping[str, Any]) -> Shapes
 
 
 def check(source: Source, config: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
-    """Every key has its place and every leaf its tensor, of the right shape.
+    """Makes sure that every key has its place and every leaf its tensor, of the right shape.
 
     Raises:
-        UserError: with both lists.
+        UserError: it is not so; the message has both lists.
     """
     keys = [f"{key} {tensor.shape}" for key, tensor in source.unknown.items()]
     empty: list[str] = []
     for part in sorted({*wanted, *source.parts}):
-        found = source.parts.get(part, {})
-        shapes = leaves(config, part, source.parts) if part in wanted and found else {}
-        if part in wanted and not found:
+        present = source.parts.get(part, {})
+        shapes = leaves(config, part, source.parts) if part in wanted and present else {}
+        if part in wanted and not present:
             empty.append(f"{part}/* (all of it)")
-        for path, leaf in found.items():
+        for path, leaf in present.items():
             if shapes.get(path) != leaf.shape:
                 keys.append(f"{source.keys[part, path]} {_stored(path, leaf.shape)}")
         for path, shape in shapes.items():
-            if path not in found or found[path].shape != shape:
+            if path not in present or present[path].shape != shape:
                 empty.append(f"{part}/{path} {_stored(path, shape)}")
     if keys or empty:
         raise misfit(keys, empty)
 
 
 def unreadable(source: Source, pattern: str) -> UserError:
-    """As `check`, where a size is missing and with it the model to compare with."""
+    """The error of a file that does not even show the sizes of its model; see `misfit`."""
     keys = [f"{key} {tensor.shape}" for key, tensor in source.unknown.items()]
     for (part, path), key in source.keys.items():
         if path.split("/")[-1] not in LEAVES:
@@ -123,6 +123,7 @@ def unreadable(source: Source, pattern: str) -> UserError:
 
 
 def misfit(keys: list[str], empty: list[str]) -> UserError:
+    """The error that lists the keys without a place and the leaves without a tensor."""
     return UserError(
         f"the weights do not fit: {len(keys)} keys have no place and {len(empty)} leaves of the "
         "model stay empty (both with shapes as PyTorch has them)"

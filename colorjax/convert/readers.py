@@ -39,7 +39,7 @@ MAX_HEADER = 100 * 2**20
 
 
 def read(path: Path) -> Tensors:
-    """The tensors of a `.safetensors` file, of its `.index.json`, or of a PyTorch file.
+    """Reads the tensors of a `.safetensors` file, of its `.index.json`, or of a PyTorch file.
 
     Of a training checkpoint only the `state_dict` counts. A file that a `SHA256SUMS` beside it
     lists is checked.
@@ -62,7 +62,11 @@ def read(path: Path) -> Tensors:
 
 
 def read_safetensors(path: Path) -> Tensors:
-    """Raises `UserError` for anything but a whole and consistent file."""
+    """Reads a safetensors file.
+
+    Raises:
+        UserError: it is not whole, or its header contradicts itself.
+    """
     try:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -121,7 +125,7 @@ def _state_dict(path: Path, content: Any) -> Tensors:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises `UserError` for anything else."""
+    """Reads a JSON object; raises `UserError` for anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

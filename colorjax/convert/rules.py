@@ -88,7 +88,7 @@ def unet_levels(keys: Iterable[str]) -> tuple[int, int, tuple[bool, ...]]:
 
 
 def unet_table(levels: int, layers: int, attention: tuple[bool, ...]) -> Table:
-    """LDM's flat block numbers to levels: a level is its blocks and one resampling."""
+    """Pairs LDM's flat block numbers with levels: a level is its blocks and one resampling."""
     table = dict(UNET_ENDS)
 
     def resnet(theirs: str, ours: str) -> None:
@@ -118,7 +118,7 @@ def unet_table(levels: int, layers: int, attention: tuple[bool, ...]) -> Table:
 
 
 def trunk_table(levels: int, layers: int) -> Table:
-    """The VAE encoder's trunk, which the luminance encoder shares; its projections as well."""
+    """The names of the trunk of VAE and luminance encoder, and of the latter's projections."""
     table = {"conv_in": "conv_in", **VAE_MID, **_shortcuts("mid.block_1", "mid.block_2")}
     for i in range(2):
         table[f"zero_conv_mid{i + 1}"] = f"mid_block.zero_convs.{i}"
@@ -133,7 +133,10 @@ def trunk_table(levels: int, layers: int) -> Table:
 
 
 def vae_table(levels: int, layers: int) -> Table:
-    """Encoder, decoder and quantization convolutions; `up` counts from the finest level."""
+    """The names of encoder, decoder and quantization convolutions.
+
+    The original `up` counts from the finest level, diffusers' `up_blocks` from the coarsest.
+    """
     ends = {"conv_in": "conv_in", "norm_out": "conv_norm_out", "conv_out": "conv_out"}
     encoder = trunk_table(levels, layers) | ends
     decoder = {**ends, **VAE_MID, **_shortcuts("mid.block_1", "mid.block_2")}
@@ -154,6 +157,7 @@ def _shortcuts(*blocks: str) -> Table:
 
 
 def open_clip_table(layers: int) -> Table:
+    """The names of OpenCLIP's text tower, but for its fused attention."""
     table = dict(OPEN_CLIP_ENDS)
     for i in range(layers):
         for theirs, ours in OPEN_CLIP_LAYER.items():
@@ -171,17 +175,22 @@ def rename(key: str, table: Mapping[str, str]) -> str | None:
 
 
 def renamed(key: str, table: Mapping[str, str], back: Mapping[str, str]) -> str | None:
-    """As `rename`, but only for a key that comes back as itself: no aliases slip through."""
+    """Renames a key that comes back as itself, and no other: no aliases slip through."""
     name = rename(key, table)
     return name if name is not None and rename(name, back) == key else None
 
 
 def inverse(table: Mapping[str, str]) -> Table:
+    """The table read backwards: ours to theirs."""
     return {ours: theirs for theirs, ours in table.items()}
 
 
 def to_flax(name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
-    """Path and view of a PyTorch `weight` or `bias` as Flax names and lays them out."""
+    """The path and the view by which Flax has a PyTorch `weight` or `bias`.
+
+    PyTorch keeps linear kernels as [out, in] and convolutions as [out, in, height, width], Flax
+    [in, out] and [height, width, in, out]; norms call their weight `scale`.
+    """
     path = re.sub(rf"\b({LISTS})\.(\d+)", r"\1_\2", name).replace(".", "/")
     *parents, leaf = path.split("/")
     if leaf == "weight" and parents:
@@ -202,7 +211,7 @@ def to_flax(name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
 
 
 def to_torch(path: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
-    """The way back, with linear layers as matrices."""
+    """The inverse of `to_flax`, with linear layers as matrices."""
     *parents, leaf = path.split("/")
     if leaf == "kernel":
         tensor = tensor.T if tensor.ndim == 2 else tensor.transpose(3, 2, 0, 1)

@@ -19,6 +19,7 @@ VERSION = 1001
 
 
 def is_legacy(path: Path) -> bool:
+    """Whether a file begins as those of PyTorch before version 1.6."""
     with path.open("rb") as file:
         return file.read(len(START)) == START
 

@@ -66,6 +66,7 @@ class Refused(Exception):
 
 
 def is_zip(path: Path) -> bool:
+    """Whether a file begins as a zip archive."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
 
@@ -86,6 +87,7 @@ def read_zip(path: Path) -> Any:
 
 
 def refused(path: Path, refusal: Refused) -> UserError:
+    """The error of a file whose pickle wants more than tensors and containers."""
     return UserError(
         f"'{path}' is refused: its pickle asks for {refusal}, and only tensors and containers are "
         "read; nothing of it was run"
@@ -93,6 +95,7 @@ def refused(path: Path, refusal: Refused) -> UserError:
 
 
 def damaged(path: Path, error: Exception) -> UserError:
+    """The error of a file that cannot be read to its end."""
     return UserError(f"'{path}' is damaged or no PyTorch file ({type(error).__name__}: {error})")
 
 
@@ -113,6 +116,7 @@ def _load(archive: zipfile.ZipFile, file: BinaryIO) -> Any:
         info = members[f"{folder}data/{key}"]
         if info.compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"storage {key} is compressed")
+        # The directory at the archive's end tells where the header is, not how long it is.
         magic, name, extra = LOCAL_HEADER.unpack_from(data, info.header_offset)
         start = info.header_offset + LOCAL_HEADER.size + name + extra
         if magic != b"PK\x03\x04" or start + info.file_size > len(data):

@@ -76,7 +76,7 @@ DESCRIBE: dict[str, Callable[[Mapping[str, Any], Parts], dict[str, Any]]] = {
 
 
 def scheduler(config: Mapping[str, Any]) -> dict[str, Any]:
-    """DDIM over the timesteps 1, 1 + c, 1 + 2c, ... that ends at alpha-bar[0], as released."""
+    """The settings of DDIM over timesteps 1, 1 + c, ... that ends at alpha-bar[0], as released."""
     schedule = config["schedule"]
     return {
         "_class_name": "DDIMScheduler",
@@ -92,14 +92,15 @@ def scheduler(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def index(parts: list[str], tokenizer: bool) -> dict[str, Any]:
+    """The content of `model_index.json`, by which diffusers finds the class of each folder."""
     classes = {
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "scheduler": ["diffusers", "DDIMScheduler"],
     }
-    found = {name: classes[name] for name in [*parts, "scheduler"]}
+    components = {name: classes[name] for name in [*parts, "scheduler"]}
     if tokenizer:
-        found["tokenizer"] = ["transformers", "CLIPTokenizer"]
+        components["tokenizer"] = ["transformers", "CLIPTokenizer"]
     none = {name: [None, None] for name in ("safety_checker", "feature_extractor")}
-    return {"_class_name": "StableDiffusionPipeline", **found, **none}
+    return {"_class_name": "StableDiffusionPipeline", **components, **none}

@@ -19,7 +19,7 @@ CHUNK = 1 << 24
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Views of any layout in, a safetensors file out; the order is that of the mapping."""
+    """Writes tensors, views of any layout, to a safetensors file in the mapping's order."""
     header: dict[str, dict] = {"__metadata__": {"format": "pt"}}  # transformers insists on it
     end = 0
     for key, tensor in tensors.items():
@@ -36,7 +36,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """`torch.save({"state_dict": tensors})`, without PyTorch."""
+    """Writes what `torch.save({"state_dict": tensors})` would, without PyTorch."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("archive/data.pkl", b"".join(_pickle(tensors)))
         archive.writestr("archive/byteorder", "little")

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from colorjax.data import colour_names, phrases
-from colorjax.errors import UserError
+from colorjax.errors import one_of
 
 LEVELS = ("complete", "partial", "scarce", "none", "uncoloured")
 SCARCE = (
@@ -39,7 +39,10 @@ _SYNONYMS = {
 
 
 def without_colours(sentence: str) -> str:
-    """What a gray picture still tells: "an orange car on a gray road" is "a car on a road"."""
+    """A description without its colour words: "an orange car on a gray road" is "a car on a road".
+
+    That is what a gray picture still shows.
+    """
     return phrases.without_colours(sentence, phrases.colour_phrases(sentence))
 
 
@@ -94,7 +97,7 @@ def _sentences(captions: Mapping[str, Sequence[str]], level: str) -> Sequence[st
 def _of_level(
     text: str, captions: Mapping[str, Sequence[str]], level: str, rng: np.random.Generator
 ) -> str:
-    """The sentence that `_sentences` gave, without some of its colours if it is too complete."""
+    """A sentence from `_sentences`, without some of its colours if it is too complete."""
     too_complete = level == "partial" and not captions.get(level) and captions.get("complete")
     return phrases.partial(text, rng) if too_complete else text
 
@@ -131,13 +134,12 @@ def fixed(captions: Mapping[str, Sequence[str]], level: str) -> str:
     Raises:
         UserError: `level` is not one of `LEVELS`.
     """
-    if level not in LEVELS:
-        raise UserError(f"caption level {level!r} is unknown; choose one of {', '.join(LEVELS)}")
+    one_of("caption level", level, LEVELS)
     if level == "none":
         return ""
     if level == "scarce":
         return SCARCE[0]
     if level == "uncoloured":
-        said = captions.get(level)
-        return said[0] if said else without_colours(_sentences(captions, "partial")[0])
+        sentences = captions.get(level)
+        return sentences[0] if sentences else without_colours(_sentences(captions, "partial")[0])
     return _of_level(_sentences(captions, level)[0], captions, level, np.random.default_rng(0))

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from colorjax.errors import UserError
+from colorjax.errors import one_of
 from colorjax.maths import color
 
 NEUTRAL_COLOURS = ("black", "gray", "white")
@@ -73,10 +73,7 @@ def prototype(word: str) -> Float[np.ndarray, "3"]:
     Raises:
         UserError: `word` is not one of `CHROMATIC_COLOURS`.
     """
-    if word not in _PROTOTYPES:
-        raise UserError(
-            f"{word!r} has no prototype colour; choose one of {', '.join(CHROMATIC_COLOURS)}"
-        )
+    one_of("the colour with a prototype", word, CHROMATIC_COLOURS)
     lightness, chroma, hue = _PROTOTYPES[word]
     angle = np.radians(hue)
     return np.array([lightness, chroma * np.cos(angle), chroma * np.sin(angle)])
@@ -84,7 +81,7 @@ def prototype(word: str) -> Float[np.ndarray, "3"]:
 
 def region_colours(image: UInt8[np.ndarray, "h w 3"]) -> tuple[str, str]:
     """Colour words of object and background: the inner half of each side, and all around it."""
-    lab = np.asarray(color.srgb_to_lab(image.astype(np.float32) / 255))
+    lab = np.asarray(color.srgb_to_lab(color.unit_from_bytes(image)))
     h, w = image.shape[:2]
     inner = np.zeros((h, w), bool)
     inner[h // 4 : h - h // 4, w // 4 : w - w // 4] = True

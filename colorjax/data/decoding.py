@@ -6,9 +6,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms
 
-_ORIENTATION = 0x0112
+from colorjax.maths import color
+
+# By suffix, Pillow's names of the formats that pictures come in, of data sets and photographs.
+FORMATS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    **{f".{name.lower()}": name for name in ("PNG", "WEBP", "BMP", "GIF")},
+}
+MAX_PIXELS = 64 * 10**6  # a file of 20 kB may unpack to gigabytes
+ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
 # The tags that describe the photograph; the rest of a TIFF's describes its bytes. 34665 and
 # 34853 are the Exif and GPS directories.
 _CARRIED_TAGS = frozenset((269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316)) | {
@@ -18,14 +27,21 @@ _CARRIED_TAGS = frozenset((269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315
 _MAX_EXIF_BYTES = 65_000  # one JPEG segment
 
 
-def decode(path: Path, picture: ImageFile.ImageFile) -> tuple[Float[np.ndarray, "h w 3"], bytes]:
+def decode(path: Path | None, picture: Image.Image) -> tuple[Float[np.ndarray, "h w 3"], bytes]:
     """sRGB in [0,1] and the EXIF block worth keeping (orientation and layout removed).
+
+    `path` is where an opened file is read again if Pillow cannot keep its 16 bits; None for a
+    picture in memory.
 
     Keeps 16 bits, converts an embedded profile to sRGB, lays transparency on white, applies the
     EXIF orientation. Raises whatever Pillow raises for a damaged file.
     """
-    layout = str(picture.tile)
-    wide = picture.mode in ("RGB", "RGBA") and (";16" in layout or "65535" in layout)
+    layout = str(getattr(picture, "tile", ""))
+    wide = (
+        path is not None
+        and picture.mode in ("RGB", "RGBA")
+        and (";16" in layout or "65535" in layout)
+    )
     wide = wide and "RGBa" not in layout  # OpenCV does not undo premultiplied alpha
     inverted = picture.format == "TIFF" and picture.mode.startswith("I;16")
     inverted = inverted and getattr(picture, "tag_v2", {}).get(262) == 0
@@ -44,14 +60,14 @@ def decode(path: Path, picture: ImageFile.ImageFile) -> tuple[Float[np.ndarray, 
     try:
         exif = picture.getexif()
         # Pillow turns TIFF files upright by itself and removes the tag.
-        rgb = _upright(rgb, exif.get(_ORIENTATION, 1))
+        rgb = _upright(rgb, exif.get(ORIENTATION, 1))
         carried = _carried_exif(exif)
     except Exception:  # a damaged EXIF block does not spoil the picture
         carried = b""
     return np.ascontiguousarray(rgb, np.float32), carried
 
 
-def _channels(path: Path, picture: Image.Image, wide: bool) -> np.ndarray:
+def _channels(path: Path | None, picture: Image.Image, wide: bool) -> np.ndarray:
     """Values in [0,1], float32 `[h,w,c]`: c = 1 gray, 3 colour, 4 colour and alpha."""
     mode = picture.mode
     if mode.startswith("I;16"):
@@ -62,7 +78,7 @@ def _channels(path: Path, picture: Image.Image, wide: bool) -> np.ndarray:
         whites = (65535.0,) if mode == "I" else (1.0, 255.0, 65535.0)
         white = next((w for w in whites if values.max() <= w), values.max())
         return np.clip(values / white, 0.0, 1.0).astype(np.float32)[..., None]
-    if wide:
+    if wide and path is not None:
         # Pillow keeps 8 of 16 bits of a colour picture, OpenCV all of them.
         array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         shape = (picture.height, picture.width)
@@ -77,7 +93,7 @@ def _channels(path: Path, picture: Image.Image, wide: bool) -> np.ndarray:
         picture = picture.convert("L")
     else:
         picture = picture.convert("RGB")
-    array = np.asarray(picture).astype(np.float32) / np.float32(255.0)
+    array = color.unit_from_bytes(np.asarray(picture))
     return array[..., None] if array.ndim == 2 else array
 
 
@@ -92,8 +108,11 @@ def _cmyk_to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _to_srgb(values: np.ndarray, profile: bytes) -> np.ndarray:
-    """Colours of an embedded profile as sRGB; unchanged if the profile is sRGB or not valid."""
-    eight = np.round(values * 255.0).astype(np.uint8)
+    """Turns the colours of an embedded profile into sRGB.
+
+    They stay unchanged if the profile is sRGB itself, or not valid.
+    """
+    eight = color.unit_to_bytes(values)
     source = Image.fromarray(eight[..., 0] if eight.shape[-1] == 1 else eight)
     try:
         parsed = ImageCms.ImageCmsProfile(BytesIO(profile))
@@ -104,8 +123,8 @@ def _to_srgb(values: np.ndarray, profile: bytes) -> np.ndarray:
     except (OSError, ImageCms.PyCMSError):
         return values
     # lcms sees 8 bits here; the finer ones ride along as the difference.
-    fine = values - eight.astype(np.float32) / np.float32(255.0)
-    return np.clip(np.asarray(converted).astype(np.float32) / 255.0 + fine, 0.0, 1.0)
+    fine = values - color.unit_from_bytes(eight)
+    return np.clip(color.unit_from_bytes(np.asarray(converted)) + fine, 0.0, 1.0)
 
 
 def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:

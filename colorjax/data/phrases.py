@@ -39,7 +39,7 @@ class ColourPhrase:
 def colour_phrases(sentence: str) -> tuple[ColourPhrase, ...]:
     """The phrases of a free sentence that name an object and its colour, from left to right."""
     words = Words(sentence)
-    found: list[ColourPhrase] = []
+    phrases: list[ColourPhrase] = []
     i = 0
     while i < len(words):
         end = words.group_at(i)
@@ -50,10 +50,10 @@ def colour_phrases(sentence: str) -> tuple[ColourPhrase, ...]:
         phrase = _predicate(words, i, end) if noun == end or words.is_verbal(end) else None
         if noun > end and not phrase:
             phrase = _attribute(words, i, end, noun)
-        if phrase and (not found or found[-1].stop <= phrase.start):
-            found.append(phrase)
+        if phrase and (not phrases or phrases[-1].stop <= phrase.start):
+            phrases.append(phrase)
         i = noun
-    return tuple(found)
+    return tuple(phrases)
 
 
 def _attribute(words: Words, start: int, end: int, noun: int) -> ColourPhrase | None:
@@ -63,13 +63,13 @@ def _attribute(words: Words, start: int, end: int, noun: int) -> ColourPhrase | 
         return None
     if colours <= lexicon.PEOPLE_COLOURS and noun == end + 1 and head in lexicon.PEOPLE:
         return None
-    kept = end + (words[end] in lexicon.OF_ONE_COLOUR and noun > end + 1)
-    cut = words.starts[start], words.starts[kept]
+    first = end + (words[end] in lexicon.OF_ONE_COLOUR and noun > end + 1)
+    cut = words.starts[start], words.starts[first]
     return ColourPhrase(words.starts[start], words.ends[noun - 1], cut)
 
 
 def _predicate(words: Words, start: int, end: int) -> ColourPhrase | None:
-    """The noun that the colours of words `start` to `end` are said of: "the car is red"."""
+    """The noun whose colours are words `start` to `end`, as in "the car is red"."""
     link, through = _link(words, start)
     if link == start or words.words[start - 1 : end] == ["in", "black", "and", "white"]:
         return None
@@ -127,7 +127,7 @@ def _predicate_cut(words: Words, link: int, start: int, end: int) -> tuple[int, 
 
 
 def without_colours(sentence: str, phrases: Sequence[ColourPhrase]) -> str:
-    """The sentence with the objects of `phrases`, which are of it, but not their colours."""
+    """The sentence without the colours of those of its phrases that are given."""
     for phrase in sorted(phrases, key=lambda phrase: phrase.start, reverse=True):
         start, stop = phrase.cut
         before, after = sentence[:start], sentence[stop:]
@@ -144,12 +144,12 @@ def partial(caption: str, rng: np.random.Generator) -> str:
     Of several phrases one to all but one lose their colour, a single one loses it; a caption
     without any comes back as it is.
     """
-    found = colour_phrases(caption)
-    if not found:
+    phrases = colour_phrases(caption)
+    if not phrases:
         return caption
-    count = int(rng.integers(1, len(found))) if len(found) > 1 else 1
-    chosen = rng.choice(len(found), count, replace=False)
-    return without_colours(caption, [found[i] for i in chosen])
+    count = int(rng.integers(1, len(phrases))) if len(phrases) > 1 else 1
+    chosen = rng.choice(len(phrases), count, replace=False)
+    return without_colours(caption, [phrases[i] for i in chosen])
 
 
 def instance_phrases(prompt: str) -> list[str]:
@@ -160,15 +160,15 @@ def instance_phrases(prompt: str) -> list[str]:
     """
     if "," in prompt:
         return [part.strip() for part in prompt.split(",") if part.strip()]
-    found = colour_phrases(prompt)
-    rest = prompt[: found[0].start] + prompt[found[-1].stop :] if found else ""
-    if rest.strip().lower() in ("", "a", "an", "the") and len(found) < 2:
+    phrases = colour_phrases(prompt)
+    rest = prompt[: phrases[0].start] + prompt[phrases[-1].stop :] if phrases else ""
+    if rest.strip().lower() in ("", "a", "an", "the") and len(phrases) < 2:
         return [prompt.strip()] if prompt.strip() else []
-    return [prompt[phrase.start : phrase.stop] for phrase in found]
+    return [prompt[phrase.start : phrase.stop] for phrase in phrases]
 
 
 def without_article(phrase: str) -> str:
-    """The phrase from its first telling word on.
+    """The phrase without an article before it.
 
     An article draws as much attention as the colour beside it and says nothing: attention that is
     pushed into a mask should not go there. The release keeps it.
@@ -199,17 +199,17 @@ def spans(
         UserError: a phrase is empty, not in the prompt, or cut off by the tokenizer's length.
     """
     offsets = tokenizer.offsets(prompt)
-    kept = tokenizer.max_length - 2
-    found = np.zeros((len(phrases), tokenizer.max_length), bool)
-    for row, (start, stop) in zip(found, _places(prompt, phrases), strict=True):
+    count = tokenizer.max_length - 2  # besides BOS and EOS
+    tokens = np.zeros((len(phrases), tokenizer.max_length), bool)
+    for row, (start, stop) in zip(tokens, _places(prompt, phrases), strict=True):
         own = [i for i, (first, last) in enumerate(offsets) if first < stop and last > start]
-        if not own or own[-1] >= kept:
+        if not own or own[-1] >= count:
             raise UserError(
-                f"the phrase {prompt[start:stop]!r} is not within the first {kept} tokens of the "
+                f"the phrase {prompt[start:stop]!r} is not within the first {count} tokens of the "
                 "prompt, which are all that the model reads; shorten the prompt"
             )
         row[own[0] + 1 : own[-1] + 2] = True
-    return found
+    return tokens
 
 
 def _places(prompt: str, phrases: Sequence[str]) -> list[tuple[int, int]]:

@@ -3,9 +3,7 @@
 import contextlib
 import hashlib
 import json
-import os
 import re
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from colorjax import files
 from colorjax.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,21 +85,23 @@ def write_shard(path: Path, records: Iterable[Record]) -> Shard:
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    temporary = unfinished(path)
-    writer, count = ArrayRecordWriter(str(temporary), "group_size:1"), 0
-    try:
-        for record in records:
-            _write(writer.write, record.pack())
-            count += 1
-        _write(writer.close)
-    except BaseException:
-        with contextlib.suppress(RuntimeError):
-            writer.close()
-        temporary.unlink(missing_ok=True)
-        raise
-    shard = Shard(path.name, count, sha256(temporary))
-    os.replace(temporary, path)
-    return shard
+    count = 0
+
+    def write(partial: Path) -> None:
+        nonlocal count
+        writer = ArrayRecordWriter(str(partial), "group_size:1")
+        try:
+            for record in records:
+                _write(writer.write, record.pack())
+                count += 1
+            _write(writer.close)
+        except BaseException:
+            with contextlib.suppress(RuntimeError):
+                writer.close()
+            raise
+
+    files.replace(path, write)
+    return Shard(path.name, count, sha256(path))
 
 
 def _write(step: Callable[..., Any], *arguments: Any) -> None:
@@ -108,14 +109,6 @@ def _write(step: Callable[..., Any], *arguments: Any) -> None:
         step(*arguments)
     except RuntimeError as error:  # ArrayRecord's for a full disk and the like
         raise OSError(str(error)) from None
-
-
-def unfinished(path: Path) -> Path:
-    """Another name beside a file, until it is complete.
-
-    A new one each time: services such as Dataflow have the same work done twice at once.
-    """
-    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.writing")
 
 
 def sha256(path: Path) -> str:
@@ -126,14 +119,14 @@ def sha256(path: Path) -> str:
 
 def splits(directory: str | Path) -> dict[str, list[Path]]:
     """Split name -> its shards in order; splits with a missing shard are left out."""
-    found: dict[str, list[Path]] = {}
+    shards: dict[str, list[Path]] = {}
     counts: dict[str, int] = {}
     for path in sorted(Path(directory).glob("*.array_record")):
         match = _SHARD.fullmatch(path.name)
         if match:
-            found.setdefault(match["split"], []).append(path)
+            shards.setdefault(match["split"], []).append(path)
             counts[match["split"]] = int(match["count"])
-    return {split: paths for split, paths in found.items() if len(paths) == counts[split]}
+    return {split: paths for split, paths in shards.items() if len(paths) == counts[split]}
 
 
 def open_split(directory: str | Path, split: str) -> "grain.sources.ArrayRecordDataSource":
@@ -178,7 +171,7 @@ def write_manifest(
         },
     }
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-    (Path(directory) / MANIFEST).write_text(text, encoding="utf-8")
+    files.write_text(Path(directory) / MANIFEST, text)
 
 
 def read_manifest(directory: str | Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""CLIP's byte-pair tokenizer, and training a small one in the same two files."""
+"""CLIP's byte-pair tokenizer. Importing this module loads none of the libraries of data sets."""
 
 import functools
 import os
@@ -25,8 +25,8 @@ class Tokenizer:
             the "!" that its `special_tokens_map.json` names.
     """
 
-    def __init__(self, directory: str | Path, max_length: int = 77):
-        """Reads `vocab.json`, `merges.txt` and what is told beside them; nothing is downloaded.
+    def __init__(self, directory: str | Path, max_length: int = 77) -> None:
+        """Reads `vocab.json`, `merges.txt` and the settings beside them; nothing is downloaded.
 
         Raises:
             UserError: a file is missing, or `max_length` leaves no place for a word.
@@ -57,10 +57,10 @@ class Tokenizer:
 
     def lost_words(self, text: str) -> str:
         """The tail of the text that does not fit, from the first word cut; "" if all of it fits."""
-        kept, offsets = self.max_length - 2, self.offsets(text)
-        if len(offsets) <= kept:
+        count, offsets = self.max_length - 2, self.offsets(text)
+        if len(offsets) <= count:
             return ""
-        start = offsets[kept][0]
+        start = offsets[count][0]
         while start > 0 and not text[start - 1].isspace():
             start -= 1
         return text[start:].strip()

@@ -6,7 +6,7 @@ import PIL.Image
 import simplejpeg
 from jaxtyping import UInt8
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, one_of
 from colorjax.maths import color
 
 try:
@@ -31,7 +31,7 @@ def decode(data: bytes) -> Image:
         try:
             return simplejpeg.decode_jpeg(data)
         except ValueError:
-            pass
+            pass  # told below, in one sentence with every other failure
     elif data:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
@@ -94,8 +94,8 @@ def random_resized_crop(
 
 def without_colours(image: Image) -> Image:
     """The picture's lightness alone, as `color.gray` shows it."""
-    gray = color.gray(color.lightness(image.astype(np.float32) / 255.0))
-    return np.round(gray * 255.0).astype(np.uint8)
+    gray = color.gray(color.lightness(color.unit_from_bytes(image)))
+    return color.unit_to_bytes(gray)
 
 
 def random_flip(image: Image, rng: np.random.Generator) -> Image:
@@ -129,26 +129,36 @@ def _checked(image: Image, size: int) -> Image:
 
 
 def for_training(image: Image, rng: np.random.Generator, size: int, crop: str | None) -> Image:
-    """Random crop (None: the image has the model's size already), then random flip.
+    """Crops a picture at random and then flips it at random.
+
+    Args:
+        image: any picture.
+        rng: decides the crop and the flip.
+        size: height and width of the result.
+        crop: "random_resized"; None where the image has the model's size already.
 
     Raises:
         UserError: `crop` is unknown, or None and the image is not `size` x `size`.
     """
     if crop is None:
         return random_flip(_checked(image, size), rng)
-    if crop != "random_resized":
-        raise UserError(f"training crop {crop!r} is unknown; choose 'random_resized' or None")
+    one_of("training crop", crop, ("random_resized", None))
     return random_flip(random_resized_crop(image, rng, size), rng)
 
 
 def for_evaluation(image: Image, size: int, crop: str | None) -> Image:
     """The image at the model's size, without randomness.
 
+    Args:
+        image: any picture.
+        size: height and width of the result.
+        crop: "resize" stretches the whole picture, "center" takes the central square; None where
+            the image has the model's size already.
+
     Raises:
         UserError: `crop` is unknown, or None and the image is not `size` x `size`.
     """
     if crop is None:
         return _checked(image, size)
-    if crop not in ("resize", "center"):
-        raise UserError(f"evaluation crop {crop!r} is unknown; choose 'resize', 'center' or None")
+    one_of("evaluation crop", crop, ("resize", "center", None))
     return resize(image, size) if crop == "resize" else center_crop(image, size)

@@ -11,7 +11,7 @@ _MOST_WORDS = 4  # of a noun and its adjectives after the colours
 class Words:
     """A sentence's words in lower case, and what can be told of each."""
 
-    def __init__(self, text: str):
+    def __init__(self, text: str) -> None:
         matches = list(_WORD.finditer(text))
         self.words = [match[0].lower() for match in matches]
         self.starts = [match.start() for match in matches]

@@ -34,18 +34,22 @@ MOST_CHIPS = 256
 
 
 class Topology(NamedTuple):
+    """So many chips of one kind in a mesh or torus."""
+
     name: str  # as libtpu knows it, such as v5e:4x4
     chip: Chip
     shape: tuple[int, ...]
 
     @property
     def size(self) -> int:
+        """The number of chips."""
         return math.prod(self.shape)
 
 
 def peak_flops(device_kind: str) -> float | None:
     """FLOP/s of a device by the name jax gives it; None where nobody published one."""
     known = {chip.kind: chip.flops for chip in TPUS.values()} | dict(GPU_FLOPS)
+    # By prefix, the longest one: "TPU v5" begins "TPU v5 lite" too.
     fitting = [name for name in known if device_kind.startswith(name)]
     return known[max(fitting, key=len)] if fitting else None
 
@@ -56,28 +60,29 @@ def topology(name: str) -> Topology:
     Raises:
         UserError: an unknown chip, or a shape that it does not come in.
     """
-    found = re.fullmatch(r"(\w+):(\d+(?:x\d+)*)", name)
-    if not found or found[1] not in TPUS:
+    match = re.fullmatch(r"(\w+):(\d+(?:x\d+)*)", name)
+    if not match or match[1] not in TPUS:
         raise UserError(
             f"topology is {name!r}; it must be one of {', '.join(TPUS)} and a shape, such as "
             "v5e:4x4 or v5p:2x2x4"
         )
-    chip = TPUS[found[1]]
-    shape = tuple(int(n) for n in found[2].split("x"))
+    chip = TPUS[match[1]]
+    shape = tuple(int(n) for n in match[2].split("x"))
     if len(shape) != chip.dimensions or not 1 <= math.prod(shape) <= MOST_CHIPS:
         raise UserError(
-            f"topology is {name!r}; {found[1]} has {chip.dimensions} dimensions and this goes up "
+            f"topology is {name!r}; {match[1]} has {chip.dimensions} dimensions and this goes up "
             f"to {MOST_CHIPS} chips"
         )
     return Topology(name, chip, shape)
 
 
-def environment(of: Topology) -> dict[str, str]:
+def environment(topology: Topology) -> dict[str, str]:
     """Variables by which libtpu compiles for a topology on a machine that has no TPU."""
+    count = topology.size * topology.chip.cores
     return {
         "JAX_PLATFORMS": "cpu",
         "TPU_SKIP_MDS_QUERY": "1",
-        "TPU_ACCELERATOR_TYPE": f"{of.chip.accelerator}-{of.size * of.chip.cores}",
+        "TPU_ACCELERATOR_TYPE": f"{topology.chip.accelerator}-{count}",
         "TPU_WORKER_HOSTNAMES": "localhost",
         "TPU_WORKER_ID": "0",
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # else it locks the machine for all but one process

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line, one_of
 
 STOPPED = 75  # the exit code after SIGTERM (EX_TEMPFAIL): the state is saved, start again to go on
 HEARTBEAT_SECONDS = 30
@@ -33,27 +33,26 @@ def join(
     Args:
         mode: "on" lets jax find the others (Cloud TPU VM, GKE, SLURM, Open MPI); "auto" does so
             only where the environment tells of several; "off" stays alone.
-        coordinator, count, index: `host:port` of process 0, how many, which; given, nothing is
-            looked for. The environment may hold them too: JAX_COORDINATOR_ADDRESS,
-            JAX_NUM_PROCESSES, JAX_PROCESS_ID.
+        coordinator, count, index: `host:port` of process 0, the number of processes, and which of
+            them this is: all three, and nothing is looked for. The environment may hold them too:
+            JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID.
         heartbeat_seconds: silence after which a process counts as lost, which ends all others.
 
     Raises:
         UserError: an incomplete address, or a coordinator that does not answer.
     """
-    if mode not in ("auto", "on", "off"):
-        raise UserError(f"distributed is {mode!r}; it must be 'auto', 'on' or 'off'")
+    one_of("distributed", mode, ("auto", "on", "off"))
     environment = os.environ
     coordinator = coordinator or environment.get("JAX_COORDINATOR_ADDRESS", "")
     count = _number("JAX_NUM_PROCESSES", environment) if count is None else count
     index = _number("JAX_PROCESS_ID", environment) if index is None else index
-    given = bool(coordinator) and count is not None and index is not None
-    if (count is not None or index is not None) and not given:
+    named = bool(coordinator) and count is not None and index is not None
+    if (count is not None or index is not None) and not named:
         raise UserError(
             f"coordinator={coordinator!r}, num_processes={count}, process_id={index}: all three "
             "are needed, or none, and the environment decides"
         )
-    if mode == "off" or (mode == "auto" and not given and not several(environment)):
+    if mode == "off" or (mode == "auto" and not named and not several(environment)):
         return
     try:
         jax.distributed.initialize(
@@ -64,9 +63,9 @@ def join(
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"the processes of this run could not find each other "
-            f"({str(error).splitlines()[0][:200]}); name them by --coordinator=HOST:PORT "
-            "--num_processes=N --process_id=I, or say --distributed=off"
+            f"the processes of this run could not find each other ({first_line(error)}); name "
+            "them by --coordinator=HOST:PORT --num_processes=N --process_id=I, or say "
+            "--distributed=off"
         ) from error
 
 
@@ -89,12 +88,12 @@ def several(environment: Mapping[str, str]) -> bool:
 
 
 def is_first() -> bool:
-    """Process 0: it alone writes what is no checkpoint."""
+    """Whether this is process 0, which alone writes what is no checkpoint."""
     return jax.process_index() == 0
 
 
 def wait(name: str) -> None:
-    """Until every process is here."""
+    """Waits until every process has come to the wait of this name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
@@ -107,7 +106,7 @@ def all_agree(yes: bool) -> bool:
 
 
 def first_says(value: int) -> int:
-    """Process 0's number, on all of them."""
+    """The number that process 0 has, on all of them."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.asarray(value)))
@@ -163,6 +162,7 @@ class Stop:
     """
 
     def __init__(self) -> None:
+        """After `jax.distributed` has been joined, if it will be."""
         self.asked = False
         self._calls = 0
         self._alone = not jax.distributed.is_initialized()

@@ -12,14 +12,12 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, one_of
 
 AXES = ("dcn", "data", "fsdp")  # slow network first: only gradients cross it
 BATCH = P(AXES)
 RULES = ("replicate", "fsdp")
 Rules = Sequence[tuple[str, str]]  # (regex over the whole path, one of RULES)
-
-
 MOST_FSDP = 16  # beyond, the optimizer's share is small and the widths of layers do not divide
 
 
@@ -72,13 +70,14 @@ def make_mesh(
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what is whole on every device."""
     return NamedSharding(mesh, P())
 
 
 def _shard_largest(shape: tuple[int, ...], size: int) -> P:
-    """Splits the largest dimension that `size` divides; none, and the leaf is replicated.
+    """Splits the largest dimension that `size` divides; where there is none, nothing is split.
 
-    Vectors, as norms and biases, are: a collective for each would cost more than they weigh.
+    Nor are vectors, as of norms and biases: a collective for each would cost more than they weigh.
     """
     fitting = [i for i, length in enumerate(shape) if length % size == 0]
     if size == 1 or len(shape) < 2 or not fitting:
@@ -88,20 +87,17 @@ def _shard_largest(shape: tuple[int, ...], size: int) -> P:
 
 
 def tree_shardings(tree: Any, mesh: Mesh, rules: Rules) -> Any:
-    """A sharding for every leaf, by the first rule that matches its path.
+    """A sharding for every leaf of a tree, by the first rule that matches its path.
 
     Raises:
         UserError: a leaf that no rule matches, or an unknown rule.
     """
 
-    def of(path: Any, leaf: Any) -> NamedSharding:
+    def rule_for(path: Any, leaf: Any) -> NamedSharding:
         name = path_name(path)
         for pattern, rule in rules:
             if re.fullmatch(pattern, name):
-                if rule not in RULES:
-                    raise UserError(
-                        f"sharding rule {rule!r} is unknown; use {' or '.join(map(repr, RULES))}"
-                    )
+                one_of(f"the sharding rule of {pattern!r}", rule, RULES)
                 if rule == "replicate":
                     return replicated(mesh)
                 return NamedSharding(mesh, _shard_largest(leaf.shape, mesh.shape["fsdp"]))
@@ -109,7 +105,7 @@ def tree_shardings(tree: Any, mesh: Mesh, rules: Rules) -> Any:
             f"no sharding rule matches {name!r}; end the rules with ('.*', 'replicate')"
         )
 
-    return jax.tree_util.tree_map_with_path(of, tree)
+    return jax.tree_util.tree_map_with_path(rule_for, tree)
 
 
 def path_name(path: Any) -> str:
@@ -121,8 +117,24 @@ def _name(entry: Any) -> str:
     return str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry))))
 
 
+def gathered(params: Any) -> Any:
+    """Sharded parameters whole on every device, at this point of a program and nowhere else.
+
+    Without it the partitioner shards activations by the weights' sharding, with an all-to-all at
+    every layer. What made the parameters, as a cast to the compute type, keeps their sharding: half
+    the bytes are gathered then.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return params
+    # Alone, the second constraint would be taken for the sharding of the cast before it, and
+    # float32 would be gathered.
+    unconstrained = jax.tree.map(lambda leaf: P(*[P.UNCONSTRAINED] * leaf.ndim), params)
+    params = jax.lax.with_sharding_constraint(params, unconstrained)
+    return jax.lax.with_sharding_constraint(params, jax.tree.map(lambda _: P(), params))
+
+
 def put(tree: Any, shardings: Any) -> Any:
-    """Host arrays, the same on every process, onto the mesh."""
+    """Places host arrays, the same on every process, onto the mesh."""
     return jax.tree.map(
         lambda leaf, sharding: jax.make_array_from_callback(
             np.shape(leaf), sharding, lambda index: np.asarray(leaf)[index]
@@ -138,9 +150,10 @@ def _gather(mesh: Mesh) -> Any:
 
 
 def to_host(leaf: Any, keep: bool = True) -> np.ndarray:
-    """A whole array on the host, though its parts may lie with other processes, which must all ask.
+    """A whole array on the host, though its parts may lie with other processes.
 
-    With `keep` false this process only helps the others, and gets something empty.
+    Then all processes must call it. With `keep` false this one only helps the others, and gets
+    something empty.
     """
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         if not leaf.is_fully_replicated and isinstance(leaf.sharding, NamedSharding):
@@ -150,9 +163,9 @@ def to_host(leaf: Any, keep: bool = True) -> np.ndarray:
 
 
 def global_batches(batches: Iterable[dict[str, Any]], mesh: Mesh) -> Iterator[dict[str, Any]]:
-    """Arrays of each batch onto the mesh, every process giving its part; one batch ahead.
+    """Places the arrays of each batch onto the mesh, every process its part; one batch ahead.
 
-    Transfers are asynchronous: handing out a batch after the next one was started keeps the
+    Transfers are asynchronous: handing out a batch only after the next one was started keeps the
     devices from waiting. What is not an array is left out.
     """
     sharding = NamedSharding(mesh, BATCH)

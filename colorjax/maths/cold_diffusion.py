@@ -8,13 +8,14 @@ Noise at the gray end is our option: the walk then starts at the source z_gray +
 of z_gray, and what is predicted is z_color minus the source, d - sigma eps. sigma = 0 is the paper.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, one_of
 from colorjax.maths.samplers import Denoise
 from colorjax.types import Array, Latents, PRNGKey, Timesteps
 
@@ -28,13 +29,13 @@ _SMALLEST_TIME = 1e-3
 
 
 def wide(times: Strength) -> Array:
-    """One number per picture, or one for all, shaped to multiply latents."""
+    """Shapes one number per picture, or one for all, so that it multiplies latents."""
     times = jnp.asarray(times, jnp.float32)
     return times[:, None, None, None] if times.ndim else times
 
 
 def degrade(z_color: Latents, source: Latents, t: Times) -> Latents:
-    """z_t = (1 - t) z_color + t source: without colour at t = 1."""
+    """The point z_t = (1 - t) z_color + t source of the way: without colour at t = 1."""
     return (1.0 - wide(t)) * z_color + wide(t) * source
 
 
@@ -44,25 +45,30 @@ def to_timesteps(t: Times) -> Timesteps:
 
 
 def to_times(timesteps: Timesteps) -> Times:
+    """The inverse of `to_timesteps`."""
     return timesteps / LAST_TIMESTEP
 
 
 def draw_times(key: PRNGKey, count: int, certain_share: float) -> Times:
-    """Uniform on (0, 1], with a share at exactly 1.
+    """Draws times of training: uniform on (0, 1], with a share at exactly 1.
 
     Sampling's first step only ever sees t = 1, which a uniform draw never hits (ours).
     """
+    # Two keys, so that the share does not move the other times.
     uniform_key, certain_key = jax.random.split(key)
     t = jax.random.uniform(uniform_key, (count,), minval=_SMALLEST_TIME, maxval=1.0)
     return jnp.where(jax.random.uniform(certain_key, (count,)) < certain_share, 1.0, t)
 
 
 def check(num_steps: int, solver: str) -> None:
-    """Raises `UserError` for options that no sampler takes."""
+    """Refuses options that no sampler takes.
+
+    Raises:
+        UserError: no step, or an unknown solver.
+    """
     if num_steps < 1:
         raise UserError(f"num_steps is {num_steps}; it must be 1 or more")
-    if solver not in SOLVERS:
-        raise UserError(f"solver is {solver!r}; it must be one of {', '.join(SOLVERS)}")
+    one_of("solver", solver, SOLVERS)
 
 
 def sample(
@@ -76,7 +82,7 @@ def sample(
     vividness: Strength = 1.0,
     solver: Solver = "algorithm_2",
 ) -> Latents:
-    """From gray, or from faded colours, to colours in steps of t_start / num_steps.
+    """Walks from gray, or from faded colours, to colours in steps of t_start / num_steps.
 
     Args:
         denoise: (z_t, 999 t) -> estimate of z_color minus the source, guided or not.
@@ -101,13 +107,32 @@ def sample(
     check(num_steps, solver)
     noise = jnp.zeros_like(z_gray) if noise is None else noise
     source = z_gray + noise
-    count = len(z_gray)
-    t_start = jnp.broadcast_to(jnp.asarray(t_start, jnp.float32), (count,))
+    t_start = jnp.broadcast_to(jnp.asarray(t_start, jnp.float32), (len(z_gray),))
     size = t_start / num_steps
 
     def slope(z_t: Latents, t: Times) -> Latents:
         estimate = denoise(z_t, to_timesteps(t))
         return wide(vividness) * (estimate + noise) - noise
+
+    advance = _advance(solver, slope, source, size)
+
+    def step(z_t: Latents, fraction: Array) -> tuple[Latents, None]:
+        return advance(z_t, fraction * t_start), None
+
+    # Counted down from the whole: t of the first step is exactly t_start, which a running
+    # difference of float32 would miss.
+    fractions = jnp.arange(num_steps, 0, -1, dtype=jnp.float32) / num_steps
+    z_t = source if start is None else start
+    if solver == "heun":
+        z_t = jax.lax.scan(step, z_t, fractions[:-1])[0]
+        return _advance("euler", slope, source, size)(z_t, fractions[-1] * t_start)
+    return jax.lax.scan(step, z_t, fractions)[0]
+
+
+def _advance(
+    solver: Solver, slope: Callable[[Latents, Times], Latents], source: Latents, size: Times
+) -> Callable[[Latents, Times], Latents]:
+    """One step of length `size` towards the colours; the solvers are described at `sample`."""
 
     def algorithm_2(z_t: Latents, t: Times) -> Latents:
         end = source + slope(z_t, t)
@@ -121,21 +146,11 @@ def sample(
         second = slope(z_t + wide(size) * first, t - size)
         return z_t + 0.5 * wide(size) * (first + second)
 
-    advance = {"algorithm_2": algorithm_2, "euler": euler, "heun": heun}[solver]
-
-    def step(z_t: Latents, fraction: Array) -> tuple[Latents, None]:
-        return advance(z_t, fraction * t_start), None
-
-    fractions = jnp.arange(num_steps, 0, -1, dtype=jnp.float32) / num_steps
-    z_t = source if start is None else start
-    if solver == "heun":
-        z_t = jax.lax.scan(step, z_t, fractions[:-1])[0]
-        return euler(z_t, fractions[-1] * t_start)
-    return jax.lax.scan(step, z_t, fractions)[0]
+    return {"algorithm_2": algorithm_2, "euler": euler, "heun": heun}[solver]
 
 
 def rescale(z_0: Latents, z_gray: Latents, vividness: Strength) -> Latents:
-    """Vividness after the walk: z_gray + s (z_0 - z_gray).
+    """Applies the vividness after the walk: z_gray + s (z_0 - z_gray).
 
     One walk serves all scales. For an exact estimate it equals vividness in every step (ours).
     """

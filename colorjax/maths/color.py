@@ -17,6 +17,7 @@ _RGB_TO_XYZ = (
     (0.212671, 0.715160, 0.072169),
     (0.019334, 0.119193, 0.950227),
 )
+# The exact inverse, in double precision, so that Lab of sRGB comes back; not the rounded table.
 _XYZ_TO_RGB = np.linalg.inv(np.array(_RGB_TO_XYZ)).tolist()
 _WHITE = (0.95047, 1.0, 1.08883)
 
@@ -89,6 +90,18 @@ def to_bytes(image: Float[Any, "*shape"]) -> UInt8[Any, "*shape"]:
     return xp.asarray(xp.round((xp.clip(image, -1.0, 1.0) + 1.0) * 127.5), dtype=xp.uint8)
 
 
+def unit_from_bytes(pixels: UInt8[Any, "*shape"]) -> Float[Any, "*shape"]:
+    """0..255 to [0,1], float32."""
+    xp = pixels.__array_namespace__()
+    return xp.asarray(pixels, dtype=xp.float32) / 255.0
+
+
+def unit_to_bytes(rgb: Float[Any, "*shape"]) -> UInt8[Any, "*shape"]:
+    """[0,1] to 0..255, rounded; what lies outside is clamped."""
+    xp = rgb.__array_namespace__()
+    return xp.asarray(xp.round(xp.clip(rgb, 0.0, 1.0) * 255.0), dtype=xp.uint8)
+
+
 def srgb_to_lab(rgb: Float[Any, "*batch 3"]) -> Float[Any, "*batch 3"]:
     """CIE Lab of gamma-encoded sRGB in [0,1]: L in 0..100, a and b about -110..110."""
     xp, rgb = _float32(rgb)
@@ -122,7 +135,7 @@ def luminance_from_lightness(lightness: Float[Any, "*shape"]) -> Float[Any, "*sh
 
 def luminance(image: Float[Any, "*batch 3"]) -> Float[Any, "*batch 1"]:
     """Luminance, in L-CAD's unit L/127.5 - 1, of a colour image in [-1,1]."""
-    return luminance_from_lightness(lightness((image + 1.0) / 2.0))
+    return luminance_from_lightness(lightness(to_unit(image)))
 
 
 def gray(lightness: Float[Any, "*batch 1"]) -> Float[Any, "*batch 3"]:
@@ -144,18 +157,20 @@ def fit_gamut(lab: Float[Any, "*batch 3"]) -> Float[Any, "*batch 3"]:
     xp, lab = _float32(lab)
     lightness, ab = lab[..., :1], lab[..., 1:]
 
-    def fits(scale: Any) -> Any:
+    def is_inside(scale: Any) -> Any:
         red, green, blue = _linear_channels(xp.concat((lightness, ab * scale), axis=-1))
         low = xp.minimum(xp.minimum(red, green), blue)
         high = xp.maximum(xp.maximum(red, green), blue)
         return ((low >= _GAMUT_LOW) & (high <= _GAMUT_HIGH))[..., None]
 
+    # A fixed number of halvings instead of a loop until it is near enough: every pixel does the
+    # same, and jax can unroll it.
     low = xp.zeros_like(lightness)
     step = 0.5
     for _ in range(_BISECTIONS):
-        low = xp.where(fits(low + step), low + step, low)
+        low = xp.where(is_inside(low + step), low + step, low)
         step /= 2.0
-    scale = xp.where(fits(xp.ones_like(low)), 1.0, low)
+    scale = xp.where(is_inside(xp.ones_like(low)), 1.0, low)
     return xp.concat((lightness, ab * scale), axis=-1)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from colorjax.errors import UserError
+from colorjax.errors import one_of
 from colorjax.maths.samplers import Denoise
 from colorjax.types import Array, Latents, Params, Timesteps
 
@@ -41,14 +41,15 @@ def refine_logits(
     objective: str = "inside",
     weight: float = 1.0,
 ) -> Logits:
-    """One gradient step on cross-attention logits that ties phrases to their masks.
+    """Takes one gradient step on cross-attention logits that ties phrases to their masks.
 
-    Gradients are in closed form: of the logits, not through the network (L-CAD section 3.3).
+    The gradient is that of the logits in closed form; it does not go through the network (L-CAD
+    section 3.3).
 
     Args:
         logits: before the softmax; q is a whole fraction of the masks' pixels, row by row.
-        masks: of each phrase, in [0, 1], soft edges allowed; sampled at the top left pixel of
-            each cell, as released.
+        masks: one for each phrase, in [0, 1], soft edges allowed; sampled at the top left pixel
+            of each cell, as released.
         spans: the tokens of each phrase. A phrase without tokens is padding.
         step_size: lambda; the release's 1 changes almost nothing, since the objective is a mean
             over heads, tokens and pixels.
@@ -57,19 +58,25 @@ def refine_logits(
             map (an earlier version of the release).
         weight: what the objective is multiplied by; "outside" was weighted by the latent's
             pixels over the map's.
+
+    Raises:
+        UserError: an unknown objective.
     """
-    if objective not in OBJECTIVES:
-        raise UserError(f"objective is {objective!r}; it must be one of {', '.join(OBJECTIVES)}")
+    one_of("objective", objective, OBJECTIVES)
     heads, cells = logits.shape[1:3]
     inside = cell_masks(masks, cells)
     tokens = spans.astype(logits.dtype)
-    count = heads * jnp.maximum(tokens.sum(-1, keepdims=True), 1.0)
+    count = heads * jnp.maximum(tokens.sum(-1, keepdims=True), 1.0)  # padding: 0 / 1, not NaN
     if objective == "inside":
+        # d/dx of the cross-entropy of sigmoid(x) and m is sigmoid(x) - m; each phrase's mean
+        # weighs it by `share`. The masks meet the tokens first, so that no array has the axes
+        # k, heads, q and n at once.
         share = tokens / (count * cells)  # [b,k,n]
         wanted = jnp.einsum("bkq,bkn->bqn", inside, share)
         gradient = jax.nn.sigmoid(logits) * share.sum(1)[:, None, None] - wanted[:, None]
     else:
         cost = jnp.einsum("bkq,bkn->bqn", 1.0 - inside, tokens / count)[:, None]
+        # The softmax's Jacobian times the cost: p (c - sum p c).
         attention = jax.nn.softmax(logits, axis=-1)
         mean = (attention * cost).sum(-1, keepdims=True)
         gradient = attention * (cost - mean)
@@ -77,7 +84,13 @@ def refine_logits(
 
 
 def cell_masks(masks: Masks, cells: int) -> Float[Array, "b k q"]:
-    """Masks at a map of `cells` pixels: the top left pixel of each cell."""
+    """Masks at the size of a map of `cells` pixels: the top left pixel of each cell.
+
+    That is what PyTorch's nearest-neighbour `interpolate` takes, which the release uses.
+
+    Raises:
+        ValueError: the cells are not squares of pixels.
+    """
     height, width = masks.shape[2:]
     stride = int(np.sqrt(height * width / cells))
     if stride * stride * cells != height * width or height % stride or width % stride:
@@ -96,13 +109,14 @@ def instance_aware(
     """Instance-aware sampling (L-CAD Algorithm 1): a second pass with refined attention.
 
     Args:
-        capture: the conditional estimate, and what was captured: under `capture` the
+        capture: gives the conditional estimate and what was captured, under `capture` the
             cross-attention logits of every layer.
-        replay: the conditional estimate with captured attention given back.
+        replay: gives the conditional estimate made with captured attention.
         masks, spans, step_size, objective: see `refine_logits`.
     """
 
     def denoise(latents: Latents, timesteps: Timesteps) -> Latents:
+        # Only the logits of the first pass count: XLA leaves out what its estimate alone needs.
         _, captured = capture(latents, timesteps)
         pixels = latents.shape[1] * latents.shape[2]
 
@@ -117,7 +131,10 @@ def instance_aware(
 
 
 def branches(uncond: Denoise, cond: Denoise, scale: float | Float[Array, "..."]) -> Denoise:
-    """Classifier-free guidance of two denoisers that differ in more than their text."""
+    """Classifier-free guidance of two denoisers that differ in more than their text.
+
+    The conditional one may be `instance_aware`, which the unconditional one has no phrases for.
+    """
 
     def guided(latents: Latents, timesteps: Timesteps) -> Latents:
         eps_uncond = uncond(latents, timesteps)
@@ -135,18 +152,18 @@ def attention_maps(
     """
     tokens = spans.astype(jnp.float32)
 
-    def of(layer: Logits) -> Float[Array, "b k h w"]:
+    def phrase_maps(layer: Logits) -> Float[Array, "b k h w"]:
         stride = int(np.sqrt(height * width / layer.shape[2]))
         attention = jax.nn.softmax(layer, axis=-1).mean(1)
         maps = jnp.einsum("bqn,bkn->bkq", attention, tokens)
         maps = maps.reshape(*maps.shape[:2], height // stride, width // stride)
         return jnp.repeat(jnp.repeat(maps, stride, axis=2), stride, axis=3)
 
-    return sum(of(layer) for layer in jax.tree.leaves(logits))
+    return sum(phrase_maps(layer) for layer in jax.tree.leaves(logits))
 
 
 def attention_masks(maps: Float[Array, "b k h w"]) -> Masks:
-    """Masks of `attention_maps`: a cell belongs to the phrase that it attends to most.
+    """Makes masks from `attention_maps`: a cell belongs to the phrase that it attends to most.
 
     Each map counts relative to its own mean, and a cell below every mean belongs to none. Our
     choice: the paper takes its masks from a segmenter.

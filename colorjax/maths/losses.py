@@ -4,22 +4,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from colorjax.errors import UserError
+from colorjax.errors import one_of
 from colorjax.maths.schedule import split_moments
 from colorjax.types import Array, Image, Moments
 
 ARTIFACT_WINDOW = 7
+ARTIFACT_VARIANTS = ("paper", "released")
 
 
 def _local_variance(values: Float[Array, "b H W 1"], unbiased: bool) -> Float[Array, "b H W 1"]:
-    """Variance over the window around each pixel, edges mirrored."""
+    """The variance over the window around each pixel, edges mirrored."""
     reach = ARTIFACT_WINDOW // 2
     padded = jnp.pad(values, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")
     window = (1, ARTIFACT_WINDOW, ARTIFACT_WINDOW, 1)
     count = ARTIFACT_WINDOW**2
 
-    def mean(of: Array) -> Array:
-        total = jax.lax.reduce_window(of, 0.0, jax.lax.add, window, (1, 1, 1, 1), "VALID")
+    def mean(values: Array) -> Array:
+        total = jax.lax.reduce_window(values, 0.0, jax.lax.add, window, (1, 1, 1, 1), "VALID")
         return total / count
 
     # Two passes over shifted values would need the window's own mean; subtracting the picture's
@@ -32,15 +33,17 @@ def _local_variance(values: Float[Array, "b H W 1"], unbiased: bool) -> Float[Ar
 def artifact_weights(
     target: Image, reconstruction: Image, variant: str = "paper"
 ) -> Float[Array, "b H W 1"]:
-    """Where a reconstruction shows artifacts: local variance of its absolute error.
+    """Weighs pixels by the artifacts around them: the local variance of the absolute error.
 
     "paper" is L-CAD Eq. 3, the biased variance over 7x7 windows; that the error is summed over
     the channels first is read off the released code. "released" multiplies the unbiased local
     variance by the fifth root of the whole picture's (over channels and pixels). The gradient
     flows through the weights in both.
+
+    Raises:
+        UserError: an unknown variant.
     """
-    if variant not in ("paper", "released"):
-        raise UserError(f"artifact_weights is {variant!r}; it must be 'paper' or 'released'")
+    one_of("artifact_weights", variant, ARTIFACT_VARIANTS)
     error = jnp.abs(target - reconstruction).sum(axis=-1, keepdims=True)
     if variant == "paper":
         return _local_variance(error, unbiased=False)
@@ -53,6 +56,7 @@ def artifact_weights(
 def artifact_l1(target: Image, reconstruction: Image, variant: str = "paper") -> Float[Array, ""]:
     """Mean of |M (target - reconstruction)| with the artifact weights M (L-CAD Eq. 2)."""
     weights = artifact_weights(target, reconstruction, variant)
+    # The products come first, as released: the difference of two products rounds differently.
     return jnp.abs(weights * reconstruction - weights * target).mean()
 
 
@@ -68,8 +72,10 @@ def adaptive_weight(
 
     VQGAN (Esser et al. 2021) Eq. 7, with the reference's constants; without gradient itself.
     """
-    wanted, given = (jnp.linalg.norm(jnp.ravel(g)) for g in (reconstruction, adversarial))
-    return jax.lax.stop_gradient(jnp.clip(wanted / (given + 1e-4), 0.0, 1e4))
+    norm, norm_adversarial = (
+        jnp.linalg.norm(jnp.ravel(gradient)) for gradient in (reconstruction, adversarial)
+    )
+    return jax.lax.stop_gradient(jnp.clip(norm / (norm_adversarial + 1e-4), 0.0, 1e4))
 
 
 def chroma_mse(target: Image, reconstruction: Image) -> Float[Array, ""]:
@@ -82,7 +88,7 @@ def chroma_mse(target: Image, reconstruction: Image) -> Float[Array, ""]:
 
 
 def kl_to_standard_normal(moments: Moments) -> Float[Array, "b"]:
-    """KL of each picture's posterior to N(0, 1), summed over its latent."""
+    """The KL divergence of each picture's posterior from N(0, 1), summed over its latent."""
     mean, log_variance = split_moments(moments)
     terms = mean**2 + jnp.exp(log_variance) - 1.0 - log_variance
     return 0.5 * terms.sum(axis=(1, 2, 3))
@@ -103,17 +109,22 @@ def contrastive(logits: Float[Array, "b b"], same: Float[Array, "b b"]) -> Float
 def bradley_terry(
     scores: Float[Array, "b k"], scales: Float[Array, "b k"], best: Float[Array, " b"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Versions of a picture whose chroma was scaled, compared in pairs: loss and share told right.
+    """Compares versions of a picture, whose chroma was scaled, in pairs.
 
-    -log sigmoid(r_i - r_j) over the pairs where i is known to be better than j: both scales lie on
-    one side of the best one, the best itself belongs to both, and i is nearer to it. Too pale and
-    too vivid are never compared.
+    The loss is -log sigmoid(r_i - r_j) over the pairs where i is known to be better than j: both
+    scales lie on one side of the best one, the best itself belongs to both, and i is nearer to it.
+    Too pale and too vivid are never compared.
+
+    Returns:
+        The mean loss, and the share of the pairs that the scores order rightly.
     """
+    # In the logarithm half and double the chroma are equally far from right.
     place = _log_scale(scales) - _log_scale(best)[:, None]
     one_side = place[:, :, None] * place[:, None, :] >= 0.0
     better = one_side & (jnp.abs(place)[:, :, None] < jnp.abs(place)[:, None, :])
     margins = scores[:, :, None] - scores[:, None, :]
     count = jnp.maximum(better.sum(), 1)
+    # softplus(-m) is -log sigmoid(m) without the overflow.
     loss = jnp.where(better, jax.nn.softplus(-margins), 0.0).sum() / count
     return loss, (better & (margins > 0.0)).sum() / count
 
@@ -124,11 +135,12 @@ def soft_choice(
     best: Float[Array, " b"],
     width: float = 0.15,
 ) -> Float[Array, ""]:
-    """Cross-entropy of the softmax over the versions with softmax(-|ln s - ln best| / width)."""
+    """The cross-entropy of the scores' softmax with softmax(-|ln s - ln best| / width)."""
     distance = jnp.abs(_log_scale(scales) - _log_scale(best)[:, None])
     targets = jax.nn.softmax(-distance / width, axis=1)
     return -(targets * jax.nn.log_softmax(scores, axis=1)).sum(axis=1).mean()
 
 
 def _log_scale(scales: Float[Array, "..."]) -> Float[Array, "..."]:
+    # Scale 0, a gray picture, is among the versions.
     return jnp.log(jnp.maximum(scales, 1e-3))

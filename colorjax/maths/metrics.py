@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from colorjax.types import Array
 
-_PSNR_CAP = 60.0
+_PSNR_CAP = 60.0  # dB, an error of 0.001 of the range: finer than bytes can show
 _SSIM_WINDOW = 7
 
 
@@ -72,11 +72,10 @@ def ssim(image: Float[Array, "b h w c"], target: Float[Array, "b h w c"]) -> Flo
 
 
 def colourfulness(image: Float[Array, "b h w 3"]) -> Float[Array, " b"]:
-    """Colourfulness of each image (Hasler and Suesstrunk 2003, eq. 9): 0 gray, 15 a little, 109
-    extremely.
+    """How colourful each image is: 0 is gray, 15 slightly, 109 extremely colourful.
 
-    Of R, G, B on 0..255: rg = R - G, yb = (R + G)/2 - B,
-    sqrt(var rg + var yb) + 0.3 sqrt(mean rg^2 + mean yb^2) with the population variance. The
+    Hasler and Suesstrunk (2003), eq. 9: with R, G, B on 0..255, rg = R - G and yb = (R + G)/2 - B,
+    it is sqrt(var rg + var yb) + 0.3 sqrt(mean^2 rg + mean^2 yb) with the population variance. The
     gradient at a gray image is not defined (square roots at 0).
     """
     red, green, blue = (255.0 * image[..., channel] for channel in range(3))
@@ -92,14 +91,17 @@ def frechet_distance(
     mean2: Float[Array, " d"],
     cov2: Float[Array, "d d"],
 ) -> float:
-    """Squared Frechet distance of two Gaussians (Dowson and Landau 1982): of Inception features,
-    the FID (Heusel et al. 2017).
+    """The squared Frechet distance of two Gaussians (Dowson and Landau 1982).
 
+    Of Inception features it is the FID (Heusel et al. 2017):
     |mean1 - mean2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)), in float64 on the host. The root's
     trace is that of the symmetric (cov1^(1/2) cov2 cov1^(1/2))^(1/2), so covariances of fewer
     images than features, which are singular, need no offset. Biased upwards for few images.
     """
-    mean1, cov1, mean2, cov2 = (np.asarray(of, np.float64) for of in (mean1, cov1, mean2, cov2))
+    mean1, cov1, mean2, cov2 = (
+        np.asarray(array, np.float64) for array in (mean1, cov1, mean2, cov2)
+    )
+    # Rounding makes eigenvalues of singular covariances slightly negative.
     values, vectors = np.linalg.eigh(cov1)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     products = np.maximum(np.linalg.eigvalsh(root @ cov2 @ root), 0.0)

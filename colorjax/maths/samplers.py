@@ -1,18 +1,20 @@
 """Samplers: short functions of a denoiser, each one `lax.scan`."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, one_of
 from colorjax.maths.schedule import Schedule
-from colorjax.types import Latents, Timesteps
+from colorjax.types import Array, Latents, Timesteps
 
 Denoise = Callable[[Latents, Timesteps], Latents]  # (latents, timesteps) -> eps_pred
+Carry = tuple[Latents, Latents, Latents, Latents]
 Spacing = Literal["released", "even"]
+SPACINGS = ("released", "even")
 
 
 class Grid(NamedTuple):
@@ -24,7 +26,7 @@ class Grid(NamedTuple):
 
 
 def time_grid(schedule: Schedule, num_steps: int, spacing: str) -> Grid:
-    """Which timesteps a sampler visits.
+    """The timesteps that a sampler visits.
 
     "released" is L-CAD's: 1, 1 + c, 1 + 2c, ... with c = 1000 / num_steps, whose last step goes to
     alpha-bar[0] rather than 1. "even" takes any count: it starts at the last timestep, where
@@ -33,6 +35,7 @@ def time_grid(schedule: Schedule, num_steps: int, spacing: str) -> Grid:
     Raises:
         UserError: a count that the spacing cannot take, or an unknown spacing.
     """
+    one_of("spacing", spacing, SPACINGS)
     total = schedule.num_timesteps
     if spacing == "released":
         if not 1 <= num_steps < total or total % num_steps:
@@ -42,13 +45,11 @@ def time_grid(schedule: Schedule, num_steps: int, spacing: str) -> Grid:
             )
         steps = np.arange(0, total, total // num_steps) + 1
         last = schedule.alphas_cumprod[0]
-    elif spacing == "even":
+    else:
         if not 1 <= num_steps <= total:
             raise UserError(f"num_steps is {num_steps}; it must be in 1..{total}")
         steps = np.round(np.arange(1, num_steps + 1) * total / num_steps).astype(int) - 1
         last = np.float32(1.0)
-    else:
-        raise UserError(f"spacing is {spacing!r}; it must be 'released' or 'even'")
     alphas = schedule.alphas_cumprod[steps]
     previous = np.concatenate([[last], alphas[:-1]])
     return Grid(
@@ -59,7 +60,10 @@ def time_grid(schedule: Schedule, num_steps: int, spacing: str) -> Grid:
 
 
 def ddim_step(z_t: Latents, eps: Latents, at: Grid) -> Latents:
-    """From one level of a grid to the next."""
+    """Goes from one level of a grid to the next.
+
+    The estimate of z_0 is not clipped: latents have no range, unlike the pixels of the paper.
+    """
     z_0 = (z_t - jnp.sqrt(1.0 - at.alphas) * eps) / jnp.sqrt(at.alphas)
     return jnp.sqrt(at.alphas_prev) * z_0 + jnp.sqrt(1.0 - at.alphas_prev) * eps
 
@@ -131,7 +135,7 @@ def exponential_steps(grid: Grid) -> Steps:
 
 
 def _clean(denoise: Denoise, z_t: Latents, at: Steps) -> Latents:
-    """The estimate of z_0 at a step."""
+    """The estimate of z_0 at a step, from that of the noise."""
     eps = denoise(z_t, jnp.full(len(z_t), at.timesteps, jnp.int32))
     return (z_t - jnp.sqrt(1.0 - at.alphas) * eps) / jnp.sqrt(at.alphas)
 
@@ -162,14 +166,17 @@ def unipc(
     num_steps: int,
     spacing: Spacing = "released",
 ) -> Latents:
-    """UniPC of second order (Zhao et al. 2023): DPM-Solver++(2M) whose every step is corrected
-    by the estimate that the next one makes anyway. Arguments as `ddim`."""
+    """UniPC of second order (Zhao et al. 2023). Arguments as `ddim`.
+
+    It is DPM-Solver++(2M) whose every step is corrected by the estimate that the next one makes
+    anyway, so it costs no further call of `denoise`.
+    """
     steps = exponential_steps(time_grid(schedule, num_steps, spacing))
     # Each step sees itself and the one before it, whose end it corrects.
     before = jax.tree.map(lambda column: np.concatenate([column[:1], column[:-1]]), steps)
     first = np.arange(num_steps) == 0
 
-    def step(carry: Any, at: tuple[Steps, Steps, Any]) -> tuple[Any, None]:
+    def step(carry: Carry, at: tuple[Steps, Steps, Array]) -> tuple[Carry, None]:
         now, previous, is_first = at
         predicted, base, z_1, z_2 = carry  # z_1, z_2: the last two estimates
         z_0 = _clean(denoise, predicted, now)
@@ -179,6 +186,7 @@ def unipc(
         ahead = now.ratio * z_t + now.gain * (z_0 + now.slope * (z_0 - z_1))
         return (ahead, z_t, z_0, z_1), None
 
+    # What the first step reads of the last estimates is multiplied by 0 or not chosen.
     zeros = jnp.zeros_like(latents)
     columns = jax.tree.map(jnp.asarray, (steps, before, first))
     return jax.lax.scan(step, (latents, latents, zeros, zeros), columns)[0][0]

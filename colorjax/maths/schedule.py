@@ -25,13 +25,14 @@ class Schedule(NamedTuple):
 def scaled_linear(
     num_timesteps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012
 ) -> Schedule:
-    """Stable Diffusion's schedule, made in double precision: the roots of beta are linear."""
+    """Stable Diffusion's schedule: the square roots of beta are linear."""
+    # In double precision, as the original buffers: a thousand factors near 1 are multiplied.
     betas = np.linspace(beta_start**0.5, beta_end**0.5, num_timesteps, dtype=np.float64) ** 2
     return Schedule(np.cumprod(1.0 - betas).astype(np.float32))
 
 
 def add_noise(z_0: Latents, eps: Latents, timesteps: Timesteps, schedule: Schedule) -> Latents:
-    """z_t = sqrt(alpha-bar_t) z_0 + sqrt(1 - alpha-bar_t) eps."""
+    """Noises latents: z_t = sqrt(alpha-bar_t) z_0 + sqrt(1 - alpha-bar_t) eps."""
     alpha = jnp.asarray(schedule.alphas_cumprod)[timesteps][:, None, None, None]
     return jnp.sqrt(alpha) * z_0 + jnp.sqrt(1.0 - alpha) * eps
 
@@ -43,17 +44,18 @@ def eps_from_v(z_t: Latents, v: Latents, timesteps: Timesteps, schedule: Schedul
 
 
 def sample_timesteps(key: PRNGKey, count: int, schedule: Schedule) -> Timesteps:
-    """Uniform over all timesteps."""
+    """Draws `count` timesteps, uniform over all of the schedule's."""
     return jax.random.randint(key, (count,), 0, schedule.num_timesteps)
 
 
 def split_moments(moments: Moments) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
     """Mean and log variance; the latter clamped to [-30, 20] as in Stable Diffusion."""
+    # Without the clamp a network at its beginning can make the exponential infinite.
     mean, log_variance = jnp.split(moments, 2, axis=-1)
     return mean, jnp.clip(log_variance, -30.0, 20.0)
 
 
 def sample_posterior(moments: Moments, noise: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """An unscaled latent of the VAE's posterior from standard normal noise."""
+    """Turns standard normal noise into an unscaled latent of the VAE's posterior."""
     mean, log_variance = split_moments(moments)
     return mean + jnp.exp(0.5 * log_variance) * noise

@@ -1,31 +1,38 @@
-"""L-CAD (Chang et al., NeurIPS 2023): the networks put together, and colorization with them.
+"""L-CAD (Chang et al., NeurIPS 2023): Stable Diffusion whose UNet and decoder see the luminance.
 
 Everything is a pure function of a `model` (sizes, schedule) and `params` (a dict of parts).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
 from jaxtyping import Float, Key
 
 from colorjax import release
-from colorjax.errors import UserError
-from colorjax.maths import guidance, samplers
-from colorjax.maths.schedule import (
-    PREDICTION_TYPES,
-    Schedule,
-    eps_from_v,
-    scaled_linear,
-    split_moments,
+from colorjax.errors import UserError, one_of
+from colorjax.maths import cold_diffusion, guidance, samplers
+from colorjax.maths.color import luminance_from_lightness
+from colorjax.methods import conditioning, method, stable_diffusion, vividness
+from colorjax.methods.method import Method, Pictures, Walk
+from colorjax.methods.stable_diffusion import (
+    PARTS,
+    SIZES,
+    Captured,
+    StableDiffusion,
+    capture,
+    decode,
+    encode_image,
+    encode_luminance,
+    encode_text,
+    init,
+    predict_and_capture,
+    predict_eps,
+    reconstruct,
 )
-from colorjax.models.clip import CLIPTextModel
-from colorjax.models.layers import apply
-from colorjax.models.unet import CEC_CHOICES, UNet
-from colorjax.models.vae import AutoencoderKL, LuminanceEncoder
+from colorjax.models.unet import CEC_CHOICES
 from colorjax.types import (
     Array,
     Context,
@@ -33,25 +40,38 @@ from colorjax.types import (
     Image,
     Latents,
     Luminance,
-    Moments,
     Params,
-    PRNGKey,
     Timesteps,
     TokenIds,
 )
 
-PARTS = ("text_encoder", "vae", "luminance_encoder", "unet")
-SIZES = ("text_encoder", "vae", "unet", "schedule", "scaling_factor")
+# The shared parts under L-CAD's name, too: whoever works with the method needs one module.
+__all__ = [
+    "CHOICES",
+    "LCAD",
+    "METHOD",
+    "PARTS",
+    "SIZES",
+    "Inputs",
+    "Options",
+    "build",
+    "capture",
+    "check",
+    "colorize",
+    "decode",
+    "encode_image",
+    "encode_luminance",
+    "encode_text",
+    "init",
+    "initial_noise",
+    "load",
+    "predict_and_capture",
+    "predict_eps",
+    "reconstruct",
+    "walk",
+]
 
-
-class LCAD(NamedTuple):
-    text_encoder: CLIPTextModel
-    vae: AutoencoderKL
-    luminance_encoder: LuminanceEncoder
-    unet: UNet
-    schedule: Schedule
-    scaling_factor: float  # latents are divided by their standard deviation: SD's 0.18215
-    prediction_type: str = "eps"  # what the UNet estimates; "v" in Stable Diffusion 2's 768 models
+LCAD = StableDiffusion  # with a UNet that reads the luminance, unless `cec` is "none"
 
 
 class Options(NamedTuple):
@@ -68,230 +88,88 @@ class Options(NamedTuple):
     mask_steps: int = 2  # where no masks are given, the first steps whose attention makes them
 
 
-CHOICES = {
-    "sampler": tuple(samplers.SAMPLERS),
-    "decoder": ("guided", "plain"),
-    "refine_objective": guidance.OBJECTIVES,
-    "replay": ("cross", "all"),
-}
+SPACING = method.Setting(
+    "spacing", str, "which timesteps are visited", "released", choices=("released", "even")
+)
+SAMPLER = method.Setting(
+    "sampler", str, "how steps are taken", "ddim", choices=tuple(samplers.SAMPLERS)
+)
+SETTINGS = (
+    method.GUIDANCE_SCALE,
+    method.NUM_STEPS,
+    SPACING,
+    SAMPLER,
+    method.TEMPERATURE,
+    method.NEGATIVE_PROMPT,
+    method.VIVIDNESS._replace(neutral=1.0),
+    method.DECODER,
+    *method.OF_MASKS,
+    method.BATCH_SIZE,
+)
+CHOICES = {row.name: row.choices for row in SETTINGS if row.choices and row != SPACING}
 
 
 class Inputs(NamedTuple):
-    """Traced: a change costs nothing."""
+    """Traced: a change costs nothing, but for what is None or not."""
 
     luminance: Luminance
     input_ids: TokenIds
     uncond_input_ids: TokenIds  # of the empty, or a negative, prompt
     guidance_scale: Float[Array, ""] | float
     keys: Key[Array, "b"] | None = None  # the noise of each picture
-    initial_latents: Latents | None = None  # given noise instead
+    initial_latents: Latents | None = None  # the noise itself, instead of keys
     temperature: Float[Array, ""] | float = 1.0  # the noise of `keys` is multiplied by it
     masks: guidance.Masks | None = None  # of each phrase, at the picture's or the latents' size
     spans: guidance.Spans | None = None  # the tokens of each phrase
+    vividness: cold_diffusion.Strength | None = None  # None is 1, and nothing is computed for it
 
 
 def build(config: Mapping[str, Any], dtype: Any = jnp.float32, remat: str = "none") -> LCAD:
-    """The modules of a release's `config.json` or of a training configuration's `model`.
+    """The modules that a release's `config.json` or a training configuration's `model` describes.
 
     `remat` is what training saves memory by, see `models.unet`: it changes no number.
 
     Raises:
-        UserError: a size that is missing, or one that no network has.
+        UserError: a size is missing, or no network has it.
     """
-    missing = [key for key in SIZES if key not in config]
-    if missing:
-        raise UserError(f"the model's configuration lacks {', '.join(missing)}")
-    kind = config.get("prediction_type", "eps")
-    if kind not in PREDICTION_TYPES:
-        allowed = ", ".join(PREDICTION_TYPES)
-        raise UserError(f"prediction_type is {kind!r}; it must be one of {allowed}")
-    cec = config["unet"].get("cec", CEC_CHOICES[-1])
-    if cec not in CEC_CHOICES:
-        raise UserError(f"cec is {cec!r}; it must be one of {', '.join(CEC_CHOICES)}")
-    if not set(config["unet"].get("cec_convolutions", ())) <= {"conv1", "conv2"}:
+    model = stable_diffusion.build(config, dtype, remat)
+    sizes = stable_diffusion.sizes(config["unet"])
+    cec = sizes.get("cec", CEC_CHOICES[-1])
+    one_of("cec", cec, CEC_CHOICES)
+    if not set(sizes.get("cec_convolutions", ())) <= {"conv1", "conv2"}:
         names = config["unet"]["cec_convolutions"]
         raise UserError(f"cec_convolutions are {names}; they can be 'conv1' and 'conv2'")
-    taps = len(config["vae"]["block_out_channels"]) * config["vae"]["layers_per_block"] + 2
-    if not -taps <= (feature := config["unet"].get("cec_feature", -1)) < taps:
+    taps = len(model.vae.block_out_channels) * model.vae.layers_per_block + 2
+    if not -taps <= (feature := sizes.get("cec_feature", -1)) < taps:
         raise UserError(f"cec_feature is {feature}; the luminance encoder has {taps} features")
-
-    def sizes(part: str) -> dict[str, Any]:
-        return {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in config[part].items()}
-
-    vae = AutoencoderKL(**sizes("vae"), dtype=dtype)
-    encoder = LuminanceEncoder(
-        vae.block_out_channels, vae.layers_per_block, vae.norm_num_groups, dtype=dtype
-    )
-    return LCAD(
-        CLIPTextModel(**sizes("text_encoder"), dtype=dtype),
-        vae,
-        encoder,
-        UNet(**sizes("unet"), dtype=dtype, remat=remat),
-        scaled_linear(**config["schedule"]),
-        config["scaling_factor"],
-        config.get("prediction_type", "eps"),
-    )
-
-
-def init(model: LCAD, key: PRNGKey) -> Params:
-    """Random weights of every part, as their papers initialise them."""
-    side = 2 ** (len(model.unet.block_out_channels) - 1)
-    pixels = side * model.vae.factor
-    tokens = jnp.zeros((1, model.text_encoder.max_position_embeddings), jnp.int32)
-    context = jnp.zeros((*tokens.shape, model.text_encoder.hidden_size))
-    latents = jnp.zeros((1, side, side, model.vae.latent_channels))
-    keys = dict(zip(PARTS, jax.random.split(key, len(PARTS)), strict=True))
-    image = jnp.zeros((1, pixels, pixels, 3))
-    time = jnp.zeros(1, jnp.int32)
-    encoder = model.luminance_encoder
-    features, tree = encoder.init_with_output(keys["luminance_encoder"], image[..., :1])
-    trees = {
-        "text_encoder": model.text_encoder.init(keys["text_encoder"], tokens),
-        "vae": model.vae.init(keys["vae"], image),
-        "luminance_encoder": tree,
-        "unet": model.unet.init(
-            keys["unet"], latents, time, context, features[model.unet.cec_feature]
-        ),
-    }
-    return {part: tree["params"] for part, tree in trees.items()}
+    extended = {name: sizes[name] for name in stable_diffusion.EXTENSIONS if name in sizes}
+    return model._replace(unet=model.unet.clone(**extended | {"cec": cec}))
 
 
 def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[LCAD, Params]:
-    """A release directory's model and float parameters of the given type.
+    """A release directory's model and its parameters in the given floating point type.
 
     Raises:
-        UserError: a missing, damaged or incomplete release.
+        UserError: the release is missing, damaged or incomplete.
     """
     path = release.locate(str(directory))
     model = build(release.read_config(path), dtype)
     # Plain Stable Diffusion has no luminance encoder, and its UNet does not ask for one.
     plain = model.unet.cec == "none" and "luminance_encoder" not in release.parts_in(path)
     parts = [part for part in PARTS if part != "luminance_encoder" or not plain]
-    params = {part: release.read_part(path, part, dtype) for part in parts}
     expected = jax.eval_shape(lambda key: init(model, key), jax.random.key(0))
-    for part in parts:
-        release.fit(expected[part], params[part], f"part {part!r} of '{path}'")
-    return model, params
+    return model, stable_diffusion.load_parts(path, parts, expected, dtype)
 
 
 def check(model: LCAD, options: Options) -> None:
     """Raises `UserError` for options that do not exist or that the schedule cannot take."""
     samplers.time_grid(model.schedule, options.num_steps, options.spacing)
     for name, allowed in CHOICES.items():
-        if getattr(options, name) not in allowed:
-            raise UserError(
-                f"{name} is {getattr(options, name)!r}; it must be one of {', '.join(allowed)}"
-            )
-
-
-def encode_text(model: LCAD, params: Params, input_ids: TokenIds) -> Context:
-    return apply(model.text_encoder, params["text_encoder"], input_ids)
-
-
-def encode_image(model: LCAD, params: Params, image: Image) -> Moments:
-    return apply(model.vae, params["vae"], image, method="encode")
-
-
-def encode_luminance(model: LCAD, params: Params, luminance: Luminance) -> Features:
-    return apply(model.luminance_encoder, params["luminance_encoder"], luminance)
-
-
-def decode(
-    model: LCAD, params: Params, latents: Latents, luminance_features: Features | None
-) -> Image:
-    """Scaled latents to the unclamped image."""
-    unscaled = latents / model.scaling_factor
-    return apply(model.vae, params["vae"], unscaled, luminance_features, method="decode")
-
-
-def reconstruct(
-    model: LCAD, params: Params, image: Image, luminance_features: Features | None = None
-) -> Image:
-    """Through the VAE and back, by the posterior's mean: what the latents can hold at best."""
-    mean, _ = split_moments(encode_image(model, params, image))
-    return decode(model, params, mean * model.scaling_factor, luminance_features)
-
-
-def predict_eps(
-    model: LCAD,
-    params: Params,
-    latents: Latents,
-    timesteps: Timesteps,
-    context: Context,
-    luminance_features: Features | None,
-) -> Latents:
-    """The noise estimate; of the features the UNet reads one, and none without CEC."""
-    features = luminance_features
-    return predict_and_capture(model, params, latents, timesteps, context, features, capture=())[0]
-
-
-def predict_and_capture(
-    model: LCAD,
-    params: Params,
-    latents: Latents,
-    timesteps: Timesteps,
-    context: Context,
-    luminance_features: Features | None,
-    replay: Mapping[str, Params] | None = None,
-    capture: tuple[str, ...] = ("capture",),
-) -> tuple[Latents, dict[str, Params]]:
-    """The noise estimate, with attention replayed or captured (`models.attention.Attention`)."""
-    feature = luminance_features[model.unet.cec_feature] if luminance_features else None
-    predicted, captured = model.unet.apply(
-        {"params": params["unet"], **(replay or {})},
-        latents,
-        timesteps,
-        context,
-        feature,
-        mutable=list(capture),
-    )
-    if model.prediction_type == "v":
-        predicted = eps_from_v(latents, predicted, timesteps, model.schedule)
-    return predicted, dict(captured)
-
-
-def capture(
-    model: LCAD,
-    params: Params,
-    latents: Latents,
-    timesteps: Timesteps,
-    context: Context,
-    luminance_features: Features | None,
-    paths: Collection[str],
-) -> dict[str, Array]:
-    """What modules inside the UNet give, by their diffusers paths, in the model's type.
-
-    A path is the one of the module's parameters: `conv_in` (the CEC part is in it), `mid_block`,
-    `up_blocks_3`, `down_blocks_0/attentions_0`. Nothing is kept that was not asked for.
-
-    Raises:
-        UserError: a path that no module has.
-    """
-    feature = luminance_features[model.unet.cec_feature] if luminance_features else None
-    _, state = model.unet.apply(
-        {"params": params["unet"]},
-        latents,
-        timesteps,
-        context,
-        feature,
-        capture_intermediates=lambda module, _: "/".join(module.path) in paths,
-    )
-    kept = flatten_dict(state["intermediates"], sep="/")
-
-    def output(path: str) -> Array:
-        for name in ("output", "__call__"):
-            if f"{path}/{name}" in kept:
-                return kept[f"{path}/{name}"][0]
-        raise UserError(
-            f"the UNet has no module {path!r}; give paths of its parameters, such as "
-            "'conv_in', 'mid_block' or 'up_blocks_0/resnets_0'"
-        )
-
-    return {path: output(path) for path in paths}
+        one_of(name, getattr(options, name), allowed)
 
 
 def initial_noise(model: LCAD, inputs: Inputs) -> Latents:
-    """Normal noise of each picture's own key, whatever its place in the batch.
+    """Normal noise drawn by each picture's own key, whatever its place in the batch.
 
     A temperature below 1 shortens it: samples gather nearer to the mode, with less variety and
     fewer wild colours. 1 is what the model was trained for.
@@ -304,82 +182,151 @@ def initial_noise(model: LCAD, inputs: Inputs) -> Latents:
     return inputs.temperature * noise
 
 
-def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> Image:
-    """Classifier-free guidance, instance-aware by choice, then the luminance-guided decoder.
+def walk(
+    model: LCAD, params: Params, inputs: Inputs, options: Options, features: Features | None
+) -> Latents:
+    """One sampling run, by classifier-free guidance and instance-aware by choice.
 
-    The luminance stays in the unconditional branch, as released. Returns the raw decoded image,
-    unclamped; `colorjax.color.with_lightness` puts the photograph's lightness back. Without a
-    luminance encoder this is plain Stable Diffusion, which sees the text only.
+    The luminance stays in the unconditional branch, as released.
     """
-    features = None
-    if "luminance_encoder" in params:
-        features = encode_luminance(model, params, inputs.luminance)
     noise = initial_noise(model, inputs)
-    guided = _instance_aware if options.instance_aware else _guided
-    latents = samplers.SAMPLERS[options.sampler](
-        guided(model, params, inputs, options, features, noise),
-        noise,
-        model.schedule,
-        options.num_steps,
-        options.spacing,
+    network = _network(model, params, features)
+    text = conditioning.Text(
+        inputs.input_ids,
+        inputs.uncond_input_ids,
+        inputs.guidance_scale,
+        inputs.masks,
+        inputs.spans,
     )
-    return decode(model, params, latents, features if options.decoder == "guided" else None)
 
+    def masks_from(captured_by: conditioning.Capture) -> guidance.Masks:
+        """By the conditional branch's first steps, without guidance."""
+        grid = samplers.time_grid(model.schedule, options.num_steps, options.spacing)
+        first = jax.tree.map(lambda column: jnp.asarray(column[: options.mask_steps]), grid)
 
-def _guided(model, params, inputs, options, features, noise) -> samplers.Denoise:
-    tokens = jnp.concatenate([inputs.uncond_input_ids, inputs.input_ids])
-    context = encode_text(model, params, tokens)
-    twice = jax.tree.map(lambda feature: jnp.concatenate([feature] * 2), features)
+        def step(z_t: Latents, at: samplers.Grid) -> tuple[Latents, Captured]:
+            eps, captured = captured_by(z_t, jnp.full(len(z_t), at.timesteps, jnp.int32))
+            return samplers.ddim_step(z_t, eps, at), captured
 
-    def denoise(latents: Latents, timesteps: Timesteps) -> Latents:
-        return predict_eps(model, params, latents, timesteps, context, twice)
+        return conditioning.attention_masks(step, noise, first, inputs.spans)
 
-    return guidance.classifier_free(denoise, inputs.guidance_scale)
-
-
-def _instance_aware(model, params, inputs, options, features, noise) -> samplers.Denoise:
-    """Both branches apart: only the conditional one is captured, refined and replayed.
-
-    In the release the unconditional branch replays its own unchanged logits, which is the
-    ordinary pass.
-    """
-    uncond_context = encode_text(model, params, inputs.uncond_input_ids)
-    context = encode_text(model, params, inputs.input_ids)
-    everything = options.replay == "all"
-
-    def uncond(latents: Latents, timesteps: Timesteps) -> Latents:
-        return predict_eps(model, params, latents, timesteps, uncond_context, features)
-
-    def capture(latents: Latents, timesteps: Timesteps) -> tuple[Latents, Params]:
-        kinds = ("capture", "capture_self")[: 1 + everything]
-        return predict_and_capture(
-            model, params, latents, timesteps, context, features, capture=kinds
+    refinement = None
+    if options.instance_aware:
+        refinement = conditioning.Refinement(
+            options.refine_step_size, options.refine_objective, options.replay
         )
+    denoise = conditioning.denoiser(network, text, refinement, masks_from)
+    sample = samplers.SAMPLERS[options.sampler]
+    return sample(denoise, noise, model.schedule, options.num_steps, options.spacing)
 
-    def replay(latents: Latents, timesteps: Timesteps, captured: Params) -> Latents:
-        given = {kind.replace("capture", "replay"): tree for kind, tree in captured.items()}
-        return predict_and_capture(model, params, latents, timesteps, context, features, given, ())[
-            0
-        ]
 
-    masks = inputs.masks
-    if masks is None:
-        masks = _masks_by_attention(model, inputs, options, capture, noise)
-    cond = guidance.instance_aware(
-        capture, replay, masks, inputs.spans, options.refine_step_size, options.refine_objective
+def _network(model: LCAD, params: Params, features: Features | None) -> conditioning.Network:
+    def encode(input_ids: TokenIds) -> Context:
+        return encode_text(model, params, input_ids)
+
+    def predict(
+        latents: Latents,
+        timesteps: Timesteps,
+        context: Context,
+        beside: Features | None,
+        *,
+        replay: Captured | None = None,
+        capture: tuple[str, ...] = (),
+    ) -> tuple[Latents, Captured]:
+        inputs = (latents, timesteps, context, beside)
+        return predict_and_capture(model, params, *inputs, replay=replay, capture=capture)
+
+    return conditioning.Network(encode, predict, features)
+
+
+def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> Image:
+    """The raw decoded image of one sampling run, by the luminance-guided decoder, unclamped.
+
+    `colorjax.maths.color.with_lightness` puts the photograph's lightness back. Without a luminance
+    encoder this is plain Stable Diffusion, which sees the text only. A vividness s takes the
+    latents to z_gray + s (z_0 - z_gray) before they are decoded, as Diffusing Colors does (ours).
+    """
+    features = _features(model, params, inputs.luminance)
+    latents = walk(model, params, inputs, options, features)
+    decoder_features = features if options.decoder == "guided" else None
+    if inputs.vividness is None:
+        return decode(model, params, latents, decoder_features)
+
+    def by_features(latents: Latents, luminance: Luminance) -> Image:
+        return decode(model, params, latents, decoder_features)
+
+    z_gray = stable_diffusion.encode_mean(model, params, vividness.gray_image(inputs.luminance))
+    tint = vividness.tint(by_features, z_gray, inputs.luminance)
+    scaled = cold_diffusion.rescale(latents, z_gray, inputs.vividness)
+    return vividness.decode_vivid(by_features, scaled, inputs.luminance, inputs.vividness, tint)
+
+
+def _features(model: LCAD, params: Params, luminance: Luminance) -> Features | None:
+    if "luminance_encoder" not in params:
+        return None
+    return encode_luminance(model, params, luminance)
+
+
+def _inputs(pictures: Pictures) -> Inputs:
+    return Inputs(
+        luminance_from_lightness(pictures.lightness),
+        pictures.input_ids,
+        pictures.uncond_input_ids,
+        pictures.guidance_scale,
+        method.picture_keys(pictures.seed, pictures.fingerprints),
+        temperature=pictures.temperature,
+        masks=pictures.masks,
+        spans=pictures.spans,
+        vividness=pictures.vividness,
     )
-    return guidance.branches(uncond, cond, inputs.guidance_scale)
 
 
-def _masks_by_attention(model, inputs, options, capture, noise) -> guidance.Masks:
-    """From the conditional branch's first steps, without guidance."""
-    grid = samplers.time_grid(model.schedule, options.num_steps, options.spacing)
-    first = jax.tree.map(lambda column: jnp.asarray(column[: options.mask_steps]), grid)
-    height, width = noise.shape[1:3]
+def _aware(pictures: Pictures, options: Options) -> Options:
+    return options._replace(instance_aware=pictures.spans is not None)
 
-    def step(z_t: Latents, at: samplers.Grid) -> tuple[Latents, Float[Array, "b k h w"]]:
-        eps, captured = capture(z_t, jnp.full(len(z_t), at.timesteps, jnp.int32))
-        maps = guidance.attention_maps(captured["capture"], inputs.spans, height, width)
-        return samplers.ddim_step(z_t, eps, at), maps
 
-    return guidance.attention_masks(jax.lax.scan(step, noise, first)[1].sum(0))
+def _colorize(model: LCAD, params: Params, pictures: Pictures, options: Options) -> Image:
+    return colorize(model, params, _inputs(pictures), _aware(pictures, options))
+
+
+def _walk(model: LCAD, params: Params, pictures: Pictures, options: Options) -> Walk:
+    inputs = _inputs(pictures)
+    features = _features(model, params, inputs.luminance)
+    latents = walk(model, params, inputs, _aware(pictures, options), features)
+    gray = vividness.gray_image(inputs.luminance)
+    return Walk(latents, stable_diffusion.encode_mean(model, params, gray))
+
+
+def _decode(
+    model: LCAD, params: Params, latents: Latents, luminance: Luminance, decoder: str
+) -> Image:
+    guided = decoder == "guided"
+    return decode(model, params, latents, _features(model, params, luminance) if guided else None)
+
+
+def _release_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "colorize" not in config:
+        raise UserError("the release's config.json lacks colorize")
+    section: Mapping[str, Any] = config["colorize"]
+    return section
+
+
+def _check(model: LCAD, values: Mapping[str, method.Value]) -> None:
+    check(model, METHOD.static(values))
+
+
+METHOD = Method(
+    name="lcad",
+    title="L-CAD",
+    settings=SETTINGS,
+    release_settings=_release_settings,
+    build=build,
+    init=init,
+    load=load,
+    options=Options,
+    check=_check,
+    base=lambda model: model,
+    colorize=_colorize,
+    walk=_walk,
+    decode=_decode,
+)

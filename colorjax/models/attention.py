@@ -16,6 +16,7 @@ Tokens = Float[Array, "b q c"]
 
 
 def split_heads(tokens: Float[Array, "b n c"], heads: int) -> Float[Array, "b n heads c/heads"]:
+    """Cuts the channels into heads, each a run of neighbours, as PyTorch's layers do."""
     return tokens.reshape(*tokens.shape[:2], heads, -1)
 
 
@@ -31,6 +32,8 @@ def mix(
     logits: Float[Array, "b heads q n"], value: Float[Array, "b n heads d"]
 ) -> Float[Array, "b q heads d"]:
     """The values averaged by the softmax of the logits."""
+    # The softmax itself is in float32, the type of the logits: a bfloat16 sum over 4,096 pixels
+    # would stop growing early. Only its results are rounded.
     weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
     return jnp.einsum("bhqn,bnhd->bqhd", weights, value)
 
@@ -48,19 +51,21 @@ def attend_in_pieces(
 ) -> Float[Array, "b q heads d"]:
     """Softmax attention whose logits are never all there at once, if they would be large.
 
-    A piece is one head of some pictures. Its logits stay in a TPU's vector memory where those of
-    all would be written to HBM and read again at every step of the softmax. The backward pass makes
-    them again.
+    A piece is one head of some pictures. Its logits stay in a TPU's vector memory, while those of
+    all heads would be written to HBM and read again at every step of the softmax. The backward pass
+    computes them again.
     """
     batch, rows, heads, _ = query.shape
     pictures = batch // _devices(batch)  # on each device
-    one_head = 4 * rows * key.shape[1]
+    one_head = 4 * rows * key.shape[1]  # bytes of a picture's logits
     if pictures * heads * one_head < LARGE_LOGITS:
         return jax.nn.dot_product_attention(query, key, value)
-    fitting = (n for n in range(pictures, 1, -1) if pictures % n == 0)
-    of = next((n for n in fitting if n * one_head <= PIECE_OF_LOGITS), 1)
-    rounds = pictures // of
+    # The most pictures whose logits fit; pieces must be equal, for `lax.map` has one shape.
+    divisors = (n for n in range(pictures, 1, -1) if pictures % n == 0)
+    together = next((n for n in divisors if n * one_head <= PIECE_OF_LOGITS), 1)
+    rounds = pictures // together
 
+    # Without the checkpoint `lax.map` would keep the logits of every piece for the backward pass.
     @jax.checkpoint
     def one(piece: tuple[Array, Array, Array]) -> Array:
         q, k, v = (part[:, :, None] for part in piece)
@@ -77,7 +82,10 @@ def attend_in_pieces(
 
 
 def _devices(batch: int) -> int:
-    """Over which the partitioner splits a batch: the mesh's, but those of a `shard_map` around."""
+    """How many devices the partitioner splits a batch over.
+
+    They are those of the mesh's automatic axes: within a `shard_map` the batch is a device's own.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     axes = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
     count = math.prod(size for size, kind in axes if kind == AxisType.Auto)
@@ -97,12 +105,13 @@ class Attention(nn.Module):
     dtype: Any = jnp.float32
 
     def attend(self, tokens: Tokens, context: Float[Array, "b n d"] | None = None) -> Tokens:
+        """Attends to `context`, or to the tokens themselves, and projects the result."""
         channels, kind = tokens.shape[-1], "_self" if context is None else ""
         context = tokens if context is None else context
 
-        def project(name: str, of: Array) -> Array:
+        def project(name: str, inputs: Array) -> Array:
             layer = dense(channels, self.dtype, name, self.use_bias)
-            return split_heads(layer(of), self.heads)
+            return split_heads(layer(inputs), self.heads)
 
         query, key, value = (
             project("to_q", tokens),
@@ -111,6 +120,7 @@ class Attention(nn.Module):
         )
         if self.has_variable(f"replay{kind}", "logits"):
             mixed = mix(self.get_variable(f"replay{kind}", "logits"), value)
+        # `init` makes every collection mutable, and would return logits beside the parameters.
         elif self.is_mutable_collection(f"capture{kind}") and not self.is_initializing():
             logits = attention_logits(query, key)
             self.put_variable(f"capture{kind}", "logits", logits)
@@ -152,6 +162,8 @@ class GatedLinear(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """A gated layer of four times the width, and a projection back."""
+
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -169,6 +181,7 @@ class TransformerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Tokens, context: Float[Array, "b n d"]) -> Tokens:
+        # PyTorch's epsilon; Flax's default is 1e-6.
         def norm(name: str) -> nn.LayerNorm:
             return nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name=name)
 

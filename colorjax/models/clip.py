@@ -21,18 +21,26 @@ def quick_gelu(values: Array) -> Array:
     return values * jax.nn.sigmoid(1.702 * values)
 
 
+def exact_gelu(values: Array) -> Array:
+    """GELU by the error function; Flax's default is its approximation by a tanh."""
+    return nn.gelu(values, approximate=False)
+
+
+def layer_norm(dtype: Any, name: str) -> nn.LayerNorm:
+    """Layer norm with the epsilon of CLIP; Flax's default is 1e-6."""
+    return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "quick_gelu": quick_gelu,
-    "gelu": lambda values: nn.gelu(values, approximate=False),
+    "gelu": exact_gelu,
     "relu": nn.relu,
 }
 
 
-def layer_norm(dtype: Any, name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
-
-
 class SelfAttention(nn.Module):
+    """Multi-head self-attention; `causal`: a token sees itself and those before it only."""
+
     heads: int
     causal: bool
     dtype: Any = jnp.float32
@@ -51,6 +59,8 @@ class SelfAttention(nn.Module):
 
 
 class Mlp(nn.Module):
+    """Two linear layers with an activation, by its name in `ACTIVATIONS`, between them."""
+
     intermediate_size: int
     activation: str
     dtype: Any = jnp.float32
@@ -63,6 +73,8 @@ class Mlp(nn.Module):
 
 
 class EncoderLayer(nn.Module):
+    """Self-attention and MLP, each pre-normed and residual."""
+
     heads: int
     intermediate_size: int
     activation: str
@@ -78,6 +90,8 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
+    """A stack of layers; `layer` holds the arguments of each `EncoderLayer`."""
+
     num_layers: int
     layer: dict[str, Any]
 
@@ -92,6 +106,8 @@ class Encoder(nn.Module):
 
 
 class TextEmbeddings(nn.Module):
+    """The sum of what a token and its place are embedded as."""
+
     vocab_size: int
     max_position_embeddings: int
     hidden_size: int
@@ -111,7 +127,11 @@ class TextEmbeddings(nn.Module):
 
 
 class CLIPTextModel(nn.Module):
-    """Token ids to text states after the final norm. Padding is attended to, as SD does."""
+    """Token ids to text states after the final norm.
+
+    There is no mask for the padding, as in Stable Diffusion: causal attention keeps it from the
+    words before it, and the denoiser was trained to read its states as well.
+    """
 
     vocab_size: int = 49408
     hidden_size: int = 768
@@ -141,10 +161,11 @@ def cubic_weights(size: int, new_size: int) -> Float[np.ndarray, "new_size size"
     position = (np.arange(new_size) + 0.5) * size / new_size - 0.5
     first = np.floor(position).astype(int)
     weights = np.zeros((new_size, size))
-    for offset in range(-1, 3):
+    for offset in range(-1, 3):  # the four neighbours that the kernel reaches
         x = np.abs(position - first - offset)
         near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
         far = a * (((x - 5.0) * x + 8.0) * x - 4.0)
+        # Columns repeat at the border, so the weights are added, not assigned.
         column = np.clip(first + offset, 0, size - 1)
         np.add.at(weights, (np.arange(new_size), column), np.where(x <= 1.0, near, far))
     return weights.astype(np.float32)
@@ -198,7 +219,7 @@ class VisionEmbeddings(nn.Module):
 
 
 class CLIPVisionModel(nn.Module):
-    """Normalised image to all token states and the pooled (normed class token) state."""
+    """A normalised image to all token states, and to the pooled one: the class token's, normed."""
 
     image_size: int = 224
     patch_size: int = 14
@@ -215,6 +236,7 @@ class CLIPVisionModel(nn.Module):
         embed = VisionEmbeddings(
             self.hidden_size, self.patch_size, grid, self.dtype, name="embeddings"
         )
+        # The name's misspelling is transformers', and so that of every file.
         tokens = layer_norm(self.dtype, "pre_layrnorm")(embed(image))
         layer = _layer(self, causal=False)
         return Encoder(self.num_hidden_layers, layer, name="encoder")(tokens)
@@ -227,6 +249,7 @@ class CLIPVisionModel(nn.Module):
 
 
 def _layer(tower: CLIPTextModel | CLIPVisionModel, causal: bool) -> dict[str, Any]:
+    """The arguments of a tower's layers."""
     return dict(
         heads=tower.num_attention_heads,
         intermediate_size=tower.intermediate_size,
@@ -248,15 +271,18 @@ class CLIP(nn.Module):
         self.vision_model = self.vision.clone()
         self.text_projection = nn.Dense(self.projection_dim, use_bias=False)
         self.visual_projection = nn.Dense(self.projection_dim, use_bias=False)
+        # ln(1 / 0.07), the initial temperature of the paper.
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(2.6592), ())
 
     def encode_text(self, input_ids: TokenIds) -> Float[Array, "b p"]:
         """The projected state at the first end-of-text token, which has the highest id."""
         states = self.text_model(input_ids)
+        # Padding is end-of-text again: of equals argmax takes the first.
         ends = jnp.argmax(input_ids, axis=1)
         return self.text_projection(states[jnp.arange(len(states)), ends])
 
     def encode_image(self, image: Image) -> Float[Array, "b p"]:
+        """The projected state of the class token."""
         return self.visual_projection(self.vision_model(image)[1])
 
     def __call__(self, image: Image, input_ids: TokenIds) -> Float[Array, "b b"]:

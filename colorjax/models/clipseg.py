@@ -25,7 +25,10 @@ from colorjax.types import Array, Image
 
 
 class VisionTaps(CLIPVisionModel):
-    """Token states after the layers `taps`, counted from 0; layers after the last are left out."""
+    """Token states after the layers `taps`, counted from 0.
+
+    There are no layers after the last tap: their results would not be used.
+    """
 
     taps: tuple[int, ...] = (3, 6, 9)
 
@@ -36,7 +39,7 @@ class VisionTaps(CLIPVisionModel):
 
 
 class DecoderLayer(nn.Module):
-    """As CLIP's layer, but normed after each sum instead of before attention and MLP."""
+    """A layer as CLIP's, but normed after each sum instead of before attention and MLP."""
 
     heads: int
     intermediate_size: int
@@ -66,12 +69,14 @@ class Decoder(nn.Module):
         tokens = jnp.zeros(())
         for i, state in enumerate(reversed(states)):
             tokens = tokens + dense(self.reduce_dim, jnp.float32, f"reduces_{i}")(state)
+            # FiLM (Perez et al. 2018): the phrase scales and shifts every channel, in one layer.
             if i == self.conditional_layer:
                 scale = dense(self.reduce_dim, jnp.float32, "film_mul")(phrase)[:, None]
                 tokens = scale * tokens
                 tokens += dense(self.reduce_dim, jnp.float32, "film_add")(phrase)[:, None]
             layer = DecoderLayer(self.heads, self.intermediate_size, name=f"layers_{i}")
             tokens = layer(tokens)
+        # Without the class token, which has no place in the map.
         maps = tokens[:, 1:].reshape(len(tokens), *grid, self.reduce_dim)
         return self._enlarge(maps)[..., 0]
 
@@ -94,7 +99,7 @@ class Decoder(nn.Module):
 
 
 class CLIPSeg(nn.Module):
-    """Logits of belonging to what a phrase names.
+    """A map of logits for each phrase: how likely a pixel belongs to what it names.
 
     With `use_complex_transposed_convolution` (the "refined" weights) the map is enlarged by
     (patch_size // 4)^2 cells, which is the patch for a patch size of 16 only.

@@ -13,10 +13,13 @@ from jaxtyping import Float
 from colorjax.models.layers import Maps
 from colorjax.types import Array, Image
 
-NORMAL = nn.initializers.normal(0.02)
+NORMAL = nn.initializers.normal(
+    0.02
+)  # pix2pix's, for the kernels and around 1 for the norms' scales
 
 
 def around_one(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """Initial scales, normal around 1."""
     return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
@@ -28,6 +31,7 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", around_one, (maps.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (maps.shape[-1],))
         mean = maps.mean((0, 1, 2))
+        # The biased variance, as PyTorch normalises by; a second pass over the values keeps digits.
         variance = jnp.square(maps - mean).mean((0, 1, 2))
         return (maps - mean) * jax.lax.rsqrt(variance + 1e-5) * scale + bias
 
@@ -43,6 +47,7 @@ class PatchDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, image: Image) -> Float[Array, "b h w 1"]:
+        # The numbers count the activations too, which have no parameters.
         maps, number = image, 0
         for i in range(self.layers + 1):
             maps = nn.Conv(
@@ -50,7 +55,7 @@ class PatchDiscriminator(nn.Module):
                 (4, 4),
                 strides=2 if i < self.layers else 1,
                 padding=1,
-                use_bias=i == 0,
+                use_bias=i == 0,  # the others are normed, which would take a bias away again
                 kernel_init=NORMAL,
                 name=f"main_{number}",
             )(maps)

@@ -24,10 +24,13 @@ Step = tuple[str, int, int | tuple[int, int]]  # name, channels, kernel
 
 
 def max_pool_half(maps: Maps) -> Mixed:
+    """The maximum over 3x3 windows at every second pixel, without padding."""
     return nn.max_pool(maps, (3, 3), strides=(2, 2))
 
 
 def average_pool(maps: Maps) -> Maps:
+    """The mean over 3x3 windows. At the border it is that of the pixels that are there."""
+    # PyTorch's default counts the padding's zeros; the TensorFlow graph does not.
     return nn.avg_pool(maps, (3, 3), padding="SAME", count_include_pad=False)
 
 
@@ -37,6 +40,7 @@ class Block(nn.Module):
     dtype: Any = jnp.float32
 
     def convolve(self, maps: Maps, step: Step, strides: int = 1, padding: str = "SAME") -> Mixed:
+        """A convolution, its batch norm folded in, and a ReLU."""
         name, channels, kernel = step
         size = kernel if isinstance(kernel, tuple) else (kernel, kernel)
         layer = nn.Conv(
@@ -45,6 +49,7 @@ class Block(nn.Module):
         return nn.relu(layer(maps))
 
     def chain(self, maps: Maps, *steps: Step) -> Mixed:
+        """Convolutions one after another."""
         for step in steps:
             maps = self.convolve(maps, step)
         return maps
@@ -138,11 +143,16 @@ class MixedD(Block):
 
 
 class MixedE(Block):
-    """Rows and columns side by side. `max_pool`: the graph's last block, against the paper."""
+    """Rows and columns side by side.
+
+    `max_pool` is for the last block, whose pool takes the maximum in the graph, though the paper
+    averages.
+    """
 
     max_pool: bool = False
 
     def fork(self, maps: Maps, name: str) -> Mixed:
+        """A row and a column of the same map, joined over the channels."""
         row = self.convolve(maps, (f"{name}a", 384, (1, 3)))
         column = self.convolve(maps, (f"{name}b", 384, (3, 1)))
         return jnp.concatenate([row, column], axis=-1)
@@ -176,6 +186,7 @@ class Inception(Block):
 
     @nn.compact
     def __call__(self, image: Image) -> Float[Array, "b 2048"]:
+        # Half-pixel centres, as PyTorch's `align_corners=False`; TensorFlow's first FID had others.
         # No antialiasing when shrinking: published distances were measured without.
         shape = (len(image), SIDE, SIDE, 3)
         maps = self.stem(jax.image.resize(image, shape, "bilinear", antialias=False))

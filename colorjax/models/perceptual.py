@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from colorjax.types import Array, Features, Image
 
-# ImageNet's channel means and deviations, moved from [0, 1] to [-1, 1].
+# ImageNet's channel means and deviations, moved from [0, 1] to [-1, 1] and rounded to three
+# digits, as the package lpips has them.
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 
@@ -72,7 +73,10 @@ def unit_length(maps: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
 
 def enlarged(image: Image, size: int) -> Image:
-    """The image with its shorter side at `size`, bilinear; one that is larger already stays."""
+    """The image with its shorter side at `size`, bilinear.
+
+    One that is larger already stays as it is.
+    """
     scale = size / min(image.shape[1:3])
     if scale <= 1:
         return image
@@ -99,6 +103,7 @@ class Lpips(nn.Module):
             for layer in layers
         }
         ones = nn.initializers.ones
+        # The package has dropout before the heads, which acts when they are trained only.
         taps = sum(layer.tap for layer in layers)
         self.lin = [nn.Dense(1, use_bias=False, kernel_init=ones) for _ in range(taps)]
 

@@ -51,9 +51,10 @@ class Ranker(nn.Module):
         self.head = Head(self.hidden_size, self.dropout, self.dtype)
 
     def __call__(self, image: Image, train: bool = False) -> Float[Array, " b"]:
-        """Brings the picture to the tower's size and range; larger is better."""
+        """Scores pictures of any size; larger is better."""
         side = self.vision.image_size
         if image.shape[1:3] != (side, side):
+            # CLIP's own preprocessing is bicubic too, and averages what it shrinks.
             image = jax.image.resize(image, (len(image), side, side, 3), "cubic")
         mean, deviation = (jnp.asarray(v) for v in NORMALIZATIONS[self.normalization])
         normal = ((image + 1.0) / 2.0 - mean) / deviation

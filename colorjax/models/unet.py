@@ -1,6 +1,6 @@
 """The Stable Diffusion UNet with L-CAD's channel-extended convolutions (CEC)."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,20 @@ from colorjax.types import Array, Context, Latents, Timesteps
 CEC_CHOICES = ("none", "conv_in", "down_blocks")
 # What the backward pass keeps of a block: everything, the linear layers' results, or its input.
 REMAT_CHOICES = ("none", "products", "blocks")
+Block = TypeVar("Block", bound=type[nn.Module])
 
 
-def remade(block: Any, remat: str) -> Any:
-    """A module whose values are computed again in the backward pass, to save memory."""
+def rematerialized(block: Block, remat: str) -> Block:
+    """A module's class whose values are computed again in the backward pass, to save memory.
+
+    Args:
+        block: the class of the module.
+        remat: one of `REMAT_CHOICES`.
+    """
     if remat == "none":
         return block
+    # Products without a batch dimension are those with weights: attention's logits, which are large
+    # and quick to make, are not among them.
     policies = jax.checkpoint_policies
     products = policies.dots_with_no_batch_dims_saveable if remat == "products" else None
     return nn.remat(block, policy=products)
@@ -40,7 +48,10 @@ OUTPUT = ("intermediates", "output")
 
 
 def timestep_features(timesteps: Timesteps, channels: int) -> Float[Array, "b c"]:
-    """Cosines then sines of t * 10000^(-i / (channels/2)), in float32."""
+    """Cosines then sines of t * 10000^(-i / (channels/2)), in float32.
+
+    bfloat16 has 8 bits: from 512 on it knows every fourth timestep only.
+    """
     half = channels // 2
     frequencies = jnp.exp(-jnp.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / half)
     angles = timesteps.astype(jnp.float32)[:, None] * frequencies
@@ -48,6 +59,8 @@ def timestep_features(timesteps: Timesteps, channels: int) -> Float[Array, "b c"
 
 
 class TimestepEmbedding(nn.Module):
+    """Two linear layers that make every residual block's time embedding of `timestep_features`."""
+
     channels: int
     dtype: Any = jnp.float32
 
@@ -73,14 +86,16 @@ class Level(nn.Module):
     remat: str = "none"
 
     def resnet(self, i: int) -> ResnetBlock:
+        """Residual block `i` of the level."""
         name = f"resnets_{i}"
-        block = remade(ResnetBlock, self.remat)
+        block = rematerialized(ResnetBlock, self.remat)
         return block(self.channels, self.groups, 1e-5, self.cec, self.dtype, name=name)
 
     def attend(self, i: int, maps: Maps, context: Context) -> Maps:
+        """Transformer `i` of the level, if it has any."""
         if not self.attention:
             return maps
-        transformer = remade(SpatialTransformer, self.remat)(
+        transformer = rematerialized(SpatialTransformer, self.remat)(
             self.heads,
             self.depth,
             self.groups,
@@ -92,11 +107,13 @@ class Level(nn.Module):
 
 
 class DownLevel(Level):
+    """A level on the way down: blocks, each with its transformer, then a downsampling."""
+
     @nn.compact
     def __call__(
         self, maps: Maps, time: Array, context: Context, luminance_feature: Array | None
     ) -> tuple[Array, list[Array]]:
-        """The map for the next level, and the skips."""
+        """The map for the next level, and the skips, one after each block and resampling."""
         skips = []
         extension = None
         if self.cec and luminance_feature is not None:
@@ -112,6 +129,8 @@ class DownLevel(Level):
 
 
 class MidLevel(Level):
+    """The coarsest level's middle: block, transformer, block."""
+
     @nn.compact
     def __call__(self, maps: Maps, time: Array, context: Context) -> Maps:
         maps = self.resnet(0)(maps, time)
@@ -119,10 +138,13 @@ class MidLevel(Level):
 
 
 class UpLevel(Level):
+    """A level on the way up: one block more than on the way down, then an upsampling."""
+
     @nn.compact
     def __call__(self, maps: Maps, time: Array, context: Context, skips: list[Array]) -> Array:
         """Consumes one skip per residual block from the end of `skips`."""
         for i in range(self.num_layers + 1):
+            # The skip's channels come second: the kernels' input channels are in this order.
             maps = jnp.concatenate([maps, skips.pop()], axis=-1)
             maps = self.attend(i, self.resnet(i)(maps, time), context)
         if self.resample:
@@ -131,7 +153,7 @@ class UpLevel(Level):
 
 
 class UNet(nn.Module):
-    """eps(z_t, t, text, luminance).
+    """The denoiser: an estimate of the noise from z_t, t, text and luminance.
 
     `cec` says which convolutions read a feature of the luminance encoder through extended
     channels: "none" is plain Stable Diffusion, "conv_in" the released L-CAD weights,
@@ -157,6 +179,7 @@ class UNet(nn.Module):
     remat: str = "none"
 
     def _level(self, i: int, **more: Any) -> dict[str, Any]:
+        """The arguments of level `i`, the finest being 0."""
         return (
             dict(
                 channels=self.block_out_channels[i],
@@ -182,6 +205,7 @@ class UNet(nn.Module):
         return DownLevel(**self._level(i, resample=i < self._last, cec=extended), **more)
 
     def middle(self, **more: Any) -> MidLevel:
+        """The middle, which attends even where the coarsest level does not (Stable Diffusion)."""
         return MidLevel(**self._level(self._last, attention=True, resample=False), **more)
 
     def up(self, i: int, **more: Any) -> UpLevel:
@@ -218,5 +242,6 @@ class UNet(nn.Module):
         for i in range(len(widths)):
             up = self.up(i, name=f"up_blocks_{i}")
             maps = up(maps, time, context, skips)
+        # The estimate leaves in float32: samplers and losses compute in it.
         maps = nn.silu(group_norm(self.norm_num_groups, 1e-5, self.dtype, "conv_norm_out")(maps))
         return conv3x3(self.out_channels, self.dtype, "conv_out")(maps).astype(jnp.float32)

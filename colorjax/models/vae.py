@@ -21,6 +21,7 @@ from colorjax.models.layers import (
 )
 from colorjax.types import Array, Features, Image, Latents, Luminance, Moments
 
+# LDM pads by hand before a convolution without padding. PyTorch's `padding=1` would be all sides.
 RIGHT_AND_BOTTOM = ((0, 1), (0, 1))
 
 
@@ -50,6 +51,8 @@ class DownBlock(nn.Module):
 
 
 class EncoderMidBlock(nn.Module):
+    """Block, attention, block at the coarsest size. Returns the map and the tapped features."""
+
     channels: int
     groups: int
     zero_convs: bool = False
@@ -81,6 +84,7 @@ class EncoderTrunk(nn.Module):
     dtype: Any = jnp.float32
 
     def trunk(self, image: Image) -> tuple[Array, Features]:
+        """The coarsest map, and with `zero_convs` the features, fine to coarse."""
         widths, groups = self.block_out_channels, self.norm_num_groups
         maps = conv3x3(widths[0], self.dtype, "conv_in")(image)
         features: Features = ()
@@ -102,6 +106,8 @@ class EncoderTrunk(nn.Module):
 
 
 class Encoder(EncoderTrunk):
+    """The VAE's encoder: an image to what `quant_conv` makes moments of."""
+
     out_channels: int = 8
 
     @nn.compact
@@ -124,6 +130,7 @@ class LuminanceEncoder(EncoderTrunk):
 
     @nn.compact
     def __call__(self, luminance: Luminance) -> Features:
+        # Three equal channels, as released: the first kernel has the shape of the VAE's.
         image = jnp.repeat(luminance, 3, axis=-1).astype(self.dtype)
         return self.trunk(image)[1]
 
@@ -150,6 +157,8 @@ class UpBlock(nn.Module):
 
 
 class DecoderMidBlock(nn.Module):
+    """Block, attention, block; a luminance feature joins after each block."""
+
     channels: int
     groups: int
     dtype: Any = jnp.float32
@@ -169,6 +178,8 @@ class DecoderMidBlock(nn.Module):
 
 
 class Decoder(nn.Module):
+    """The VAE's decoder, guided by luminance features where there are some."""
+
     block_out_channels: tuple[int, ...]
     layers_per_block: int
     norm_num_groups: int
@@ -229,4 +240,4 @@ class AutoencoderKL(nn.Module):
     @property
     def factor(self) -> int:
         """How many pixels a latent is wide."""
-        return 2 ** (len(self.block_out_channels) - 1)
+        return 1 << (len(self.block_out_channels) - 1)

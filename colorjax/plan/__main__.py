@@ -2,18 +2,19 @@
 
     python -m colorjax.plan --config=configs/lcad.py --topology=v5e:4x4
 
-compiles the latent stage's training step (or `stage=...`'s, by the configuration's variant) and,
-with `--sampler`, the whole sampler, for a topology, with libtpu on this machine's CPU (extra
-`tpu`; about ten minutes and 10 GB), and prints memory, cost, collectives and what the configured
-schedule would take. Nothing is run: times are the compiler's estimates and rooflines, not
-measurements. Results are kept in `--cache` by a hash of everything that decides them.
+compiles the latent stage's training step (or `stage=...`'s, by the configuration's variant) or,
+with `--sampler`, the configured method's whole sampler, for a topology, with libtpu on this
+machine's CPU (extra `tpu`; about ten minutes and 10 GB), and prints memory, cost, collectives and
+what the configured schedule would take. Nothing is run: times are the compiler's estimates and
+rooflines, not measurements. Results are kept in `--cache` by a hash of everything that decides
+them.
 
     --batch_per_chip=8      instead of the configuration's batch
     --images=118287         of the data set, for the length of the schedule (COCO's train2017)
-    --unet_alone            the UNet's share of the step, with latents and text states given
+    --unet_alone            the UNet's share of the step; latents and text states are its inputs
     --fast                  compile with less effort: fits? which collectives? no cycles
     --sweep                 first rank --batches, --remats and --fsdps by the UNet's levels, each
-                            compiled alone (a minute or two each), then compile the first whole
+                            compiled by itself (a minute or two), then compile the first whole
 """
 
 import os
@@ -35,7 +36,7 @@ TOPOLOGY = absl_flags.DEFINE_string("topology", "v5e:4x4", "Chip and shape, such
 BATCH = absl_flags.DEFINE_integer("batch_per_chip", 0, "Pictures on a chip; 0: the config's.")
 IMAGES = absl_flags.DEFINE_integer("images", 118287, "Pictures of the data set.")
 SAMPLER = absl_flags.DEFINE_bool("sampler", False, "Compile the sampler instead of the step.")
-ALONE = absl_flags.DEFINE_bool("unet_alone", False, "The UNet without the other networks.")
+UNET_ONLY = absl_flags.DEFINE_bool("unet_alone", False, "The UNet without the other networks.")
 SWEEP = absl_flags.DEFINE_bool("sweep", False, "Rank the choices below first.")
 BATCHES = absl_flags.DEFINE_list("batches", ["8", "16", "32"], "Pictures on a chip, to rank.")
 REMATS = absl_flags.DEFINE_list("remats", ["none", "blocks"], "Remat policies, to rank.")
@@ -55,47 +56,61 @@ def main(arguments: list[str] | None = None) -> int:
     name = config.stages[-1]
     if BATCH.value < 0 or IMAGES.value < 1:
         raise UserError("batch_per_chip must be 0 or more, images 1 or more")
-    if (ALONE.value or SWEEP.value) and name != "latent":
-        raise UserError(f"--unet_alone and --sweep are of the stage 'latent', not {name!r}")
+    if (UNET_ONLY.value or SWEEP.value) and name != "latent":
+        raise UserError(f"--unet_alone and --sweep are for the stage 'latent', not {name!r}")
     per_chip = BATCH.value or -(-config[name].batch_size // topology.size)
     if SWEEP.value:
         per_chip = choose(config, topology)
-    what = "sampler" if SAMPLER.value else "unet" if ALONE.value else name
-    found = costs.cached(config, topology, what, per_chip, FAST.value, cache())
-    print(roofline.report(found, topology, schedule(config, name, what)))
+    what = "sampler" if SAMPLER.value else "unet" if UNET_ONLY.value else name
+
+    def lower() -> costs.Lowered:
+        from colorjax.plan import lowering
+
+        return lowering.lower(config, topology, what, per_chip)
+
+    deciding = {"what": what, "topology": topology.name, "per_chip": per_chip}
+    cost = pricing(config, topology, costs.compiled)(deciding, lower)
+    print(roofline.report(cost, topology, schedule(config, name, what)))
     return 0
 
 
 def choose(config: ConfigDict, topology: chips.Topology) -> int:
-    """Prints the ranking, sets the first of it in the configuration, returns its batch a chip."""
+    """Prints the ranking, sets the first of it in the configuration, returns its batch a chip.
+
+    Raises:
+        UserError: something to rank that cannot be.
+    """
     from colorjax.models.unet import REMAT_CHOICES
     from colorjax.plan import sweep
 
-    numbers = [[int(n) if n.isdigit() else 0 for n in one.value] for one in (BATCHES, FSDPS)]
-    if min(map(min, numbers)) < 1 or not set(REMATS.value) <= set(REMAT_CHOICES):
+    per_chip, fsdps = ([int(n) if n.isdigit() else 0 for n in x.value] for x in (BATCHES, FSDPS))
+    if min(per_chip + fsdps) < 1 or not set(REMATS.value) <= set(REMAT_CHOICES):
         raise UserError(
             f"--batches={BATCHES.value}, --fsdps={FSDPS.value}, --remats={REMATS.value}: numbers "
             f"of 1 or more, and of {', '.join(REMAT_CHOICES)}"
         )
-
-    def kept(deciding: dict[str, Any], make: Callable[[], roofline.Cost]) -> roofline.Cost:
-        return costs.remember(costs.deciding_text(config, [deciding, FAST.value]), make, cache())
-
-    def tried(
-        program: Any, what: str, per_chip: int, model_flops: float, repeated: float
-    ) -> roofline.Cost:
-        given = (program, what, per_chip, model_flops, repeated)
-        try:
-            return costs.compiled(*given, topology=topology, fast=FAST.value)
-        except costs.TooLarge:
-            return roofline.too_large(what, per_chip)
-
-    choices = sweep.rank(config, topology, (numbers[0], REMATS.value, numbers[1]), kept, tried)
+    price = pricing(config, topology, costs.compiled_or_too_large)
+    candidates = sweep.Candidates(per_chip, REMATS.value, fsdps)
+    choices = sweep.rank(config, topology, candidates, price)
     print(sweep.report(choices, topology), end="\n\n", flush=True)
     best = choices[0]
     config.remat = best.remat
     config.mesh.update(data=-1, fsdp=best.fsdp)
     return best.per_chip
+
+
+def pricing(
+    config: ConfigDict,
+    topology: chips.Topology,
+    compiled: Callable[[costs.Lowered, chips.Topology, bool], costs.Cost],
+) -> costs.Price:
+    """Prices a configuration's programs: by the cache, or else compiled and put there."""
+
+    def price(deciding: dict[str, Any], lower: Callable[[], costs.Lowered]) -> costs.Cost:
+        text = costs.deciding_text(config, [deciding, FAST.value])
+        return costs.remember(text, lambda: compiled(lower(), topology, FAST.value), cache())
+
+    return price
 
 
 def cache() -> Path:
@@ -104,7 +119,7 @@ def cache() -> Path:
 
 
 def schedule(config: ConfigDict, name: str, what: str) -> int | None:
-    """Pictures that the configured training sees."""
+    """How many pictures the configured training sees; None for the sampler, which trains none."""
     if what == "sampler":
         return None
     options = config[name]

@@ -45,11 +45,12 @@ def _inner(options: dict[str, Any]) -> Iterator[core.Jaxpr]:
 def _dot(equation: Any) -> float:
     (contracted, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
+    # A multiplication and an addition for each output and each contracted place.
     return 2.0 * equation.outvars[0].aval.size * math.prod(left[i] for i in contracted)
 
 
 def _convolution(equation: Any) -> float:
-    """A zero between rows, as in the gradient of a stride, costs nothing."""
+    """FLOPs of a convolution; a zero between rows, as in a stride's gradient, costs nothing."""
     kernel = equation.invars[1].aval
     outputs = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
     dilation = math.prod(equation.params["lhs_dilation"])

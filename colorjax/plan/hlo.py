@@ -26,8 +26,10 @@ _OP_NAME = re.compile(r'op_name="([^"]*)"')
 
 
 class Collective(NamedTuple):
+    """One exchange between devices."""
+
     kind: str
-    size: int  # bytes of what it gives, on one device
+    size: int  # bytes of its result on one device
     times: int  # it runs for each run of the program
     line: str
 
@@ -45,10 +47,12 @@ class Program(NamedTuple):
 def read(text: str) -> Program:
     """The program of an optimised HLO text."""
     blocks = _blocks(text)
-    found = Program(0, [], Counter(), len(re.findall(r'custom_call_target="[^"]*callback', text)))
+    host_calls = len(re.findall(r'custom_call_target="[^"]*callback', text))
+    program = Program(0, [], Counter(), host_calls)
     entry = next((name for name, (first, _) in blocks.items() if first), None)
-    found = _add(blocks, entry, 1, found) if entry is not None else found
-    return found._replace(collectives=_once(found.collectives))
+    if entry is not None:
+        program = _add(blocks, entry, 1, program)
+    return program._replace(collectives=_once(program.collectives))
 
 
 def _once(collectives: list[Collective]) -> list[Collective]:
@@ -81,33 +85,36 @@ def _add(
     blocks: dict[str, tuple[bool, list[str]]],
     name: str,
     times: int,
-    found: Program,
+    total: Program,
     inside: bool = False,
 ) -> Program:
-    """`inside` a fusion, whose cycles were counted where it is called."""
+    """`total` with a computation that runs so many times, and with those that it calls.
+
+    `inside` a fusion no cycles are added: they were counted where it is called.
+    """
     for line in blocks[name][1]:
         cycles = _CYCLES.search(line)
         if cycles and int(cycles[1]) < UNPRICED and not inside:
             source = _OP_NAME.search(line)
-            found.by_source[source[1] if source else "?"] += times * int(cycles[1])
-            found = found._replace(cycles=found.cycles + times * int(cycles[1]))
+            total.by_source[source[1] if source else "?"] += times * int(cycles[1])
+            total = total._replace(cycles=total.cycles + times * int(cycles[1]))
         if collective := _COLLECTIVE.search(line):
-            found.collectives.append(_collective(collective, times, line))
+            total.collectives.append(_collective(collective, times, line))
             continue
         if body := _BODY.search(line):
             times_in = times * _trips(blocks, line)
-            found = found._replace(
-                repeated=found.repeated + (times_in - 1) * _traffic(blocks[body[1]][1])
+            total = total._replace(
+                repeated=total.repeated + (times_in - 1) * _traffic(blocks[body[1]][1])
             )
-            found = _add(blocks, body[1], times_in, found, inside)
+            total = _add(blocks, body[1], times_in, total, inside)
         elif (called := _CALLS.search(line)) and called[1] in blocks:
             result = _RESULT.search(line)
             if called[1].startswith("all-reduce-scatter") and result:  # as TPUs fuse it
                 size = _size(result[1])
-                found.collectives.append(Collective("reduce-scatter", size, times, line.strip()))
+                total.collectives.append(Collective("reduce-scatter", size, times, line.strip()))
             else:
-                found = _add(blocks, called[1], times, found, True)
-    return found
+                total = _add(blocks, called[1], times, total, True)
+    return total
 
 
 def _trips(blocks: dict[str, tuple[bool, list[str]]], line: str) -> int:
@@ -125,9 +132,9 @@ def _traffic(lines: list[str]) -> int:
     shapes: dict[str, str] = {}
     total = 0
     for line in lines:
-        if not (found := _INSTRUCTION.match(line)):
+        if not (instruction := _INSTRUCTION.match(line)):
             continue
-        name, result, kind, operands = found.groups()
+        name, result, kind, operands = instruction.groups()
         shapes[name] = _VECTOR_MEMORY.sub("", result)
         if kind not in _NO_TRAFFIC:
             read = (shapes.get(one, "") for one in re.findall(r"%[\w.\-]+", operands))

@@ -1,86 +1,13 @@
-"""A compiled program's cost, and what follows from it on a chip."""
+"""What follows from a program's cost on a chip: times that no program beats, and a report."""
 
-from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from colorjax.devices.chips import GIB, Topology
-from colorjax.plan import hlo
-
-
-class Cost(NamedTuple):
-    """Of one run of a program on one chip."""
-
-    what: str
-    per_chip: int  # pictures on a chip
-    seconds: float  # of compiling
-    flops: float  # by the compiler, with what remat computes again; it misses some fused products
-    model_flops: float  # without it: of the same mathematics on one picture, times the pictures
-    bytes: float  # read and written, by the compiler
-    cycles: int  # what the compiler expects of all fusions; 0: it does not say
-    arguments: int  # bytes
-    temporaries: int
-    peak: int
-    collectives: dict[str, tuple[int, int]]  # kind -> how many, bytes
-    hot: list[tuple[str, int]]  # where most cycles go
-
-
-def measure(
-    compiled: Any,
-    what: str,
-    per_chip: int,
-    model_flops: float,
-    seconds: float,
-    repeated: float = 0.0,
-) -> Cost:
-    """Reads a compiled program; `repeated` are FLOPs that the compiler's own count leaves out."""
-    memory, analysis = compiled.memory_analysis(), compiled.cost_analysis()
-    program = hlo.read(compiled.as_text())
-    kinds: dict[str, tuple[int, int]] = {}
-    for one in program.collectives:
-        count, size = kinds.get(one.kind, (0, 0))
-        kinds[one.kind] = (count + one.times, size + one.times * one.size)
-    arguments, temporaries = memory.argument_size_in_bytes, memory.temp_size_in_bytes
-    peak = getattr(memory, "peak_memory_in_bytes", 0) or arguments + temporaries
-    groups: Counter[str] = Counter()
-    for source, cycles in program.by_source.items():
-        groups[layer(source)] += cycles
-    return Cost(
-        what,
-        per_chip,
-        seconds,
-        analysis["flops"] + repeated,
-        model_flops,
-        analysis["bytes accessed"] + program.repeated,
-        program.cycles,
-        arguments,
-        temporaries,
-        peak,
-        kinds,
-        groups.most_common(10),
-    )
-
-
-def too_large(what: str, per_chip: int) -> Cost:
-    """Of a program that the compiler found no room for: more memory than any chip has."""
-    return Cost(what, per_chip, 0.0, 0.0, 0.0, 0.0, 0, 0, 2**60, 2**60, {}, [])
-
-
-LAYERS = ("attn1", "attn2", "ff", "conv1", "conv2", "norm", "upsamplers", "downsamplers", "vae")
-
-
-def layer(source: str) -> str:
-    """The kind of layer that an operation's name tells of, and which way it goes."""
-    if "/" not in source:
-        return "copies and other operations without a name"
-    way = "backward" if "transpose(" in source else "forward"
-    kinds = [kind for kind in LAYERS if f"/{kind}" in source]
-    if kinds:
-        return f"{way} {kinds[0]}"
-    return f"{way} other layers" if "/" in source.removeprefix("jit(step)/") else "update"
+from colorjax.plan.costs import Cost
 
 
 class Estimate(NamedTuple):
-    """Seconds a step, by three ways of looking at it, none of them a measurement."""
+    """Seconds that a step takes, estimated in four ways, none of them a measurement."""
 
     compiler: float  # cycles over the clock; 0: not said
     compute: float  # FLOPs, the compiler's or the mathematics' if more, over the peak
@@ -88,17 +15,18 @@ class Estimate(NamedTuple):
     network: float  # collectives' bytes over the links
 
     @property
-    def alone(self) -> float:
-        """Of computing without the network."""
+    def computing(self) -> float:
+        """Seconds of the step if the network took no time."""
         return self.compiler or max(self.compute, self.memory)
 
     @property
     def step(self) -> float:
         """The longest of what must happen, with the network hidden behind the computing."""
-        return max(self.alone, self.network)
+        return max(self.computing, self.network)
 
     @property
     def limit(self) -> str:
+        """What a step would have to do less of to become faster."""
         if self.network >= max(self.compiler, self.compute, self.memory):
             return "network"
         if self.compiler > 1.5 * max(self.compute, self.memory):
@@ -107,6 +35,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(cost: Cost, topology: Topology) -> Estimate:
+    """A cost over the peaks of a topology's chips and links."""
     chip = topology.chip
     # An all-reduce moves its bytes twice: a reduce-scatter and an all-gather.
     moved = sum((2 if k == "all-reduce" else 1) * v[1] for k, v in cost.collectives.items())
@@ -120,7 +49,11 @@ def estimate(cost: Cost, topology: Topology) -> Estimate:
 
 
 def report(cost: Cost, topology: Topology, pictures: int | None) -> str:
-    """The plan, as text. `pictures` are all that the training sees."""
+    """The plan, as text.
+
+    Args:
+        pictures: how many the whole training sees, epochs included; None if nothing is trained.
+    """
     chip, times = topology.chip, estimate(cost, topology)
     rate = cost.per_chip * topology.size / times.step
     fits = "fits" if cost.peak <= chip.memory else "does NOT fit"

@@ -6,7 +6,7 @@ cost the same in every row.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,13 +16,22 @@ from ml_collections import ConfigDict
 
 from colorjax.devices import chips
 from colorjax.plan import flops, lowering, roofline, unet_levels
+from colorjax.plan.costs import Cost, Lowered, Price
 from colorjax.train import loop, optim
+from colorjax.types import Params
 
-Remember = Callable[[dict[str, Any], Callable[[], roofline.Cost]], roofline.Cost]
-Compile = Callable[[Any, str, int, float, float], roofline.Cost]
+
+class Candidates(NamedTuple):
+    """What is to be ranked, in every combination."""
+
+    per_chip: Sequence[int]  # pictures on a chip
+    remats: Sequence[str]
+    fsdps: Sequence[int]
 
 
 class Choice(NamedTuple):
+    """One combination, with what it would cost."""
+
     per_chip: int
     remat: str
     fsdp: int
@@ -31,31 +40,38 @@ class Choice(NamedTuple):
     pictures: float  # a second, on all chips
 
 
-def rank(
-    config: ConfigDict,
-    topology: chips.Topology,
-    options: tuple[Sequence[int], Sequence[str], Sequence[int]],
-    remember: Remember,
-    compile: Compile,
-) -> list[Choice]:
-    """Every combination of batches a chip, remat policies and fsdp sizes, the fastest first.
+class Held(NamedTuple):
+    """Bytes on a chip that do not grow with the batch, and bytes that a step exchanges."""
 
-    Those that do not fit the chip come last.
+    memory: float
+    exchanged: float
+
+
+def rank(
+    config: ConfigDict, topology: chips.Topology, candidates: Candidates, price: Price
+) -> list[Choice]:
+    """Every combination of the candidates, the fastest first and those too large for a chip last.
+
+    Args:
+        price: what compiles a program, or knows its cost from before.
     """
-    found = []
-    for fsdp in options[2]:
+    choices = []
+    for fsdp in candidates.fsdps:
         mesh = lowering.mesh_of(topology, _with(config, fsdp=fsdp))
-        update = remember(
+        update = price(
             {"update": fsdp, "topology": topology.name},
-            lambda: compile(_update(config, mesh).lower(), f"update, fsdp {fsdp}", 0, 0.0, 0.0),
+            lambda: Lowered(f"update, fsdp {fsdp}", 0, _update(config, mesh).lower()),
         )
-        state = _state_bytes(config, mesh)
-        for per_chip in options[0]:
-            for remat in options[1]:
-                costs = list(_levels(_with(config, remat), topology, per_chip, remember, compile))
-                found.append(_choice(costs, update, state, topology, per_chip, remat, fsdp))
+        held = _held(config, mesh)
+        for per_chip in candidates.per_chip:
+            for remat in candidates.remats:
+                costs = [*_levels(_with(config, remat), topology, per_chip, price), update]
+                seconds = _seconds(costs, held, topology)
+                memory = held.memory + sum(one.temporaries for one in costs[:-1])
+                pictures = per_chip * topology.size / seconds
+                choices.append(Choice(per_chip, remat, fsdp, seconds, memory, pictures))
     room = topology.chip.memory
-    return sorted(found, key=lambda one: (one.memory > room, -one.pictures))
+    return sorted(choices, key=lambda one: (one.memory > room, -one.pictures))
 
 
 def _with(config: ConfigDict, remat: str = "", fsdp: int = 0) -> ConfigDict:
@@ -67,86 +83,70 @@ def _with(config: ConfigDict, remat: str = "", fsdp: int = 0) -> ConfigDict:
 
 
 def _levels(
-    config: ConfigDict,
-    topology: chips.Topology,
-    per_chip: int,
-    remember: Remember,
-    compile: Compile,
-) -> Iterator[roofline.Cost]:
+    config: ConfigDict, topology: chips.Topology, per_chip: int, price: Price
+) -> Iterator[Cost]:
+    """The costs of the UNet's levels, each on one chip of a topology."""
     kind = topology.name.split(":")[0]
     single = chips.topology(f"{kind}:{'x'.join('1' for _ in topology.shape)}")
     mesh = lowering.mesh_of(single, _with(config, fsdp=1))
-    for level in unet_levels.levels(
-        unet_levels.model_of(config).unet, unet_levels.batch(config, per_chip)
-    ):
+    batch = unet_levels.batch(config, per_chip)
+    for level in unet_levels.levels(unet_levels.model_of(config).unet, batch):
 
-        def make(level: unet_levels.Level = level) -> roofline.Cost:
+        def lower(level: unet_levels.Level = level) -> Lowered:
             traced = unet_levels.gradient(level, config, config.latent, mesh)
             again = flops.repeated(traced.jaxpr.jaxpr)
-            return compile(traced.lower(), level.name, per_chip, 0.0, again)
+            return Lowered(level.name, per_chip, traced.lower(), repeated=again)
 
         deciding = {"level": level.name, "remat": config.remat, "chip": kind, "batch": per_chip}
-        yield remember(deciding, make)
+        yield price(deciding, lower)
 
 
 def _update(config: ConfigDict, mesh: Mesh) -> Any:
-    """The optimizer's step alone, on gradients that lie as the weights do."""
+    """The optimizer's step without the network's, traced, on gradients sharded as the weights."""
     options = config.latent
     stage = unet_levels.stage(config, options)
-    made = loop.programs(stage, options, config, mesh)
+    programs = loop.programs(stage, options, config, mesh)
     tx = optim.optimizer(options, 1000)
 
-    def step(state: optim.TrainState, grads: Any) -> Any:
+    def step(state: optim.TrainState, grads: Params) -> optim.TrainState:
         return optim.updated(state, grads, tx, options.ema_decay)
 
-    state = lowering.placed(made.abstract, made.shardings)
+    state = lowering.placed(programs.abstract, programs.shardings)
     with jax.set_mesh(mesh):
-        jitted = jax.jit(step, out_shardings=made.shardings, donate_argnums=0)
+        jitted = jax.jit(step, out_shardings=programs.shardings, donate_argnums=0)
         return jitted.trace(state, state.params)
 
 
-class Held(NamedTuple):
-    """Bytes on a chip that do not grow with the batch, and bytes that a step exchanges."""
+def _held(config: ConfigDict, mesh: Mesh) -> Held:
+    """What a chip holds whatever the batch is: state, frozen weights, gathered weights, gradients.
 
-    memory: float
-    exchanged: float
-
-
-def _state_bytes(config: ConfigDict, mesh: Mesh) -> Held:
+    Gathered weights and gradients are in the compute type; each crosses the network once a step.
+    """
     stage = unet_levels.stage(config, config.latent)
-    made = loop.programs(stage, config.latent, config, mesh)
+    programs = loop.programs(stage, config.latent, config, mesh)
+    narrow = jnp.dtype(config.dtype)
 
-    def size(leaf: Any, kind: Any = None) -> float:
-        return float(leaf.size * (kind or leaf.dtype).itemsize)
+    def narrowed(leaf: Any) -> float:
+        return float(leaf.size * narrow.itemsize)
 
     def share(leaf: Any, where: Any) -> float:
         return float(math.prod(where.shard_shape(leaf.shape)) * leaf.dtype.itemsize)
 
-    kept = sum(jax.tree.leaves(jax.tree.map(share, made.abstract, made.shardings)))
-    narrow = jnp.dtype(config.dtype)
-    weights = sum(size(leaf, narrow) for leaf in jax.tree.leaves(made.abstract.params))
-    frozen = sum(size(leaf, narrow) for leaf in jax.tree.leaves(stage.frozen))
-    return Held(kept + 2 * weights + frozen, 2 * weights)
+    state = sum(jax.tree.leaves(jax.tree.map(share, programs.abstract, programs.shardings)))
+    weights = sum(map(narrowed, jax.tree.leaves(programs.abstract.params)))
+    frozen = sum(map(narrowed, jax.tree.leaves(stage.frozen)))
+    return Held(state + 2 * weights + frozen, 2 * weights)
 
 
-def _choice(
-    costs: list[roofline.Cost],
-    update: roofline.Cost,
-    held: Held,
-    topology: chips.Topology,
-    per_chip: int,
-    remat: str,
-    fsdp: int,
-) -> Choice:
-    chip = topology.chip
-    computing = sum(roofline.estimate(one, topology).alone for one in [*costs, update])
-    network = held.exchanged * (topology.size - 1) / topology.size / chip.links
-    seconds = max(computing, network)
-    memory = held.memory + sum(one.temporaries for one in costs)
-    return Choice(per_chip, remat, fsdp, seconds, memory, per_chip * topology.size / seconds)
+def _seconds(costs: Sequence[Cost], held: Held, topology: chips.Topology) -> float:
+    """A step's time: its parts one after the other, or the network's, which hides behind them."""
+    computing = sum(roofline.estimate(one, topology).computing for one in costs)
+    share = (topology.size - 1) / topology.size  # a chip has its own part already
+    return max(computing, held.exchanged * share / topology.chip.links)
 
 
 def report(choices: list[Choice], topology: chips.Topology) -> str:
+    """The ranking as a table of text."""
     rows = ["pictures a chip  remat     fsdp  ms a step  images/s  GiB a chip, at most"]
     for one in choices:
         fits = "" if one.memory <= topology.chip.memory else "  does NOT fit"

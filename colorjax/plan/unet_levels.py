@@ -10,42 +10,53 @@ from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from colorjax.devices import sharding
-from colorjax.maths.schedule import add_noise, sample_timesteps
+from colorjax.maths.schedule import sample_timesteps
 from colorjax.methods import lcad
 from colorjax.models.unet import UNet
 from colorjax.train import optim
-from colorjax.train.stages.stage import Stage, plain
+from colorjax.train.stages import latent
+from colorjax.train.stages.stage import Stage, single_loss_stage
+from colorjax.types import Params, PRNGKey
 
 
 def model_of(config: ConfigDict) -> lcad.LCAD:
+    """The model that the latent stage trains, with its compute type and remat policy."""
     return lcad.build(config.model.to_dict(), jnp.dtype(config.dtype), config.remat)
 
 
 def stage(config: ConfigDict, options: ConfigDict) -> Stage:
-    """The latent stage with latents, text states and luminance features given in the batch."""
-    model, key = model_of(config), jax.random.key(config.seed)
+    """The latent stage without the frozen networks.
 
-    def whole(key: Any) -> Any:
+    Latents, text states and the luminance feature come in the batch, as `batch` shapes it. Weights
+    that the UNet does not train are shapes; nothing can be sampled or released.
+    """
+    model, key = model_of(config), jax.random.key(config.seed)
+    # The batch has the one feature that the UNet reads, wherever it stands among the encoder's.
+    reader = model._replace(unet=model.unet.clone(cec_feature=0))
+
+    def whole(key: PRNGKey) -> Params:
         return lcad.init(model, key)["unet"]
 
-    def loss(params: Any, frozen: Any, batch: Any, key: Any) -> Any:
+    def loss(params: Params, frozen: Params, batch: dict[str, Any], key: PRNGKey) -> Any:
         z_0, (time_key, eps_key) = batch["latents"], jax.random.split(key)
-        timesteps = sample_timesteps(time_key, len(z_0), model.schedule)
-        eps = jax.random.normal(eps_key, z_0.shape)
-        z_t = add_noise(z_0, eps, timesteps, model.schedule)
-        tree = {"unet": optim.merge(params, frozen)}
-        features = (batch["feature"],) if model.unet.cec != "none" else None
-        found = lcad.predict_eps(model, tree, z_t, timesteps, batch["context"], features)
-        return ((found - eps) ** 2).mean(), {}
+        value = latent.denoising_loss(
+            reader,
+            {"unet": optim.merge(params, frozen)},
+            z_0,
+            sample_timesteps(time_key, len(z_0), model.schedule),
+            jax.random.normal(eps_key, z_0.shape),
+            context=batch["context"],
+            features=(batch["feature"],) if model.unet.cec != "none" else None,
+        )
+        return value, {}
 
     rest = jax.eval_shape(lambda key: optim.split(whole(key), options.trainable)[1], key)
-    return plain(
-        lambda key, start: optim.split(whole(key), options.trainable)[0],
-        loss,
-        {},
-        rest,
-        options,
-        1000,
+    return single_loss_stage(
+        init=lambda key, start: optim.split(whole(key), options.trainable)[0],
+        loss=loss,
+        frozen=rest,
+        options=options,
+        total_steps=1000,
         dtype=config.dtype,
         predict=lambda *_: {},
         finish=lambda *_: ({}, {}),
@@ -53,14 +64,17 @@ def stage(config: ConfigDict, options: ConfigDict) -> Stage:
 
 
 def batch(config: ConfigDict, count: int, to: NamedSharding | None = None) -> dict[str, Any]:
-    """Shapes of what `stage` is given."""
+    """Shapes of a batch of `count` for `stage`, with a sharding if one is given."""
     model = model_of(config)
     side = config.model.image_size // model.vae.factor
     length = config.model.text_encoder.max_position_embeddings
+    pixels = jax.ShapeDtypeStruct((1, *[config.model.image_size] * 2, 1), jnp.float32)
+    encoder, key = model.luminance_encoder, jax.random.key(0)
+    features, _ = jax.eval_shape(encoder.init_with_output, key, pixels)
     shapes = {
         "latents": (side, side, model.vae.latent_channels),
         "context": (length, model.text_encoder.hidden_size),
-        "feature": (side, side, model.vae.block_out_channels[-1]),
+        "feature": features[model.unet.cec_feature].shape[1:],
     }
     return {
         name: jax.ShapeDtypeStruct((count, *shape), jnp.float32, sharding=to)
@@ -70,35 +84,34 @@ def batch(config: ConfigDict, count: int, to: NamedSharding | None = None) -> di
 
 
 class Level(NamedTuple):
-    name: str  # of its parameters
+    """A level of a UNet: a module of its own, which takes the maps of the level before."""
+
+    name: str  # what the UNet's parameters call it
     module: Any
     inputs: tuple[Any, ...]  # shapes
 
 
-def levels(unet: UNet, given: dict[str, Any]) -> Iterator[Level]:
-    """The levels of a UNet in order, each with the shapes that it gets for a `batch`."""
+def levels(unet: UNet, batch: dict[str, Any]) -> Iterator[Level]:
+    """The levels of a UNet in order, each with the shapes that it takes for a `batch`."""
     kind, last = unet.dtype, len(unet.block_out_channels) - 1
-    count, height, width, _ = given["latents"].shape
+    count, height, width, _ = batch["latents"].shape
 
     def shape(*sizes: int) -> Any:
         return jax.ShapeDtypeStruct((count, *sizes), kind)
 
     maps = shape(height, width, unet.block_out_channels[0])
     time = shape(4 * unet.block_out_channels[0])
-    context = shape(*given["context"].shape[1:])
-    feature = shape(*given["feature"].shape[1:]) if "feature" in given else None
+    context = shape(*batch["context"].shape[1:])
+    feature = shape(*batch["feature"].shape[1:]) if "feature" in batch else None
     skips = [maps]
 
-    def out(module: Any, *inputs: Any) -> Any:
-        def run(*inputs: Any) -> Any:
-            return module.init_with_output(jax.random.key(0), *inputs)[0]
-
-        return jax.eval_shape(run, *inputs)
+    def output(module: Any, *inputs: Any) -> Any:
+        return jax.eval_shape(module.init_with_output, jax.random.key(0), *inputs)[0]
 
     for i in range(last + 1):
         down = unet.down(i, parent=None)
         yield Level(f"down_blocks_{i}", down, (maps, time, context, feature))
-        maps, more = out(down, maps, time, context, feature)
+        maps, more = output(down, maps, time, context, feature)
         skips += more
     middle = unet.middle(parent=None)
     yield Level("mid_block", middle, (maps, time, context))
@@ -106,35 +119,38 @@ def levels(unet: UNet, given: dict[str, Any]) -> Iterator[Level]:
         up = unet.up(i, parent=None)
         taken = [skips.pop() for _ in range(unet.layers_per_block + 1)][::-1]
         yield Level(f"up_blocks_{i}", up, (maps, time, context, taken))
-        maps = out(up, maps, time, context, list(taken))
+        maps = output(up, maps, time, context, list(taken))
 
 
 def gradient(level: Level, config: ConfigDict, options: ConfigDict, mesh: Mesh) -> Any:
-    """A level forwards and backwards, lowered: gradients of its trained weights and inputs.
+    """A level forwards and backwards, traced: gradients of its trained weights and its inputs.
 
-    Everything is whole on every device, as weights are inside a step; the rows are split.
+    Weights are whole on every device, as they are inside a step; the batch's rows are split.
     """
 
-    def init(*inputs: Any) -> Any:
+    def init(*inputs: Any) -> Params:
         fresh = level.module.init(jax.random.key(0), *inputs)["params"]
-        return jax.tree.map(lambda leaf: optim.narrowed(leaf, config.dtype), fresh)
+        return optim.narrowed(fresh, config.dtype)
 
-    made = jax.eval_shape(init, *level.inputs)
-    flat = flatten_dict({level.name: made}, sep="/")
+    weights = jax.eval_shape(init, *level.inputs)
+    flat = flatten_dict({level.name: weights}, sep="/")
     chosen = optim.trained(flat, options.trainable)
     trained, rest = (
         {path: leaf for path, leaf in flat.items() if (path in chosen) == yes}
         for yes in (True, False)
     )
 
-    def run(trained: Any, rest: Any, inputs: Any) -> Any:
+    def run(trained: Params, rest: Params, inputs: Any) -> Any:
         params = unflatten_dict(trained | rest, sep="/")[level.name]
         return level.module.apply({"params": params}, *inputs)
 
-    def step(trained: Any, rest: Any, inputs: Any, cotangent: Any) -> Any:
-        return jax.vjp(lambda *of: run(of[0], rest, of[1]), trained, inputs)[1](cotangent)
+    def step(trained: Params, rest: Params, inputs: Any, cotangent: Any) -> Any:
+        def forward(trained: Params, inputs: Any) -> Any:
+            return run(trained, rest, inputs)
 
-    given = jax.eval_shape(run, trained, rest, level.inputs)
+        return jax.vjp(forward, trained, inputs)[1](cotangent)
+
+    maps = jax.eval_shape(run, trained, rest, level.inputs)
     everywhere, rows = sharding.replicated(mesh), NamedSharding(mesh, sharding.BATCH)
 
     def on(tree: Any, where: NamedSharding) -> Any:
@@ -146,7 +162,7 @@ def gradient(level: Level, config: ConfigDict, options: ConfigDict, mesh: Mesh) 
         on(trained, everywhere),
         on(rest, everywhere),
         on(level.inputs, rows),
-        on(given, rows),
+        on(maps, rows),
     )
     with jax.set_mesh(mesh):
         return jax.jit(step).trace(*placed)

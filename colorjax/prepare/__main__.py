@@ -5,6 +5,7 @@ was interrupted goes on where it stopped, by the same command.
 """
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def histogram_table(histogram: shards.Histogram) -> str:
     """Colour words, most frequent first: pictures with the word in each region and in either."""
     lines = [f"{'colour':<10}" + "".join(f"{region:>10}" for region in histogram)]
     for word, _ in histogram["either"].most_common():
-        lines.append(f"{word:<10}" + "".join(f"{of[word]:>10}" for of in histogram.values()))
+        lines.append(f"{word:<10}" + "".join(f"{words[word]:>10}" for words in histogram.values()))
     return "\n".join(lines)
 
 
@@ -73,20 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, rest = parser.parse_known_args(argv)
     if rest and args.runner is None:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    request = Request(
-        args.source,
-        args.input,
-        args.output,
-        args.captions,
-        args.splits.split(",") if args.splits is not None else None,
-        args.limit,
-        args.short_side,
-        args.gray,
-        args.captioner,
-        args.captioner_sees,
-        args.shard_size,
-        args.overwrite,
-    )
+    if args.splits is not None:
+        args.splits = args.splits.split(",")
+    names = [field.name for field in dataclasses.fields(Request)]
+    request = Request(**{name: getattr(args, name) for name in names})
     summary = prepare(request, args.workers, args.runner, rest)
     counts = records.read_manifest(args.output)["splits"]
     for split, outcome in summary.items():

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from colorjax import __version__
+from colorjax import __version__, files
 from colorjax.data import records
 from colorjax.errors import UserError
 from colorjax.prepare import planning, shards, sources
@@ -36,14 +36,14 @@ def begin(partial: Path, plan: dict[str, Any], overwrite: bool) -> None:
         begun = file.read_text(encoding="utf-8") if file.exists() else ""
         if begun == text:
             return
-        if begun.endswith("\n") and not overwrite:
+        if begun and not overwrite:
             raise UserError(
                 f"{str(partial)!r} has an unfinished preparation of other data or with other "
                 "options; repeat that command, or delete the directory or add --overwrite"
             )
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        file.write_text(text, encoding="utf-8")
+        files.write_text(file, text)
     except OSError as error:
         raise UserError(
             f"--output: {str(partial)!r} cannot be made: {error.strerror}; choose a directory that "
@@ -52,13 +52,16 @@ def begin(partial: Path, plan: dict[str, Any], overwrite: bool) -> None:
 
 
 def complete(partial: Path, title: str, tasks: Sequence[shards.Task]) -> Summary:
-    """Puts outcomes together: manifest and list of rejections.
+    """Writes what stands beside the shards: the manifest and the list of rejections.
+
+    Returns:
+        What became of the pictures of each split.
 
     Raises:
         UserError: a shard was not made, or nothing of a split is usable.
     """
     summary: Summary = {}
-    files: dict[str, list[records.Shard]] = {}
+    shards_of: dict[str, list[records.Shard]] = {}
     with (partial / REJECTED).open("w", encoding="utf-8") as rejected:
         for task in tasks:
             outcome = shards.read_outcome(task)
@@ -67,39 +70,32 @@ def complete(partial: Path, title: str, tasks: Sequence[shards.Task]) -> Summary
                     f"{task.path.name!r} was not made; workers must see {task.directory!r}, and "
                     "the same command makes what is missing"
                 )
-            files.setdefault(task.split, []).append(outcome.shard)
+            shards_of.setdefault(task.split, []).append(outcome.shard)
             _add(summary.setdefault(task.split, shards.Outcome()), outcome)
             for rejection in outcome.rejected:
                 row = {"split": task.split} | asdict(rejection)
                 rejected.write(json.dumps(row, ensure_ascii=False) + "\n")
-    for split, of_split in files.items():
+    for split, of_split in shards_of.items():
         if not any(shard.records for shard in of_split):
             raise UserError(
                 f"no picture of split {split!r} is usable; {str(partial / REJECTED)!r} says why"
                 f"{planning.first(summary[split].rejected)}"
             )
-    _write_manifest(partial, title, tasks, summary, files)
+    _write_manifest(partial, title, tasks, summary, shards_of)
     return summary
 
 
 def put_in_place(partial: Path, output: Path, tasks: Sequence[shards.Task]) -> None:
-    """Renames `partial` to `output`; what was there is removed only after it stepped aside."""
-    if output.exists():
-        old = output.with_name(f".{output.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        output.rename(old)
-        partial.rename(output)
-        shutil.rmtree(old)
-    else:
-        partial.rename(output)
-    kept = {REJECTED, records.MANIFEST, *(task.path.name for task in tasks)}
+    """Renames `partial` to `output`, and removes what only the work on it needed."""
+    files.put_in_place(partial, output)
+    results = {REJECTED, records.MANIFEST, *(task.path.name for task in tasks)}
     for path in output.iterdir():
-        if path.name not in kept:
+        if path.name not in results:
             path.unlink()
 
 
 def reasons(rejections: Sequence[sources.Rejection]) -> dict[str, int]:
-    """How often each reason came, the most frequent first."""
+    """Counts the reasons of rejections, the most frequent first."""
     return dict(Counter(rejection.reason for rejection in rejections).most_common())
 
 
@@ -116,7 +112,7 @@ def _write_manifest(
     title: str,
     tasks: Sequence[shards.Task],
     summary: Summary,
-    files: dict[str, list[records.Shard]],
+    shards_of: dict[str, list[records.Shard]],
 ) -> None:
     options = {task.split: asdict(task.options) for task in tasks}
     counts = {
@@ -128,5 +124,5 @@ def _write_manifest(
         for split, outcome in summary.items()
     }
     records.write_manifest(
-        partial, title, files, options=options, counts=counts, colorjax_version=__version__
+        partial, title, shards_of, options=options, counts=counts, colorjax_version=__version__
     )

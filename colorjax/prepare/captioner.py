@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 
 from colorjax.data import transforms
 from colorjax.data.records import Record
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line, one_of
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
 Describe = Callable[[Sequence[Picture]], list[str]]
@@ -46,8 +46,7 @@ def load(path: str, sees: str = "colour") -> Captioner:
     Raises:
         UserError: no PyTorch, or no such model.
     """
-    if sees not in SEEN:
-        raise UserError(f"a captioner sees {' or '.join(SEEN)}, not {sees!r}")
+    one_of("what a captioner sees", sees, SEEN)
     try:
         import torch
         from transformers import BlipForConditionalGeneration, BlipProcessor
@@ -61,7 +60,7 @@ def load(path: str, sees: str = "colour") -> Captioner:
     except (OSError, ValueError) as error:
         raise UserError(
             f"--captioner={path!r} is no folder with a BLIP captioner in transformers' format "
-            f"({str(error).splitlines()[0]})"
+            f"({first_line(error)})"
         ) from error
 
     @torch.inference_mode()
@@ -76,23 +75,26 @@ def load(path: str, sees: str = "colour") -> Captioner:
 def add_captions(records: Iterable[Record], captioner: Captioner) -> Iterator[Record]:
     """The records with the captioner's sentences, made batch by batch.
 
-    Of the colour picture they replace what the source has, as the paper trains. A captioner that
-    sees gray is shown gray, that the picture is black and white is left out of what it says, and
-    the sentence is kept beside the others as level "uncoloured".
+    Sentences about the colour picture replace those of the source, as the paper trains. A captioner
+    that sees gray is shown the gray picture; that this is black and white is left out of the
+    sentence, which is added to the others as level "uncoloured".
     """
     remaining = iter(records)
     while batch := list(islice(remaining, BATCH_SIZE)):
         images = [transforms.decode(record.image) for record in batch]
         if captioner.sees == "gray":
             images = [transforms.without_colours(image) for image in images]
-        for record, said in zip(batch, captioner.describe(images), strict=True):
+        for record, sentence in zip(batch, captioner.describe(images), strict=True):
             if captioner.sees == "gray":
-                sentences = {**record.captions, "uncoloured": [without_medium(said)]}
+                sentences = {**record.captions, "uncoloured": [without_medium(sentence)]}
                 yield dataclasses.replace(record, captions=sentences)
             else:
-                yield dataclasses.replace(record, captions={"complete": [said]}, pairs=None)
+                yield dataclasses.replace(record, captions={"complete": [sentence]}, pairs=None)
 
 
 def without_medium(sentence: str) -> str:
-    """ "a black and white photo of a dog" is "a dog" """
+    """The sentence without its beginning if that says that the picture is black and white.
+
+    "a black and white photo of a dog" is "a dog".
+    """
     return _MEDIUM.sub("", sentence.strip())

@@ -32,7 +32,7 @@ class Request:
 
 
 def check(request: Request) -> None:
-    """Whether it can be done at all, as far as the options and the output tell.
+    """Refuses what cannot be done, as far as the options and the paths show it.
 
     Raises:
         UserError: a number is too small, the input does not exist, or the output exists and may
@@ -71,15 +71,15 @@ def tasks(request: Request, directory: Path) -> list[shards.Task]:
             f"--splits={','.join(chosen)!r} is not among the splits of {request.source}; choose "
             f"from {', '.join(known)}"
         )
-    found: list[shards.Task] = []
+    chosen_tasks: list[shards.Task] = []
     for split in chosen:
         try:
-            found += _tasks(request, source, split, directory)
+            chosen_tasks += _tasks(request, source, split, directory)
         except UserError as error:
             if len(known) == 1 or request.splits is not None:
                 raise
             raise UserError(f"{error}; --splits takes only some of {', '.join(known)}") from None
-    return found
+    return chosen_tasks
 
 
 def _tasks(
@@ -94,11 +94,11 @@ def _tasks(
         )
     drop_gray = split in source.drops_gray if request.gray is None else request.gray == "drop"
     options = shards.Options(
-        request.short_side,
-        drop_gray,
-        source.measured,
-        None if request.captioner is None else str(request.captioner),
-        request.captioner_sees,
+        short_side=request.short_side,
+        drop_gray=drop_gray,
+        measured=source.measured,
+        captioner=None if request.captioner is None else str(request.captioner),
+        captioner_sees=request.captioner_sees,
     )
     size = request.shard_size or source.shard_size
     count = -(-len(items) // size)
@@ -114,8 +114,8 @@ def first(rejections: Sequence[Any]) -> str:
     return f" (the first of {len(rejections)}: {rejections[0].key}: {rejections[0].reason})"
 
 
-def plan(request: Request, found: Sequence[shards.Task]) -> dict[str, Any]:
-    """What decides the shards: another plan must not go on with them."""
+def plan(request: Request, tasks: Sequence[shards.Task]) -> dict[str, Any]:
+    """What decides the bytes of the shards, as JSON: another plan must not go on with them."""
     return {
         "version": __version__,
         "source": request.source,
@@ -125,6 +125,6 @@ def plan(request: Request, found: Sequence[shards.Task]) -> dict[str, Any]:
                 "options": asdict(task.options),
                 "items": sha256(repr(task.items).encode(errors="backslashreplace")).hexdigest(),
             }
-            for task in found
+            for task in tasks
         ],
     }

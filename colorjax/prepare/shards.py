@@ -6,7 +6,6 @@ written last, and while it is missing the shard counts as not made.
 """
 
 import json
-import os
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from colorjax import files
 from colorjax.data import captions, colour_names, records
 from colorjax.prepare import captioner, validation
 from colorjax.prepare.sources import Entry, Item, Rejected, Rejection
@@ -79,13 +79,11 @@ class Outcome:
 def make(task: Task, tick: Callable[[], Any] = lambda: None) -> None:
     """Writes the shard and its outcome; `tick` is called after every item."""
     outcome, options = Outcome(), task.options
-    made = _records(task, outcome, tick)
+    examples = _records(task, outcome, tick)
     if options.captioner is not None:
         machine = captioner.load(options.captioner, options.captioner_sees)
-        made = captioner.add_captions(made, machine)
-    outcome.shard = records.write_shard(task.path, made)
-    file = outcome_file(task)
-    temporary = records.unfinished(file)
+        examples = captioner.add_captions(examples, machine)
+    outcome.shard = records.write_shard(task.path, examples)
     # Not `asdict(outcome)`, which would count the items of its counters.
     content = {
         "shard": asdict(outcome.shard),
@@ -94,8 +92,7 @@ def make(task: Task, tick: Callable[[], Any] = lambda: None) -> None:
         "captions": outcome.captions,
         "colours": outcome.colours,
     }
-    temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    os.replace(temporary, file)
+    files.write_text(outcome_file(task), json.dumps(content) + "\n")
 
 
 def store_task(task: Task) -> str:
@@ -112,6 +109,7 @@ def make_stored(file: str) -> None:
 
 
 def outcome_file(task: Task) -> Path:
+    """Where the outcome of a task is: beside its shard."""
     return task.path.with_suffix(".json")
 
 
@@ -128,7 +126,7 @@ def read_outcome(task: Task) -> Outcome | None:
         rejected=[Rejection(**rejection) for rejection in stored["rejected"]],
         gray=stored["gray"],
         captions=stored["captions"],
-        colours={name: Counter(of) for name, of in stored["colours"].items()},
+        colours={name: Counter(words) for name, words in stored["colours"].items()},
     )
 
 
@@ -153,7 +151,7 @@ def _record(entry: Entry, options: Options, outcome: Outcome) -> records.Record:
     sentences = {"complete": list(entry.captions)} if entry.captions else {}
     if options.measured:
         words = colour_names.region_colours(checked.pixels)
-        for region, found in zip(_REGIONS, (words[:1], words[1:], set(words)), strict=True):
-            outcome.colours[region].update(found)
+        for region, present in zip(_REGIONS, (words[:1], words[1:], set(words)), strict=True):
+            outcome.colours[region].update(present)
         sentences = captions.phrase(*words, entry.label) if entry.label else {}
     return records.Record(entry.key, checked.data, entry.label, sentences, entry.pairs)

@@ -12,20 +12,14 @@ from jaxtyping import UInt8
 from PIL import Image, ImageFile
 
 from colorjax.data import decoding, transforms
+from colorjax.errors import first_line
 from colorjax.maths import color
 from colorjax.prepare.sources.entries import Rejected
 
-MAX_PIXELS = 64 * 10**6
 MIN_SIDE = 16
 GRAY_BELOW = 1.0  # CIE Lab units; what eyes just notice is 2.3
 _JPEG_QUALITY = 95
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-_SUFFIX_OF = {
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **{f".{name.lower()}": name for name in ("PNG", "WEBP", "BMP", "GIF")},
-}
-_ORIENTATION = 0x0112
+_FORMATS = tuple(dict.fromkeys(decoding.FORMATS.values()))
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ def check(data: bytes, name: str, short_side: int | None = None) -> Checked:
         raise Rejected("not a picture", "its content is none of " + ", ".join(_FORMATS)) from None
     # Broken files leave Pillow as OSError, ValueError, SyntaxError, struct.error and a few more.
     except Exception as error:
-        raise Rejected("damaged", str(error).split("\n")[0][:200]) from None
+        raise Rejected("damaged", first_line(error)) from None
 
 
 def _check_opened(
@@ -79,9 +73,9 @@ def _check_opened(
     format = _format(picture)
     pixels = _pixels(data, picture, format)
     changed = format not in ("JPEG", "PNG")
-    if picture.getexif().get(_ORIENTATION, 1) != 1 or picture.info.get("icc_profile"):
+    if picture.getexif().get(decoding.ORIENTATION, 1) != 1 or picture.info.get("icc_profile"):
         values, _ = decoding.decode(Path(name), picture)
-        upright = np.round(values * 255.0).astype(np.uint8)
+        upright = color.unit_to_bytes(values)
         # Most profiles are sRGB itself and change nothing.
         changed = changed or not np.array_equal(upright, np.asarray(picture.convert("RGB")))
         pixels = upright if changed else pixels
@@ -103,9 +97,9 @@ def _check_header(name: str, picture: ImageFile.ImageFile) -> None:
     """What can be told before decoding."""
     format, mode, (width, height) = _format(picture), picture.mode, picture.size
     suffix = PurePath(name).suffix.lower()
-    if suffix and _SUFFIX_OF.get(suffix) != format:
+    if suffix and decoding.FORMATS.get(suffix) != format:
         raise Rejected("wrong extension", f"it is a {format} file")
-    if width * height > MAX_PIXELS:
+    if width * height > decoding.MAX_PIXELS:
         raise Rejected("too large", f"{width} x {height} pixels")
     if min(width, height) < MIN_SIDE:
         raise Rejected("too small", f"{width} x {height} pixels")
@@ -146,7 +140,7 @@ def is_gray(pixels: UInt8[np.ndarray, "h w 3"]) -> bool:
     scale = min(1.0, 64 / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1.0 else pixels
-    lab = color.srgb_to_lab(small.astype(np.float32) / np.float32(255.0)).reshape(-1, 3)
+    lab = color.srgb_to_lab(color.unit_from_bytes(small)).reshape(-1, 3)
     lightness, ab = np.asarray(lab[:, :1], np.float64) / 100.0, np.asarray(lab[:, 1:], np.float64)
     terms = np.concatenate([np.ones_like(lightness), lightness, lightness**2], axis=1)
     residual = ab - terms @ np.linalg.lstsq(terms, ab, rcond=None)[0]

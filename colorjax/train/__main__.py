@@ -19,11 +19,15 @@ from colorjax import errors
 from colorjax.devices import compile_cache, processes, sharding
 from colorjax.errors import UserError
 from colorjax.train import flags, run, tracking
-
-STAGES = ("clip", "vae", "luminance", "text_to_image", "latent", "cold", "ranker")
+from colorjax.train.stages import STAGES
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code.
+
+    Raises:
+        UserError: a mistake in the command, the configuration, the data or the weights.
+    """
     arguments = sys.argv if arguments is None else arguments
     if {"--help", "-help", "-h"} & set(arguments):
         print(__doc__)

@@ -8,7 +8,7 @@ array files is read back as another number. So every step carries the SHA-256 of
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from colorjax.devices import processes, sharding
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 
 FORMAT = 1
 Manifest = dict[str, list[Any]]  # path of a leaf -> its SHA-256, type and shape
@@ -37,7 +37,12 @@ class Checkpoints:
     def __init__(
         self, directory: Path, keep: int = 2, say: Callable[[str], None] = lambda text: None
     ) -> None:
-        """`say` is told of what was committed and of what is damaged."""
+        """Opens the folder, and sets aside what cannot be read in it.
+
+        Args:
+            keep: how many of the newest steps stay.
+            say: hears what was committed and what is damaged.
+        """
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every thread
         self._directory, self._say = directory, say
         self._pending: tuple[int, str, Any] | None = None
@@ -51,15 +56,15 @@ class Checkpoints:
 
     def _set_unreadable_aside(self) -> None:
         """Steps whose metadata cannot be parsed would keep Orbax from starting at all."""
-        found = sorted(int(p.name) for p in self._directory.glob("*") if p.name.isdigit())
+        steps = sorted(int(p.name) for p in self._directory.glob("*") if p.name.isdigit())
         damaged = []
-        for step in found:
+        for step in steps:
             try:
                 ocp.metadata(self._directory / str(step))
             except Exception as error:  # Orbax raises whatever its parsers raise
                 damaged.append(step)
-                self._say(f"checkpoint of step {step} is damaged ({_first_line(error)})")
-        if damaged and len(damaged) == len(found):
+                self._say(f"checkpoint of step {step} is damaged ({first_line(error)})")
+        if damaged and len(damaged) == len(steps):
             raise self._nothing_left(damaged)
         self._move_away(damaged)
 
@@ -76,15 +81,16 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
+        """The newest committed step; None where there is none."""
         return max(self.steps, default=None)
 
     def save(self, step: int, tree: Any) -> None:
-        """Starts to write; `settle` tells when it is there.
+        """Starts to write a step; `confirm` says when it is there.
 
         Raises:
             UserError: the previous save failed, or this one cannot begin.
         """
-        self.settle(wait=True)
+        self.confirm(wait=True)
         leaves = manifest(tree)
         digest = checksum(leaves)
         about = {"format": FORMAT, "step": step, "leaves": leaves, "sha256": digest}
@@ -94,7 +100,7 @@ class Checkpoints:
             raise self._failed(step, error) from error
         self._pending = (step, digest, response)
 
-    def settle(self, wait: bool = False) -> None:
+    def confirm(self, wait: bool = False) -> None:
         """Says that the save begun last is committed, if it is, or waits until it is.
 
         Raises:
@@ -113,14 +119,14 @@ class Checkpoints:
     def _failed(self, step: int, error: Exception) -> UserError:
         return UserError(
             f"the checkpoint of step {step} could not be written to '{self._directory}' "
-            f"({_first_line(error)}); make room or give another --workdir, and start again"
+            f"({first_line(error)}); make room or give another --workdir, and start again"
         )
 
     def restore(self, shardings: Any, abstract: Any) -> tuple[int, Any]:
         """The newest step that is undamaged and its tree, placed as `shardings` says.
 
-        The mesh may be another than the one it was saved from. Damaged steps are told, and moved
-        to the folder `damaged` so that their numbers are free.
+        The mesh may be another than the one it was saved from. Damaged steps are reported, and
+        moved to the folder `damaged` so that their numbers are free.
 
         Raises:
             UserError: the stored tree is another one, such as after a change of the model, or no
@@ -157,14 +163,18 @@ class Checkpoints:
         return tree
 
     def _agree(self, read: Callable[[], Any]) -> Any:
-        """What is read here, if all processes could read it."""
+        """What is read here, if all processes could read it.
+
+        Raises:
+            Damaged: one of them could not. All leave together, so that none waits for another.
+        """
         try:
-            found, failure = read(), None
+            content, failure = read(), None
         except Exception as error:  # Orbax raises whatever its parsers raise
-            found, failure = None, error
+            content, failure = None, error
         if processes.all_agree(failure is None):
-            return found
-        raise Damaged(_first_line(failure) if failure else "another process cannot read it")
+            return content
+        raise Damaged(first_line(failure) if failure else "another process cannot read it")
 
     def _manifest(self, step: int) -> Manifest:
         about = self._checkpointer.metadata(step).custom_metadata
@@ -176,13 +186,13 @@ class Checkpoints:
 
     def _compare(self, step: int, stored: Manifest, like: Any) -> None:
         expected = {path: _kind(leaf) for path, leaf in _leaves(like)}
-        found = {path: row[1:] for path, row in stored.items()}
-        if expected == found:
+        kinds = {path: row[1:] for path, row in stored.items()}
+        if expected == kinds:
             return
-        odd = sorted(k for k in expected.keys() | found if expected.get(k) != found.get(k))[0]
+        odd = min(path for path in expected.keys() | kinds if expected.get(path) != kinds.get(path))
         raise UserError(
             f"the checkpoint of step {step} in '{self._directory}' does not fit this "
-            f"configuration ({odd!r} is {found.get(odd, 'not there')}, and should be "
+            f"configuration ({odd!r} is {kinds.get(odd, 'not there')}, and should be "
             f"{expected.get(odd, 'not there')}); give another --workdir or the configuration it "
             "was made with"
         )
@@ -201,13 +211,9 @@ class Checkpoints:
             UserError: it could not be.
         """
         try:
-            self.settle(wait=True)
+            self.confirm(wait=True)
         finally:
             self._checkpointer.close()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
@@ -220,7 +226,7 @@ def _kind(leaf: Any) -> list[Any]:
 
 
 def manifest(tree: Any) -> Manifest:
-    """SHA-256, type and shape of every leaf, whatever mesh it lies on.
+    """SHA-256, type and shape of every leaf of a tree, whatever mesh it lies on.
 
     Each leaf is brought to the host alone and hashed while the next one comes, so that the memory
     of a few leaves is enough. With several processes all take part and process 0 alone has the
@@ -228,12 +234,12 @@ def manifest(tree: Any) -> Manifest:
     """
     first = processes.is_first()
     with ThreadPoolExecutor(4) as pool:
-        rows = []
+        rows: list[tuple[str, Any, Future[str] | None]] = []
         for path, leaf in _leaves(tree):
             whole = sharding.to_host(leaf, keep=first)
             rows.append((path, leaf, pool.submit(_digest, whole) if first else None))
-            if len(rows) > 8 and rows[-8][2] is not None:
-                rows[-8][2].result()
+            if len(rows) > 8 and (earlier := rows[-8][2]) is not None:
+                earlier.result()
         return {p: [d.result() if d else "", *_kind(leaf)] for p, leaf, d in rows}
 
 

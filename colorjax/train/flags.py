@@ -1,4 +1,4 @@
-"""The command line of training: absl's flags with a configuration file, mistakes told plainly."""
+"""The command line of training: absl's flags with a configuration file, mistakes in a sentence."""
 
 import difflib
 import sys
@@ -7,8 +7,10 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+import colorjax
 from colorjax.errors import UserError
 
+PACKAGE = Path(colorjax.__file__).parent
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, variants by colon.")
 DISTRIBUTED = flags.DEFINE_string("distributed", "auto", "Several processes: auto, on or off.")
 COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0.")
@@ -27,15 +29,17 @@ def parse(arguments: list[str]) -> ConfigDict:
         UserError: no or an unusable configuration, an unknown key (the nearest is named) or a
             value of the wrong type.
     """
-    _make_importable(arguments)
-    plain = [a for a in arguments if not a.startswith(("--config.", "-config."))]
-    _parse(plain)
+    arguments = _located(arguments)
+    without_overrides = [a for a in arguments if not a.startswith(("--config.", "-config."))]
+    _parse(without_overrides)
     if CONFIG.value is None:
         raise UserError("--config is missing; give one such as --config=configs/lcad.py:tiny")
-    known = _dotted(CONFIG.value)
+    known = dotted(CONFIG.value)
     for argument in arguments:
         key = argument.lstrip("-").removeprefix("config.").split("=")[0]
-        if argument not in plain and key not in known:
+        if argument not in without_overrides and key not in known:
+            # ConfigDict's own "did you mean" sees one level, and is silent on --config.batch_size,
+            # which a stage has.
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
             raise UserError(f"--config.{key} is unknown; the nearest key is --config.{nearest}")
     _parse(arguments)
@@ -43,10 +47,10 @@ def parse(arguments: list[str]) -> ConfigDict:
 
 
 def profile_window() -> tuple[int, int]:
-    """The first step of the trace, counted from the start of this process, and how many.
+    """The first step of the profile, counted from the start of this process, and how many.
 
     Raises:
-        UserError: something else than two numbers.
+        UserError: the flag is something else than two numbers.
     """
     if not PROFILE.value:
         return 0, 0
@@ -59,12 +63,13 @@ def profile_window() -> tuple[int, int]:
 def _parse(arguments: list[str]) -> None:
     # The configuration flag looks for its overrides in `sys.argv`, whatever it is given.
     before, sys.argv = sys.argv, arguments
-    # Configuration files are the user's own code: whatever they raise is to be told.
     try:
         rest = flags.FLAGS(arguments)
         if CONFIG.value is not None:
             _ = CONFIG.value.stages  # a file that could not be loaded says so here
-    except Exception as error:
+    except UserError:
+        raise
+    except Exception as error:  # configuration files are the user's own code and may raise anything
         raise UserError(f"the command line cannot be used: {_one_line(error)}") from error
     finally:
         sys.argv = before
@@ -73,24 +78,39 @@ def _parse(arguments: list[str]) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """The message; of a traceback inside it, the last line."""
+    """The message; if it holds a traceback, that one's last line."""
     text = str(error.args[0]) if error.args else type(error).__name__
     lines = text.strip().splitlines()
     return " ".join(" ".join(lines[-1:] if "Traceback" in text else lines).split())
 
 
-def _make_importable(arguments: list[str]) -> None:
-    """Configurations import their neighbours as `configs.common`, from wherever one stands."""
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        path = Path(value.split(":")[0])
-        if name.lstrip("-") == "config" and path.is_file():
-            sys.path.insert(0, str(path.resolve().parent.parent))
+def _located(arguments: list[str]) -> list[str]:
+    """The command line with the installed configuration where the file is not in this folder."""
+    located = list(arguments)
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name.lstrip("-") != "config":
+            continue
+        if equals:
+            located[i] = f"{name}={_file(value)}"
+        elif i + 1 < len(arguments):
+            located[i + 1] = _file(arguments[i + 1])
+    return located
 
 
-def _dotted(config: ConfigDict, prefix: str = "") -> list[str]:
+def _file(value: str) -> str:
+    """`configs/lcad.py:tiny` here, or as it was installed with the package."""
+    path, colon, variants = value.partition(":")
+    installed = PACKAGE / path
+    if Path(path).is_file() or installed.parent != PACKAGE / "configs" or not installed.is_file():
+        return value
+    return f"{installed}{colon}{variants}"
+
+
+def dotted(config: ConfigDict, prefix: str = "") -> list[str]:
+    """The keys of a configuration as its flags name them: `latent.learning_rate`."""
     keys: list[str] = []
     for key, value in config.items():
         inner = isinstance(value, ConfigDict)
-        keys += _dotted(value, f"{prefix}{key}.") if inner else [prefix + key]
+        keys += dotted(value, f"{prefix}{key}.") if inner else [prefix + key]
     return keys

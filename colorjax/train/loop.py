@@ -1,8 +1,8 @@
 """The one training loop: it knows steps, checkpoints and metrics, not what is learned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -10,11 +10,40 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from colorjax.devices import processes, sharding
-from colorjax.errors import UserError
-from colorjax.train import checkpoint, optim, samples, tracking
+from colorjax.train import checkpoint, guard, optim, samples, tracking
 from colorjax.train.stages.stage import Batch, Stage
+from colorjax.types import Params
 
-Batches = Callable[[int], Any]  # from a step on; closed at the end
+
+@runtime_checkable
+class Batches(Protocol):
+    """An endless stream of batches that holds threads until it is closed."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __next__(self) -> Batch: ...
+
+    def close(self) -> None: ...
+
+
+class Run(NamedTuple):
+    """A stage on its way: what is trained, on what, how long, and where it is kept."""
+
+    name: str
+    stage: Stage
+    config: ConfigDict
+    mesh: Mesh
+    directory: Path  # checkpoints, metrics and samples
+    total_steps: int
+    batches: Callable[[int], Batches]  # from a step on
+    examples: Batch  # pictures for the samples
+    stop: processes.Stop | None = None
+    watch: tracking.Watch = tracking.Watch()
+
+    @property
+    def options(self) -> ConfigDict:
+        """The stage's own section of the configuration."""
+        return self.config[self.name]
 
 
 class Programs(NamedTuple):
@@ -27,6 +56,14 @@ class Programs(NamedTuple):
     shardings: optim.TrainState
 
 
+class Instruments(NamedTuple):
+    """What accompanies the steps of a run."""
+
+    clock: tracking.Clock
+    tracker: tracking.Tracker
+    saved: checkpoint.Checkpoints
+
+
 def programs(stage: Stage, options: ConfigDict, config: ConfigDict, mesh: Mesh) -> Programs:
     """A stage's functions on a mesh; nothing is computed yet.
 
@@ -34,23 +71,25 @@ def programs(stage: Stage, options: ConfigDict, config: ConfigDict, mesh: Mesh) 
     """
     key = jax.random.key(config.seed)
 
-    def init(start: Any) -> optim.TrainState:
+    def init(start: Params) -> optim.TrainState:
         return optim.watched(stage.init(key, start))
 
     abstract = jax.eval_shape(init, stage.start)
     shardings = sharding.tree_shardings(abstract, mesh, config.sharding_rules)
-    made = jax.jit(init, out_shardings=shardings)
+    placed_init = jax.jit(init, out_shardings=shardings)
     guarded = optim.guarded(stage.step, options.spike_factor)
 
-    def step(state: optim.TrainState, frozen: Any, batch: Batch) -> Any:
+    def step(
+        state: optim.TrainState, frozen: Params, batch: Batch
+    ) -> tuple[optim.TrainState, optim.Metrics]:
         return guarded(state, frozen, batch, jax.random.fold_in(key, state.step))
 
-    def predict(params: Any, frozen: Any, examples: Batch) -> Any:
-        return stage.predict(optim.gathered(params), frozen, examples, key)
+    def predict(params: Params, frozen: Params, examples: Batch) -> dict[str, Any]:
+        return stage.predict(sharding.gathered(params), frozen, examples, key)
 
     everywhere = sharding.replicated(mesh)
     return Programs(
-        lambda: made(stage.start),
+        lambda: placed_init(stage.start),
         jax.jit(step, out_shardings=(shardings, everywhere), donate_argnums=0),
         jax.jit(predict, out_shardings=everywhere),
         abstract,
@@ -58,19 +97,8 @@ def programs(stage: Stage, options: ConfigDict, config: ConfigDict, mesh: Mesh) 
     )
 
 
-def run(
-    stage: Stage,
-    name: str,
-    config: ConfigDict,
-    mesh: Mesh,
-    batches: Batches,
-    examples: Batch,
-    workdir: Path,
-    total_steps: int,
-    stop: processes.Stop | None = None,
-    watch: tracking.Watch = tracking.Watch(),
-) -> optim.TrainState:
-    """Trains a stage to `total_steps`, from its latest undamaged checkpoint if there is one.
+def train(run: Run) -> optim.TrainState:
+    """Trains a stage to its last step, from its latest undamaged checkpoint if there is one.
 
     The randomness and the batch of a step are functions of the step, so a resumed run equals an
     uninterrupted one bit for bit. When `stop` is asked, the step is saved and the state returned.
@@ -79,49 +107,25 @@ def run(
         UserError: too many steps in a row gave no usable gradient, or a checkpoint failed.
     """
     clock = tracking.Clock()
-    made = programs(stage, config[name], config, mesh)
-    frozen = place_frozen(stage.frozen, config, mesh)
+    compiled = programs(run.stage, run.options, run.config, run.mesh)
+    frozen = place_frozen(run.stage.frozen, run.config, run.mesh)
     tracker = tracking.Tracker(
-        workdir, name, total_steps, processes.is_first(), watch.wandb, config
+        run.directory, run.name, run.total_steps, run.watch.wandb, run.config
     )
-    saved = checkpoint.Checkpoints(workdir / "checkpoints", config.keep_checkpoints, tracker.say)
+    folder = run.directory / "checkpoints"
+    saved = checkpoint.Checkpoints(folder, run.config.keep_checkpoints, tracker.say)
     first, state = 0, None
     with clock.spent("restore"):
         if saved.latest is not None:
-            first, state = saved.restore(made.shardings, made.abstract)
-            tracker.say(f"resumed from step {first} in '{workdir}'")
+            first, state = saved.restore(compiled.shardings, compiled.abstract)
+            tracker.say(f"resumed from step {first} in '{run.directory}'")
     lost_steps = tracker.open(first)
-    if state is None:
-        state = made.init()
-    stream = batches(first)
+    stream = run.batches(first)
     try:
-        feed = sharding.global_batches(stream, mesh)
-        step, trace, n = None, tracking.Trace(workdir / "profile", first, watch), first
-        while n < total_steps and not (stop is not None and stop.asked):
-            n += 1
-            with clock.spent("data"):
-                batch = next(feed)
-            if step is None:
-                with clock.spent("compile"):
-                    step = made.step.lower(state, frozen, batch).compile()
-                    tracker.costs(step.cost_analysis(), jax.devices()[0].device_kind)
-            trace.before(n)
-            state, metrics = step(state, frozen, batch)
-            trace.after(n, state)
-            halt = stop is not None and stop.after_step()
-            if n == first + 1 or halt or _due(n, config.log_every, total_steps):
-                values = {k: float(v) for k, v in jax.device_get(metrics).items()}
-                tracker.write(n, values, config[name].batch_size, clock.overhead)
-                check_skipped(values, config[name].max_skipped, n)
-            if _due(n, config.sample_every, total_steps):
-                with clock.spent("samples"):
-                    columns = made.predict(optim.averaged(state), frozen, examples)
-                    samples.save_samples(workdir / "samples" / f"{n:07d}.png", columns, examples)
-            with clock.spent("checkpoint"):
-                saved.settle()
-                if halt or _due(n, config.checkpoint_every, total_steps):
-                    jax.block_until_ready(state)
-                    saved.save(n, state)
+        if state is None:
+            with clock.spent("compile"):  # most of the time of the first weights
+                state = compiled.init()
+        return _steps(run, compiled, state, frozen, stream, Instruments(clock, tracker, saved))
     finally:
         with clock.spent("checkpoint"):
             saved.close()
@@ -129,24 +133,59 @@ def run(
         tracker.say(clock.line())
         tracker.close()
         stream.close()
+
+
+def _steps(
+    run: Run,
+    compiled: Programs,
+    state: optim.TrainState,
+    frozen: Params,
+    stream: Batches,
+    instruments: Instruments,
+) -> optim.TrainState:
+    """The steps from `state` to the last one, or to where the run is asked to stop."""
+    (clock, tracker, saved), config = instruments, run.config
+    first = n = int(state.step)
+    known_row = int(state.guard.longest) if state.guard else 0
+    feed = sharding.global_batches(stream, run.mesh)
+    trace, step = tracking.Trace(run.directory / "profile", first, run.watch), None
+    # A signal may come at any time, but the step to stop at is the one whose `halt` is true: a
+    # look at `stop.asked` alone would end the loop after a step that nobody has saved.
+    halt = run.stop is not None and run.stop.asked
+    while n < run.total_steps and not halt:
+        n += 1
+        with clock.spent("data"):
+            batch = next(feed)
+        if step is None:
+            with clock.spent("compile"):
+                step = compiled.step.lower(state, frozen, batch).compile()
+                tracker.costs(step.cost_analysis(), jax.devices()[0].device_kind)
+        trace.before(n)
+        state, metrics = step(state, frozen, batch)
+        trace.after(n, state)
+        halt = run.stop is not None and run.stop.after_step()
+        if n == first + 1 or halt or _due(n, config.log_every, run.total_steps):
+            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            tracker.write(n, values, run.options.batch_size, clock.overhead)
+            guard.check_skipped(values, run.options.max_skipped, n, known_row)
+        if _due(n, config.sample_every, run.total_steps):
+            with clock.spent("samples"):
+                columns = compiled.predict(optim.averaged(state), frozen, run.examples)
+                sheet = run.directory / "samples" / f"{n:07d}.png"
+                samples.save_samples(sheet, columns, run.examples)
+        with clock.spent("checkpoint"):
+            saved.confirm()
+            if halt or _due(n, config.checkpoint_every, run.total_steps):
+                jax.block_until_ready(state)
+                saved.save(n, state)
     return state
 
 
-def place_frozen(frozen: Any, config: ConfigDict, mesh: Mesh) -> Any:
+def place_frozen(frozen: Params, config: ConfigDict, mesh: Mesh) -> Params:
     """Frozen weights on the mesh, by the rules for `frozen/...`, matrices in the compute type."""
-    narrow = jax.tree.map(lambda leaf: optim.narrowed(np.asarray(leaf), config.dtype), frozen)
+    narrow = optim.narrowed(jax.tree.map(np.asarray, frozen), config.dtype)
     rules = config.sharding_rules
     return sharding.put(narrow, sharding.tree_shardings({"frozen": narrow}, mesh, rules)["frozen"])
-
-
-def check_skipped(metrics: dict[str, float], most: int, step: int) -> None:
-    """Raises `UserError` if more than `most` steps in a row were skipped."""
-    if metrics["skipped_in_a_row"] >= most > 0:
-        raise UserError(
-            f"{int(metrics['skipped_in_a_row'])} steps in a row up to step {step} gave no finite "
-            "loss and gradient, or a spike: the weights are as before them; lower the learning "
-            "rate, or look at the data, and start again from the last checkpoint"
-        )
 
 
 def _due(step: int, every: int, total_steps: int) -> bool:

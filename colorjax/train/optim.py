@@ -8,14 +8,16 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from colorjax.errors import UserError
+from colorjax.devices import sharding
+from colorjax.errors import UserError, one_of
+from colorjax.train import guard
+from colorjax.train.guard import Guard
 from colorjax.types import Array, Params, PRNGKey
 
-Metrics = dict[str, Float[Array, ""]]
+Metrics = guard.Metrics
 Loss = Callable[[Params, Params, Any, PRNGKey], tuple[Float[Array, ""], Metrics]]
 
 
@@ -26,14 +28,18 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: optax.OptState
     ema: Params  # empty without averaging
-    guard: Params = {}  # see `guarded`
+    guard: Guard | None = None  # see `guarded`
 
 
 Step = Callable[[TrainState, Params, Any, PRNGKey], tuple[TrainState, Metrics]]
 
 
 def optimizer(options: ConfigDict, total_steps: int) -> optax.GradientTransformation:
-    """Adam (AdamW with weight decay) under a warm-up and, by choice, a cosine decay to zero."""
+    """Adam (AdamW with weight decay) under a warm-up and, by choice, a cosine decay to zero.
+
+    Raises:
+        UserError: an unknown `schedule`.
+    """
     schedules = {
         # Without a step of warm-up optax's own would stay at 0 for ever.
         "constant": lambda: optax.schedules.join_schedules(
@@ -50,8 +56,7 @@ def optimizer(options: ConfigDict, total_steps: int) -> optax.GradientTransforma
             max(total_steps, options.warmup_steps + 1),
         ),
     }
-    if options.schedule not in schedules:
-        raise UserError(f"schedule is {options.schedule!r}; it must be one of {sorted(schedules)}")
+    one_of("schedule", options.schedule, schedules)
     rate = schedules[options.schedule]()
     adam = optax.adamw(rate, options.b1, options.b2, weight_decay=options.weight_decay)
     if options.clip_norm:
@@ -95,6 +100,7 @@ def merge(one: Params, other: Params) -> Params:
 
 
 def create(params: Params, tx: optax.GradientTransformation, ema_decay: float) -> TrainState:
+    """The state before the first step; with an `ema_decay`, the average begins as the weights."""
     ema = jax.tree.map(jnp.copy, params) if ema_decay else {}
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), ema)
 
@@ -104,28 +110,16 @@ def averaged(state: TrainState) -> Params:
     return state.ema or state.params
 
 
-def narrowed(leaf: Any, dtype: Any) -> Any:
+def narrowed(tree: Any, dtype: Any) -> Any:
     """Kernels and tables in the compute type; vectors, as norms and biases, stay as they are.
 
     The layers would cast them at use: the numbers are the same, and half the bytes are moved.
     """
-    wide = leaf.ndim >= 2 and leaf.dtype == jnp.float32
-    return leaf.astype(jnp.dtype(dtype)) if wide else leaf
-
-
-def gathered(params: Params) -> Params:
-    """Sharded parameters whole on every device, at this point of a program and nowhere else.
-
-    Without it the partitioner shards activations by the weights' sharding, with an all-to-all at
-    every layer. What made the parameters, as a cast to the compute type, keeps their sharding: half
-    the bytes are gathered then.
-    """
-    if jax.sharding.get_abstract_mesh().empty:
-        return params
-    # Alone, the second constraint would be taken for the sharding of the cast before it.
-    unsaid = jax.tree.map(lambda leaf: P(*[P.UNCONSTRAINED] * leaf.ndim), params)
-    params = jax.lax.with_sharding_constraint(params, unsaid)
-    return jax.lax.with_sharding_constraint(params, jax.tree.map(lambda _: P(), params))
+    narrow = jnp.dtype(dtype)
+    return jax.tree.map(
+        lambda leaf: leaf.astype(narrow) if leaf.ndim >= 2 and leaf.dtype == jnp.float32 else leaf,
+        tree,
+    )
 
 
 def make_step(
@@ -176,77 +170,65 @@ def gradient(
     frozen: Params,
     batch: Any,
     key: PRNGKey,
+    *,
     accumulate: int = 1,
     dtype: Any = jnp.float32,
 ) -> tuple[Float[Array, ""], Metrics, Params]:
     """Value, metrics and gradient, in float32, of a loss that is a mean over the batch.
 
-    Cast first, gathered then, once for all parts of the batch; so are frozen weights that a rule
-    has sharded, which rematerialisation would else gather again. Part i holds the rows i, i + k,
-    ... so that each device keeps its own rows, and has the key `fold_in(key, i)`.
+    Weights are cast first and gathered then, once for all parts of the batch; so are frozen
+    weights that a rule has sharded, which rematerialisation would else gather again. Part i of k
+    holds the rows i, i + k, ... so that each device keeps its own rows, and has the key
+    `fold_in(key, i)`.
     """
-    frozen = gathered(frozen)
+    frozen = sharding.gathered(frozen)
+    whole = sharding.gathered(narrowed(params, dtype))
 
-    def of_part(whole: Params, part: Any, key: PRNGKey) -> Any:
+    def of_part(part: Any, key: PRNGKey) -> Any:
         return jax.value_and_grad(loss, has_aux=True)(whole, frozen, part, key)
 
-    narrow = jax.tree.map(lambda leaf: narrowed(leaf, dtype), params)
-    whole = gathered(narrow)
     if accumulate == 1:
-        (value, metrics), grads = of_part(whole, batch, key)
+        (value, metrics), grads = of_part(batch, key)
         return value, metrics, jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
-
-    def parts(rows: Array) -> Array:
-        return jnp.moveaxis(rows.reshape(-1, accumulate, *rows.shape[1:]), 1, 0)
-
-    def add(total: Any, part: Any) -> tuple[Any, None]:
-        i, rows = part
-        got = of_part(whole, rows, jax.random.fold_in(key, i))
-        return jax.tree.map(lambda t, g: t + g.astype(t.dtype) / accumulate, total, got), None
-
-    split_up = jax.tree.map(parts, batch)
-    shape = jax.eval_shape(of_part, whole, jax.tree.map(lambda rows: rows[0], split_up), key)
-    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), shape)
-    total, _ = jax.lax.scan(add, zero, (jnp.arange(accumulate), split_up))
-    (value, metrics), grads = total
+    count = len(jax.tree.leaves(batch)[0])
+    mean = optax.microbatching.Accumulator(
+        init=lambda parts: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), parts),
+        update=lambda total, part, _: jax.tree.map(
+            lambda t, g: t + g.astype(jnp.float32) / accumulate, total, part
+        ),
+        finalize=lambda total: total,
+        aggregate=lambda parts: parts,
+    )
+    in_parts = optax.microbatching.microbatch(
+        # The first row of part i is row i of the batch.
+        lambda part, row: of_part(part, jax.random.fold_in(key, row[0])),
+        argnums=(0, 1),
+        microbatch_size=count // accumulate,
+        accumulator=mean,
+    )
+    (value, metrics), grads = in_parts(batch, jnp.arange(count))
     return value, metrics, grads
 
 
 def watched(state: TrainState) -> TrainState:
-    """The state with what `guarded` counts."""
-    zero = jnp.zeros((), jnp.int32)
-    counts = {"skipped": zero, "in_a_row": zero, "longest": zero, "taken": zero}
-    return state._replace(guard=counts | {"norm": jnp.zeros(())})
+    """The state with the counts that `guarded` keeps."""
+    return state._replace(guard=guard.unused())
 
 
-def guarded(step: Step, spike_factor: float = 0.0, settle_steps: int = 100) -> Step:
+def guarded(step: Step, spike_factor: float = 0.0, settle_steps: int = guard.SETTLE_STEPS) -> Step:
     """A step that leaves everything but the counts bit-unchanged when its numbers are no good.
 
-    That is when a metric is not finite, or, with a `spike_factor`, when the gradient's norm is so
-    many times its running average, after `settle_steps` good steps.
+    See `guard.is_good` for what that means. The step number goes on, and with it the data.
     """
 
     def checked(
         state: TrainState, frozen: Params, batch: Any, key: PRNGKey
     ) -> tuple[TrainState, Metrics]:
+        assert state.guard is not None, "the state of a guarded step is `watched`"
         after, metrics = step(state, frozen, batch, key)
-        guard = state.guard
-        good = jnp.all(jnp.isfinite(jnp.stack([jnp.asarray(v) for v in metrics.values()])))
-        norm = metrics["gradient_norm"]
-        if spike_factor:
-            usual = guard["taken"] < settle_steps
-            good &= usual | (norm <= spike_factor * guard["norm"])
+        good = guard.is_good(state.guard, metrics, spike_factor, settle_steps)
         kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, state)
-        row = jnp.where(good, 0, guard["in_a_row"] + 1)
-        share = jnp.maximum(0.01, 1.0 / (1.0 + guard["taken"]))
-        counts = {
-            "skipped": guard["skipped"] + ~good,
-            "in_a_row": row,
-            "longest": jnp.maximum(guard["longest"], row),
-            "taken": guard["taken"] + good,
-            "norm": jnp.where(good, guard["norm"] + share * (norm - guard["norm"]), guard["norm"]),
-        }
-        told = {"skipped": counts["skipped"], "skipped_in_a_row": counts["longest"]}
-        return kept._replace(step=after.step, guard=counts), metrics | told
+        counts = guard.after(state.guard, good, metrics["gradient_norm"])
+        return kept._replace(step=after.step, guard=counts), metrics | counts.counts()
 
     return checked

@@ -1,4 +1,4 @@
-"""What a stage's folder remembers: with what it was begun, and whether it is finished."""
+"""What a stage's folder remembers: what it was begun with, and whether it is finished."""
 
 import json
 from collections.abc import Mapping
@@ -14,9 +14,10 @@ LENGTH = ("total_steps", "epochs")
 
 
 def remember(name: str, config: ConfigDict, inputs: Mapping[str, str], directory: Path) -> None:
-    """Writes what decides a stage's numbers beside it, or compares with what stands there.
+    """Writes what decides a stage's numbers into its folder, or compares with what stands there.
 
-    `inputs` are the digests of the weights that it reads.
+    Args:
+        inputs: SHA-256 of each part whose weights the stage reads.
 
     Raises:
         UserError: the stage was begun with another value, which a resumed run would mix in.
@@ -62,6 +63,7 @@ def is_finished(name: str, inputs: Mapping[str, str], directory: Path, total_ste
 
 
 def finish(directory: Path, total_steps: int) -> None:
+    """Marks a stage as trained for so many steps."""
     (directory / "FINISHED").write_text(f"{total_steps}\n")
 
 

@@ -1,4 +1,8 @@
-"""Where training's numbers go: JSON lines, TensorBoard, Weights & Biases, and a progress line."""
+"""Where training's numbers and its time go.
+
+Numbers go to JSON lines, TensorBoard, Weights & Biases and a progress line; seconds to a `Clock`
+and, of a few steps, to a profile.
+"""
 
 import contextlib
 import datetime
@@ -9,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
 from colorjax import files
 from colorjax.devices import chips, processes
 from colorjax.errors import UserError
 
-SILENT_AT_ZERO = ("skipped", "skipped_in_a_row")
+SILENT_AT_ZERO = ("skipped", "skipped_in_a_row", "longest_skipped_in_a_row")
 
 
 class Clock:
@@ -30,6 +35,7 @@ class Clock:
 
     @contextlib.contextmanager
     def spent(self, on: str) -> Iterator[None]:
+        """Counts the time within as one of `KINDS`."""
         start = time.monotonic()
         try:
             yield
@@ -46,8 +52,8 @@ class Clock:
         total = time.monotonic() - self._start
         productive = max(0.0, total - self.overhead - self.lost)
         parts = {"productive": productive, **self.seconds, "lost": self.lost}
-        told = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
-        return f"goodput {100.0 * productive / max(total, 1e-9):.1f} % of {total:.1f} s: {told}"
+        listed = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
+        return f"goodput {100.0 * productive / max(total, 1e-9):.1f} % of {total:.1f} s: {listed}"
 
 
 class Watch(NamedTuple):
@@ -68,11 +74,13 @@ class Trace:
         self._on = False
 
     def before(self, step: int) -> None:
+        """Begins the profile if this step is the first of the window."""
         if step == self._from <= self._to and processes.is_first():
             jax.profiler.start_trace(str(self._directory))
             self._on = True
 
     def after(self, step: int, state: Any) -> None:
+        """Ends it after the last one; steps run behind the host, so their state is waited for."""
         if self._on and step == self._to:
             jax.block_until_ready(state)
             jax.profiler.stop_trace()
@@ -87,12 +95,12 @@ class Tracker:
         directory: Path,
         stage: str,
         total_steps: int,
-        active: bool,
-        wandb: str = "",
-        config: Any = None,
+        project: str = "",
+        config: ConfigDict | None = None,
     ) -> None:
+        """`project` is one of Weights & Biases, to which `config` is logged too; "" for none."""
         self._directory, self._stage, self._total = directory, stage, total_steps
-        self._active, self._project, self._config = active, wandb, config
+        self._active, self._project, self._config = processes.is_first(), project, config
         self._since: tuple[float, int] | None = None
         self._flops: float | None = None
         self._peak: float | None = None
@@ -100,10 +108,12 @@ class Tracker:
         self.seconds_per_step = 0.0  # of the last interval
 
     def open(self, first_step: int) -> int:
-        """Begins or continues the files of a run that stands at a step.
+        """Begins or continues the files of a run that stands at `first_step`.
 
-        Rows beyond it, of a run that went on past its last checkpoint, are dropped; returns how
-        many steps they tell of.
+        Rows beyond that step are dropped: they are of a run that went on past its last checkpoint.
+
+        Returns:
+            How many steps those rows tell of, which are now made again.
         """
         path = self._directory / "metrics.jsonl"
         rows = path.read_text().splitlines() if path.exists() else []
@@ -120,20 +130,26 @@ class Tracker:
         return max(0, last - first_step)
 
     def say(self, message: str) -> None:
+        """Prints on the first process, after the stage's name."""
         if self._active:
             print(f"[{self._stage}] {message}", flush=True)
 
     def costs(self, analysis: Any, device_kind: str) -> None:
-        """What a step costs a device, by the compiler: what is computed twice counts twice."""
+        """Takes from the compiler what a step costs a device, for the FLOP/s and MFU of `write`.
+
+        What is computed twice, as under rematerialisation, counts twice.
+        """
         self._flops = (analysis or {}).get("flops") if isinstance(analysis, Mapping) else None
         self._peak = chips.peak_flops(device_kind)
 
     def write(
         self, step: int, metrics: Mapping[str, float], images_per_step: int, overhead: float
     ) -> None:
-        """Metrics at a step, with the speed since the last call.
+        """Writes the metrics of a step, with the speed since the last call.
 
-        `overhead` is `Clock.overhead`: what else took time does not count as training.
+        Args:
+            images_per_step: pictures of a batch over all processes.
+            overhead: `Clock.overhead`: seconds that something else took are no training.
         """
         now = time.monotonic() - overhead
         since, self._since = self._since, (now, step)
@@ -165,6 +181,7 @@ class Tracker:
         self.say(f"{line}  {named}")
 
     def close(self) -> None:
+        """Closes the files, and the run of Weights & Biases."""
         if self._active:
             self._lines.close()
             self._board.close()
@@ -172,7 +189,7 @@ class Tracker:
                 self._online.finish()
 
 
-def _wandb(project: str, stage: str, directory: Path, config: Any) -> Any:
+def _wandb(project: str, stage: str, directory: Path, config: ConfigDict | None) -> Any:
     """A run that continues whenever the stage does.
 
     Raises:

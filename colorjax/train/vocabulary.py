@@ -7,7 +7,7 @@ from pathlib import Path
 
 from colorjax.data import captions
 from colorjax.data.colour_names import CHROMATIC_COLOURS, NEUTRAL_COLOURS
-from colorjax.data.tokenizer import MERGES, VOCABULARY
+from colorjax.data.tokenizer import BOS, EOS, MERGES, VOCABULARY
 from colorjax.errors import UserError
 
 _WORD_END = "</w>"

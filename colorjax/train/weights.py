@@ -17,7 +17,8 @@ from colorjax.devices import processes
 from colorjax.errors import UserError
 from colorjax.models.unet import UNet
 from colorjax.train import vocabulary
-from colorjax.train.stages.stage import stage_module
+from colorjax.train.stages import STAGES
+from colorjax.train.stages.stage import Weights
 from colorjax.types import Params
 
 OF_UNET = ("unet", "schedule", "prediction_type")
@@ -37,6 +38,58 @@ BELONGS = {
 }
 
 
+def find_weights(name: str, config: ConfigDict, workdir: Path) -> Weights:
+    """What the stage `name` begins with: from the run's own release, then from `init_from`.
+
+    Raises:
+        UserError: weights that the stage needs are nowhere, or do not belong together.
+    """
+    recipe = STAGES[name]
+    own = [workdir / "release"] if (workdir / "release" / "config.json").exists() else []
+    initial = [release.locate(config.init_from)] if config.init_from else []
+    parts: Params = {}
+    start: Params = {}
+    inputs: dict[str, str] = {}
+
+    def read(directory: Path, part: str) -> Params:
+        inputs[part] = release.digest(directory, part)
+        return release.read_part(directory, part)
+
+    for part in (*recipe.needs, *recipe.may_use):
+        directory = release.find_part([*own, *initial], part)
+        if directory is not None:
+            parts[part] = read(directory, part)
+        elif part in recipe.needs:
+            raise UserError(_missing(name, part, config, workdir))
+    for role, candidates in recipe.starts_from.items():
+        for part in candidates:
+            # What a stage makes itself is not what it starts from.
+            places = initial if part in recipe.makes else [*own, *initial]
+            directory = release.find_part(places, part)
+            if directory is not None:
+                start[role] = read(directory, part)
+                break
+        if role not in start and recipe.must_start:
+            raise UserError(_missing(name, candidates[-1], config, workdir))
+    sizes = model_sizes(config.model.to_dict(), [*own, *initial], recipe.starts_from)
+    return Weights(parts, start, sizes, inputs)
+
+
+def _missing(name: str, part: str, config: ConfigDict, workdir: Path) -> str:
+    """The sentence that says where a part could come from: a stage that makes it, or a release."""
+    makers = [stage for stage, recipe in STAGES.items() if part in recipe.makes]
+    if makers and makers[0] in config and makers[0] != name:
+        return (
+            f"stage {name!r} needs the part {part!r}, which '{workdir}/release' has not: make it "
+            f"with python -m colorjax.train --config=configs/lcad.py:tiny,stage={makers[0]} "
+            f"--workdir={workdir}, or give a release by --config.init_from=DIR"
+        )
+    return (
+        f"stage {name!r} needs the part {part!r} of a pretrained model: give a release directory "
+        "that has it by --config.init_from=DIR"
+    )
+
+
 def model_sizes(
     model: Mapping[str, Any], directories: Sequence[Path], trained: Collection[str]
 ) -> dict[str, Any]:
@@ -50,24 +103,24 @@ def model_sizes(
     Raises:
         UserError: weights that do not belong together, or that the model has no place for.
     """
-    found: dict[str, Any] = {}
+    sizes: dict[str, Any] = {}
     places: dict[str, Path] = {}
     for part, keys in SECTIONS.items():
         directory = release.find_part(directories, part)
         if directory is not None:
             config = release.read_config(directory)
-            found |= {key: _tuples(config[key]) for key in keys if key in config}
+            sizes |= {key: _tuples(config[key]) for key in keys if key in config}
             places[part] = directory
     for part, key in OF_TRAINED.items():
         directory = release.find_part(directories, part)
         if directory is not None and part not in trained:
-            found[key] = _tuples(release.read_config(directory)[key])
-    _check_belonging(found, directories)
-    if "unet" in found and "unet" in trained:
-        found["unet"] = found["unet"] | _cec(model, found["unet"], places.get("unet"))
+            sizes[key] = _tuples(release.read_config(directory)[key])
+    _check_belonging(sizes, directories)
+    if "unet" in sizes and "unet" in trained:
+        sizes["unet"] = sizes["unet"] | _cec(model, sizes["unet"], places.get("unet"))
     if places:
-        _check_image_size(model, found, next(iter(places.values())))
-    return found
+        _check_image_size(model, sizes, next(iter(places.values())))
+    return sizes
 
 
 def _tuples(value: Any) -> Any:
@@ -76,16 +129,16 @@ def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _check_belonging(found: Mapping[str, Any], directories: Sequence[Path]) -> None:
+def _check_belonging(sizes: Mapping[str, Any], directories: Sequence[Path]) -> None:
     for part, (section, key) in BELONGS.items():
         directory = release.find_part(directories, part)
-        if directory is None or section not in found:
+        if directory is None or section not in sizes:
             continue
-        made_for = release.read_config(directory).get(section, {}).get(key)
-        if made_for is not None and _tuples(made_for) != found[section][key]:
+        expected = release.read_config(directory).get(section, {}).get(key)
+        if expected is not None and _tuples(expected) != sizes[section][key]:
             raise UserError(
                 f"the {part} of '{directory}' was made for a {section} with {key} "
-                f"{_tuples(made_for)}, not {found[section][key]}; give another --workdir, or a "
+                f"{_tuples(expected)}, not {sizes[section][key]}; give another --workdir, or a "
                 "release that has both by --config.init_from"
             )
 
@@ -93,14 +146,20 @@ def _check_belonging(found: Mapping[str, Any], directories: Sequence[Path]) -> N
 def _cec(
     model: Mapping[str, Any], unet: Mapping[str, Any], directory: Path | None
 ) -> dict[str, Any]:
-    """The model's, which may add extended convolutions to those there are, but not drop any."""
+    """The settings of `model` for extended convolutions: they may add some to a UNet, not drop any.
+
+    Raises:
+        UserError: they would drop some.
+    """
     wanted = {key: value for key, value in model["unet"].items() if key.startswith("cec")}
     lost = _extended(unet) - _extended({**unet, **wanted})
     if directory and lost:
-        told = " ".join(f"--config.model.unet.{key}={unet[key]!r}" for key in wanted if key in unet)
+        flags = " ".join(
+            f"--config.model.unet.{key}={unet[key]!r}" for key in wanted if key in unet
+        )
         raise UserError(
             f"cec is {wanted['cec']!r}, but the UNet of '{directory}' extends "
-            f"{', '.join(sorted(lost))}, which would have no place; set {told}"
+            f"{', '.join(sorted(lost))}, which would have no place; set {flags}"
         )
     return wanted
 
@@ -112,9 +171,9 @@ def _extended(unet: Mapping[str, Any]) -> set[str]:
     return {"conv_in": {"conv_in"}, "down_blocks": {"conv_in", *blocks}}.get(cec, set())
 
 
-def _check_image_size(model: Mapping[str, Any], found: Mapping[str, Any], directory: Path) -> None:
+def _check_image_size(model: Mapping[str, Any], sizes: Mapping[str, Any], directory: Path) -> None:
     levels = [
-        len(found.get(part, model[part])["block_out_channels"]) - 1 for part in ("vae", "unet")
+        len(sizes.get(part, model[part])["block_out_channels"]) - 1 for part in ("vae", "unet")
     ]
     least = 2 ** sum(levels)
     if model["image_size"] % least:
@@ -125,61 +184,12 @@ def _check_image_size(model: Mapping[str, Any], found: Mapping[str, Any], direct
         )
 
 
-def find_weights(name: str, config: ConfigDict, workdir: Path) -> dict[str, Params]:
-    """Frozen parts and start weights of a stage, their digests, and the sizes of their model.
+def find_tokenizer(config: ConfigDict, workdir: Path) -> Path:
+    """The folder with the vocabulary; a configuration that trains its own towers makes one.
 
     Raises:
-        UserError: weights that the stage needs are nowhere.
+        UserError: there is none, and the towers are another's, who used theirs.
     """
-    module = stage_module(name)
-    own = [workdir / "release"] if (workdir / "release" / "config.json").exists() else []
-    given = [release.locate(config.init_from)] if config.init_from else []
-    parts: Params = {}
-    start: Params = {}
-    inputs: dict[str, str] = {}
-    for part in module.NEEDS:
-        directory = release.find_part([*own, *given], part)
-        if directory is None:
-            raise UserError(_missing(name, part, config, workdir))
-        parts[part] = release.read_part(directory, part)
-        inputs[part] = release.digest(directory, part)
-    for part in getattr(module, "MAY_USE", ()):
-        directory = release.find_part([*own, *given], part)
-        if directory is not None:
-            parts[part] = release.read_part(directory, part)
-            inputs[part] = release.digest(directory, part)
-    for role, names in module.STARTS_FROM.items():
-        for part in names:
-            # What a stage makes itself is not what it starts from.
-            makes = part in (role, f"{name}_{role}")
-            directory = release.find_part(given if makes else [*own, *given], part)
-            if directory is not None:
-                start[role] = release.read_part(directory, part)
-                inputs[part] = release.digest(directory, part)
-                break
-        if role not in start and module.MUST_START:
-            raise UserError(_missing(name, names[-1], config, workdir))
-    sizes = model_sizes(config.model.to_dict(), [*own, *given], module.STARTS_FROM)
-    return {"parts": parts, "start": start, "sizes": sizes, "inputs": inputs}
-
-
-def _missing(name: str, part: str, config: ConfigDict, workdir: Path) -> str:
-    makers = {"text_encoder": "clip", "text_to_image_unet": "text_to_image"}
-    maker = makers.get(part, part.removesuffix("_encoder"))
-    if maker in config and maker != name:
-        return (
-            f"stage {name!r} needs the part {part!r}, which '{workdir}/release' has not: make it "
-            f"with python -m colorjax.train --config=configs/lcad.py:tiny,stage={maker} "
-            f"--workdir={workdir}, or give a release by --config.init_from=DIR"
-        )
-    return (
-        f"stage {name!r} needs the part {part!r} of a pretrained model: give a release directory "
-        "that has it by --config.init_from=DIR"
-    )
-
-
-def find_tokenizer(config: ConfigDict, workdir: Path) -> Path:
-    """The folder with the vocabulary; a configuration that trains its own towers makes one."""
     directories = [Path(config.tokenizer)] if config.tokenizer else []
     directories.append(workdir / "release" / "tokenizer")
     if config.init_from:
@@ -192,8 +202,8 @@ def find_tokenizer(config: ConfigDict, workdir: Path) -> Path:
             "there is no tokenizer: give a folder with vocab.json and merges.txt by "
             "--config.tokenizer=DIR, or a release by --config.init_from=DIR"
         )
-    made = workdir / "release" / "tokenizer"
+    own = workdir / "release" / "tokenizer"
     size = config.model.text_encoder.vocab_size
-    train = functools.partial(vocabulary.train, vocabulary.everyday_corpus(), made, size)
+    train = functools.partial(vocabulary.train, vocabulary.everyday_corpus(), own, size)
     processes.on_first(train, "training the tokenizer")
-    return made
+    return own

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import evaluate
 from colorjax.colorize import __main__ as colorize
 from colorjax.colorize import painters, recombine
-from colorjax.colorize.cold_colorizer import ColdColorizer
-from colorjax.colorize.colorizer import bucket_for, fingerprint
+from colorjax.colorize.buckets import bucket_for, fingerprint
+from colorjax.colorize.colorizer import Colorizer
 from colorjax.errors import UserError
+from colorjax.evaluate import __main__ as evaluate
 from colorjax.maths import color, metrics
-from colorjax.methods.diffusing_colors import CANDIDATES
+from colorjax.methods.method import Pictures
+from colorjax.methods.vividness import CANDIDATES
 from tests import small
 from tests.colorize.test_colorize import as_gray
 
@@ -25,8 +26,12 @@ def cold_release(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def colorizer(cold_release) -> ColdColorizer:
-    return ColdColorizer(cold_release)
+def colorizer(cold_release) -> Colorizer:
+    return Colorizer(cold_release, "diffusing_colors")
+
+
+def pictures(lightness, ids, prints, seed=0, **more) -> Pictures:
+    return Pictures(lightness, ids, np.uint32(prints), seed, **more)
 
 
 @pytest.fixture
@@ -65,12 +70,12 @@ def test_automatic_takes_the_rankers_choice_and_the_grid_shows_all(
     out, sheet = tmp_path / "auto.png", tmp_path / "grid.png"
     assert run(photo, "--output", out, "--vividness", "auto", model=cold_release) == 0
     assert run(photo, "--output", sheet, "--vividness_grid", model=cold_release) == 0
-    colorizer = ColdColorizer(cold_release, vividness="auto")
+    colorizer = Colorizer(cold_release, "diffusing_colors", vividness="auto")
     lightness = color.lightness(read(photo) / np.float32(255))[..., 0]
     size = bucket_for(*lightness.shape, colorizer.buckets)
     given = recombine.to_model_size(lightness, *size)
     ids = colorizer.tokenize(["a colorful image"])
-    found = colorizer.candidates(given[None], ids, [fingerprint(lightness)], 0)
+    found = colorizer.candidates(pictures(given[None], ids, [fingerprint(lightness)]))
     assert found.images.shape == (1, len(CANDIDATES), *size, 3)
     assert found.scores[0].max() - found.scores[0][found.chosen[0]] <= 0.02 + 1e-6
     chosen = found.images[0, found.chosen[0]]
@@ -82,39 +87,39 @@ def test_automatic_takes_the_rankers_choice_and_the_grid_shows_all(
 
 def test_prompts_seed_and_neighbours(colorizer) -> None:
     rng = np.random.default_rng(1)
-    pictures = rng.uniform(10, 90, (3, 32, 32)).astype(np.float32)
+    light = rng.uniform(10, 90, (3, 32, 32)).astype(np.float32)
     ids = colorizer.tokenize(["a red car", "a dog", "a blue ship"])
-    whole = colorizer(pictures, ids, [1, 2, 3], 0)
-    alone = colorizer(pictures[1:2], ids[1:2], [2], 0)
+    whole = colorizer(pictures(light, ids, [1, 2, 3]))
+    alone = colorizer(pictures(light[1:2], ids[1:2], [2]))
     np.testing.assert_allclose(alone[0], whole[1], atol=1e-5)
     for other in (
-        colorizer(pictures, ids, [1, 2, 3], 1),
-        colorizer(pictures, ids[::-1], [1, 2, 3], 0),
+        colorizer(pictures(light, ids, [1, 2, 3], 1)),
+        colorizer(pictures(light, ids[::-1], [1, 2, 3])),
     ):
         assert np.abs(other[0] - whole[0]).max() > 1e-4
 
 
 def test_a_negative_prompt_and_guidance_matter(cold_release, colorizer) -> None:
-    pictures = np.linspace(10, 90, 1024, dtype=np.float32).reshape(1, 32, 32)
-    ids = colorizer.tokenize(["a red car"])
-    usual = colorizer(pictures, ids, [1], 0)
+    light = np.linspace(10, 90, 1024, dtype=np.float32).reshape(1, 32, 32)
+    batch = pictures(light, colorizer.tokenize(["a red car"]), [1])
+    usual = colorizer(batch)
     for setting in ({"negative_prompt": "a blue ship"}, {"guidance_scale": 4.0}):
-        other = ColdColorizer(cold_release, **setting)(pictures, ids, [1], 0)
+        loaded = Colorizer(cold_release, "diffusing_colors", **setting)
+        other = loaded(batch)
         assert np.abs(other - usual).max() > 1e-4
+        np.testing.assert_array_equal(colorizer.changed(**setting)(batch), other)
     unguided = [
-        ColdColorizer(cold_release, negative_prompt=words, guidance_scale=1.0)(
-            pictures, ids, [1], 0
-        )
+        colorizer.changed(negative_prompt=words, guidance_scale=1.0)(batch)
         for words in ("", "a blue ship")
     ]
     np.testing.assert_allclose(unguided[0], unguided[1], atol=1e-5)
 
 
 def test_the_guided_decoder_is_another(cold_release, colorizer) -> None:
-    pictures = np.linspace(10, 90, 1024, dtype=np.float32).reshape(1, 32, 32)
-    ids = colorizer.tokenize([""])
-    guided = ColdColorizer(cold_release, decoder="guided")(pictures, ids, [1], 0)
-    assert np.abs(guided - colorizer(pictures, ids, [1], 0)).max() > 1e-3
+    light = np.linspace(10, 90, 1024, dtype=np.float32).reshape(1, 32, 32)
+    batch = pictures(light, colorizer.tokenize([""]), [1])
+    guided = Colorizer(cold_release, "diffusing_colors", decoder="guided")(batch)
+    assert np.abs(guided - colorizer(batch)).max() > 1e-3
 
 
 def test_enhancing_changes_colours_only(tmp_path, cold_release) -> None:
@@ -169,11 +174,13 @@ def test_starting_times_fall_with_colourfulness(colorizer) -> None:
         (["--vividness", "much"], "vividness is 'much'"),
         (["--num_steps", "0"], "num_steps is 0"),
         (["--solver", "ddim"], "solver is 'ddim'"),
-        (["--temperature", "0.5"], "temperature is a setting of --method=lcad"),
+        (["--sampler", "ddim"], "sampler is a setting of --method=lcad"),
+        (["--decoder", "best"], "decoder is 'best'"),
+        (["--batch_size", "2.5"], "batch_size is '2.5'; it must be a whole number"),
         (["--enhance", "2"], "enhance is '2'"),
         (["--enhance", "--vividness", "auto"], "give a number"),
         (["--enhance", "--vividness_grid"], "exclude each other"),
-        (["--method", "lcad", "--vividness", "1"], "vividness is a setting of"),
+        (["--method", "lcad", "--solver", "heun"], "solver is a setting of --method=diffusing"),
         (["--method", "lcad", "--enhance"], "enhance is a setting of"),
     ],
 )
@@ -202,5 +209,9 @@ def test_evaluate_measures_the_method(cold_release, cifar, tmp_path, capsys) -> 
         assert evaluate.main([*common, "--limit", "32", "--captions", "uncoloured", *more]) == 0
         rows[vividness] = json.loads(path.read_text())
     name = "output (uncoloured captions)"
-    assert rows["0"][name] != rows["1"][name] and rows["0"]["gray"] == rows["1"]["gray"]
+    assert rows["0"]["gray"] == rows["1"]["gray"]
+    # Without vividness the output is the gray row, whatever the weights are.
+    for figure, value in rows["0"]["gray"].items():
+        assert rows["0"][name][figure] == pytest.approx(value, rel=1e-3, abs=0.1)
+    assert rows["1"][name]["colourfulness"] > rows["0"][name]["colourfulness"] + 1.0
     assert "output (uncoloured captions)" in capsys.readouterr().out

@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 
 from colorjax.colorize import __main__ as colorize
-from colorjax.colorize import painters
-from colorjax.colorize.colorizer import Colorizer, bucket_for, buckets, fingerprint
+from colorjax.colorize import jobs, painters
+from colorjax.colorize.buckets import bucket_for, buckets, fingerprint
+from colorjax.colorize.colorizer import Colorizer
 from colorjax.errors import UserError
 from colorjax.maths import color
+from colorjax.methods.method import Pictures
 
 SIZES = [(40, 40), (64, 41), (33, 90), (120, 50), (200, 210)]
 
@@ -86,11 +88,13 @@ def test_a_new_size_never_compiles_again(colorizer: Colorizer) -> None:
     ids = colorizer.tokenize(["a car"])
     for height, width in colorizer.buckets:
         for _ in range(2):
-            colorizer(np.full((1, height, width), 50, np.float32), ids, [7], 0)
+            gray = np.full((1, height, width), 50, np.float32)
+            colorizer(Pictures(gray, ids, np.uint32([7]), 0))
     for count in range(1, colorizer.batch_size + 1):
         height, width = colorizer.buckets[0]
         picture = np.full((count, height, width), 20 + count, np.float32)
-        colorizer(picture, np.repeat(ids, count, 0), range(count), count)
+        prints = np.arange(count, dtype=np.uint32)
+        colorizer(Pictures(picture, np.repeat(ids, count, 0), prints, count))
     assert colorizer.compilations == len(colorizer.buckets)
 
 
@@ -242,10 +246,11 @@ def test_a_tinted_scan_is_read_as_gray(tmp_path) -> None:
     sepia = color.lab_to_srgb(lab + np.array([0.0, 4.0, 9.0], np.float32))
     for name, picture in {"gray": np.repeat(gray, 3, axis=-1), "sepia": sepia}.items():
         Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
-    wish = colorize.Wish("a red car", 0, painters.colour())
-    jobs = [
-        colorize.prepare(tmp_path / f"{name}.png", tmp_path / "out.png", [(32, 32)], wish)
+    gray_job, sepia_job = (
+        jobs.prepare(
+            jobs.Request(tmp_path / f"{name}.png", "a red car"), [(32, 32)], painters.Colouring()
+        )
         for name in ("gray", "sepia")
-    ]
+    )
     assert np.abs(read(tmp_path / "gray.png") - read(tmp_path / "sepia.png").astype(int)).max() > 10
-    assert np.abs(jobs[0].small - jobs[1].small).max() < 0.3  # of 100: rounding to bytes
+    assert np.abs(gray_job.small - sepia_job.small).max() < 0.3  # of 100: rounding to bytes

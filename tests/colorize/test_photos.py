@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize.photos import find_photos, load_photo, output_paths, save_photo
+from colorjax.colorize.paths import find_photos, output_paths
+from colorjax.colorize.photos import load_photo, save_photo
 from colorjax.errors import UserError
 
 
@@ -45,7 +46,7 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path):
 @pytest.mark.parametrize("side, mode", [(8100, "1"), (14000, "1")])
 def test_bombs_are_refused_before_they_are_decoded(tmp_path, side, mode, monkeypatch):
     Image.new(mode, (side, side)).save(tmp_path / "bomb.png")
-    monkeypatch.setattr("colorjax.colorize.photos.decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("colorjax.data.decoding.decode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(UserError, match="64 megapixels"):
         load_photo(tmp_path / "bomb.png")
 

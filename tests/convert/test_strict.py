@@ -175,7 +175,7 @@ def test_parts_are_all_that_the_file_holds(state, config, tmp_path) -> None:
     message = fails(tmp_path, some, "luminance_encoder", config)
     assert "text_encoder/* (all of it)" in message
     fails(tmp_path, state, "keys have no place", config, "--parts=unet,vae")
-    fails(tmp_path, some, "unknown", "--parts=unet,wae")
+    fails(tmp_path, some, "--parts is 'wae'", "--parts=unet,wae")
     path = tmp_path / "in" / "file.safetensors"
     run("lcad", path, tmp_path / "out", config, "--parts=unet,vae")
     assert release.parts_in(tmp_path / "out") == {"unet", "vae"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax.data import pipeline, records
+from colorjax.data import iterators, pipeline, records
 from colorjax.errors import UserError
 from colorjax.prepare.planning import Request
 from colorjax.prepare.run import prepare
@@ -136,7 +136,7 @@ def test_every_position_gives_exactly_the_rest(data, whole):
     """At each of the 1,000 the places of all that is left, at each fiftieth the pictures too."""
     identity = {"seed": 5}
     for position in range(STEPS):
-        batches = pipeline.TrainBatches(lambda first: {"first": first}, 8, identity, 2)
+        batches = iterators.TrainBatches(lambda first: {"first": first}, 8, identity, 2)
         batches.set_state(identity | {"consumed": 8 * position})
         found = [next(batches)["first"] for _ in range(STEPS - position)]
         batches.close()

@@ -163,9 +163,9 @@ def test_evaluation_in_two_processes_and_limited():
         ({"process_count": 2, "process_index": 2}, "process_index is 2"),
         ({"seed": -1}, "seed is -1"),
         ({"start_step": -1}, "start_step is -1"),
-        ({"level": "rich"}, "caption level 'rich'"),
+        ({"level": "rich"}, "caption level is 'rich'"),
         ({"size": 64}, "32x32 but the model's size is 64x64"),
-        ({"crop": "center"}, "training crop 'center'"),
+        ({"crop": "center"}, "training crop is 'center'"),
     ],
 )
 def test_mistakes_are_told(options, message):
@@ -174,7 +174,7 @@ def test_mistakes_are_told(options, message):
 
 
 def test_evaluation_mistakes_are_told():
-    for options, message in (({"limit": 0}, "limit is 0"), ({"crop": "top"}, "crop 'top'")):
+    for options, message in (({"limit": 0}, "limit is 0"), ({"crop": "top"}, "crop is 'top'")):
         with pytest.raises(UserError, match=message):
             _evaluate(**options)
 

@@ -1,6 +1,8 @@
 import itertools
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,14 @@ from colorjax.train import vocabulary
 SMALL = Path(__file__).parent.parent / "assets" / "tokenizer"
 # The published rule for ASCII: letters in runs, digits alone, other signs in runs.
 WORDS = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^\sa-z0-9]+")
+
+
+def test_importing_it_loads_no_library_of_data_sets():
+    code = "import sys, colorjax.data.tokenizer; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"array_record", "grain", "tensorflow_datasets", "jax", "cv2", "PIL", "transformers"}
+    modules = set(out.stdout.split())
+    assert "colorjax.data.tokenizer" in modules and not heavy & modules
 
 
 def _merged(symbols, pair):

@@ -118,7 +118,7 @@ def unet_outputs(case: dict[str, np.ndarray], blocks: dict[str, str], model, par
 
     def both(model, params, *inputs):
         eps = lcad.predict_eps(model, params, *inputs)
-        return eps, lcad.capture(model, params, *inputs, tuple(blocks))
+        return eps, lcad.capture(model, params, *inputs, paths=tuple(blocks))
 
     eps, captured = jitted(both, model, params, *inputs)
     close(eps, case, "eps")

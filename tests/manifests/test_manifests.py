@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from colorjax.configs import common
 from colorjax.convert import architecture, clipseg, export, formats, leaves, readers, writers
 from colorjax.convert.readers import Tensors
-from configs import common
 
 HERE = Path(__file__).parent
 EXTRAS = 13 + 1 + 4  # schedule buffers, position ids, the luminance encoder's unused end
@@ -30,7 +30,7 @@ def manifest(name: str) -> Tensors:
 
 
 def settled(source: formats.Source, needed: tuple[str, ...]) -> dict:
-    config, _ = architecture.settle(source.parts, source.settings)
+    config, _ = architecture.configure(source.parts, source.settings)
     leaves.check(source, config, needed)
     return config | {"source": {"spelling": source.spelling}}
 
@@ -134,5 +134,5 @@ def test_heads_that_nothing_tells_are_those_of_their_generation() -> None:
             folder, _, rest = key.partition("/")
             if folder == "unet":
                 source.place(folder, rest, key, tensor)
-        config, assumed = architecture.settle(source.parts, {})
+        config, assumed = architecture.configure(source.parts, {})
         assert config["unet"]["num_attention_heads"] == heads and len(assumed) == count

@@ -129,5 +129,5 @@ def test_gray_is_scikit_images():
 
 
 def test_color_imports_no_jax():
-    code = "import sys, colorjax.color; sys.exit('jax' in sys.modules)"
+    code = "import sys, colorjax.maths.color; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -74,7 +74,9 @@ def test_other_tokens_stay(case) -> None:
 
 
 def test_mistakes_are_told(case) -> None:
-    with pytest.raises(UserError, match="'inside', 'outside'|inside, outside"):
+    with pytest.raises(
+        UserError, match="^objective is 'beside'; it must be one of inside, outside$"
+    ):
         guidance.refine_logits(*case, objective="beside")
     with pytest.raises(ValueError, match="no whole fraction"):
         guidance.cell_masks(case[1], 7)

@@ -1,5 +1,6 @@
 """The method put together: what holds for any weights, and what an oracle UNet does."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ from colorjax.data import records, transforms
 from colorjax.devices import sharding
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, color, metrics
-from colorjax.methods import diffusing_colors, lcad
+from colorjax.methods import diffusing_colors, lcad, stable_diffusion, vividness
 from colorjax.train import run
 from colorjax.train.stages import cold_diffusion as cold_stage
 from tests import small
@@ -60,24 +61,24 @@ def test_bundled_sizes_put_gray_beside_the_latent_only_where_asked() -> None:
         assert not any(name.startswith("cec") for name in shapes)
 
 
-@pytest.mark.parametrize("vividness", [0.0, 0.7, 1.0, 1.4])
-def test_an_oracle_gives_the_true_latents(loaded, pixels, vividness, monkeypatch) -> None:
+@pytest.mark.parametrize("scale", [0.0, 0.7, 1.0, 1.4])
+def test_an_oracle_gives_the_true_latents(loaded, pixels, scale, monkeypatch) -> None:
     """With the true residual in the UNet's place, any scale decodes to z_gray + s d."""
     model, params = loaded
     image = pixels.astype(np.float32) / 127.5 - 1.0
     z_color = diffusing_colors.encode(model, params, image)
-    given = inputs(pixels, vividness=vividness)
-    z_gray = diffusing_colors.encode(model, params, diffusing_colors.gray_image(given.luminance))
+    given = inputs(pixels, vividness=scale)
+    z_gray = diffusing_colors.encode(model, params, vividness.gray_image(given.luminance))
     residual = jnp.concatenate([z_color - z_gray] * 2)
-    monkeypatch.setattr(diffusing_colors, "predict", lambda *arguments: residual)
+    monkeypatch.setattr(diffusing_colors, "predict_and_capture", lambda *_, **__: (residual, {}))
     for steps in (1, 3):
         latents, _ = diffusing_colors.walk(model, params, given, diffusing_colors.Options(steps))
-        np.testing.assert_allclose(latents, z_gray + vividness * (z_color - z_gray), atol=1e-4)
+        np.testing.assert_allclose(latents, z_gray + scale * (z_color - z_gray), atol=1e-4)
     made = diffusing_colors.colorize(model, params, given, diffusing_colors.Options(2))
-    wanted = lcad.decode(model.base, params, z_gray + vividness * (z_color - z_gray), None)
-    gray = diffusing_colors.gray_image(given.luminance)
-    tint = lcad.reconstruct(model.base, params, gray) - gray
-    np.testing.assert_allclose(made, wanted - max(0, 1 - vividness) * tint, atol=1e-3)
+    wanted = stable_diffusion.decode(model.base, params, z_gray + scale * (z_color - z_gray), None)
+    gray = vividness.gray_image(given.luminance)
+    tint = stable_diffusion.reconstruct(model.base, params, gray) - gray
+    np.testing.assert_allclose(made, wanted - max(0, 1 - scale) * tint, atol=1e-3)
 
 
 def test_no_vividness_is_gray(loaded, pixels) -> None:
@@ -85,9 +86,9 @@ def test_no_vividness_is_gray(loaded, pixels) -> None:
     model, params = loaded
     given = inputs(pixels, vividness=0.0)
     made = diffusing_colors.colorize(model, params, given, diffusing_colors.Options(4))
-    gray = diffusing_colors.gray_image(given.luminance)
+    gray = vividness.gray_image(given.luminance)
     np.testing.assert_allclose(made, gray, atol=1e-4)
-    tint = lcad.reconstruct(model.base, params, gray) - gray
+    tint = stable_diffusion.reconstruct(model.base, params, gray) - gray
     assert np.ptp(np.asarray(tint), axis=-1).max() > 0.05
     vivid = given._replace(vividness=1.0)
     coloured = diffusing_colors.colorize(model, params, vivid, diffusing_colors.Options(4))
@@ -96,7 +97,7 @@ def test_no_vividness_is_gray(loaded, pixels) -> None:
 
 def test_one_gray_for_the_encoder_and_for_what_is_put_back(pixels) -> None:
     luminance = color.luminance(pixels.astype(np.float32) / 127.5 - 1.0)
-    gray = (diffusing_colors.gray_image(luminance) + 1.0) / 2.0
+    gray = (vividness.gray_image(luminance) + 1.0) / 2.0
     assert np.ptp(np.asarray(gray), axis=-1).max() < 1e-3
     lightness = color.lightness(pixels.astype(np.float32) / 255.0)
     np.testing.assert_allclose(color.lightness(gray), lightness, atol=0.02)
@@ -110,12 +111,13 @@ def test_versions_keep_the_lightness(loaded, pixels) -> None:
     given = inputs(pixels)
     latents, z_gray = diffusing_colors.walk(model, params, given, diffusing_colors.Options(2))
     scales = jnp.broadcast_to(jnp.asarray([0.0, 0.6, 1.4]), (COUNT, 3))
-    made = diffusing_colors.versions(model, params, latents, z_gray, given.luminance, scales)
+    decode = functools.partial(diffusing_colors.decode, model, params)
+    made = vividness.versions(decode, latents, z_gray, given.luminance, scales)
     assert made.shape == (COUNT, 3, 32, 32, 3)
     kept = color.lightness((np.asarray(made) + 1.0) / 2.0)
     wanted = color.lightness(pixels.astype(np.float32) / 255.0)[:, None]
     assert np.abs(kept - wanted).max() < 100 / 255
-    scores = diffusing_colors.rank(model, params, made)
+    scores = vividness.rank(model.ranker, params["ranker"], made)
     assert scores.shape == (COUNT, 3) and np.ptp(np.asarray(scores), axis=1).min() > 0
 
 
@@ -127,9 +129,9 @@ def test_the_remaining_residual_is_divided_by_what_remains(loaded, pixels) -> No
     timesteps = cold_diffusion.to_timesteps(jnp.array([0.25, 1.0]))
     arguments = (params, z, z, timesteps, context)
     output = diffusing_colors.predict(model, *arguments)
-    full = diffusing_colors.predict_residual(model, *arguments)
+    full = diffusing_colors.full_residual(model, output, timesteps)
     np.testing.assert_array_equal(full, output)
-    part = diffusing_colors.predict_residual(remaining, *arguments)
+    part = diffusing_colors.full_residual(remaining, output, timesteps)
     np.testing.assert_allclose(part[0], 4.0 * output[0], rtol=1e-5)
     np.testing.assert_allclose(part[1], output[1], rtol=1e-5)
 
@@ -163,7 +165,7 @@ def test_the_loss_is_the_distance_to_the_residual(
     model, params = loaded
     model = model._replace(cold=model.cold._replace(prediction=prediction, sigma=sigma))
     image = pixels.astype(np.float32) / 127.5 - 1.0
-    gray = diffusing_colors.gray_image(color.luminance(image))
+    gray = vividness.gray_image(color.luminance(image))
     z_color, z_gray = (diffusing_colors.encode(model, params, of) for of in (image, gray))
     eps = jax.random.normal(jax.random.key(3), z_color.shape)
     t = jnp.linspace(0.2, 1.0, COUNT)
@@ -191,13 +193,22 @@ def test_widening_a_unet_changes_nothing_yet(loaded) -> None:
     )
 
 
-def test_choosing_takes_the_best_and_breaks_ties_near_nine_tenths() -> None:
-    scales = jnp.array([0.6, 0.8, 1.0, 1.4])
-    scores = jnp.array([[0.0, 1.0, 2.0, 3.0], [1.0, 1.0, 1.0, 1.0], [1.0, 0.5, 0.0, 1.015]])
-    chosen = scales[diffusing_colors.choose(scores, scales)]
-    np.testing.assert_allclose(chosen[0], 1.4)
-    assert float(chosen[1]) in (pytest.approx(0.8), pytest.approx(1.0))
-    np.testing.assert_allclose(chosen[2], 0.6)
+@pytest.mark.parametrize(
+    ("scores", "taken"),
+    [
+        ([0.0, 1.0, 2.0, 3.0], 1.4),  # the best one, however far from 0.9
+        ([1.0, 1.0, 1.0, 1.0], 0.8),  # 0.8 and 1.0 are equally near to 0.9: the lower one
+        ([0.5, 0.985, 1.0, 0.5], 0.8),  # within 0.02 of the best counts as equal to it
+        ([0.5, 0.97, 1.0, 0.5], 1.0),  # 0.03 below it does not
+        ([1.0, 0.5, 0.0, 1.015], 0.6),  # of 0.6 and 1.4 the nearer one
+    ],
+)
+def test_choosing_takes_the_best_and_breaks_ties_near_nine_tenths(scores, taken) -> None:
+    scales = np.array([0.6, 0.8, 1.0, 1.4], np.float32)
+    # Both orders: the rule is about scales, not about places.
+    for order in (slice(None), slice(None, None, -1)):
+        index = vividness.choose(jnp.array([scores])[:, order], jnp.asarray(scales[order]))
+        assert scales[order][int(index[0])] == np.float32(taken)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Reading compiled programs, the arithmetic of rooflines, topologies. No TPU compiler is needed."""
 
+import functools
 import json
 from collections import Counter
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,11 +11,11 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from colorjax.configs import common
 from colorjax.devices import chips, sharding
 from colorjax.errors import UserError
-from colorjax.methods import lcad
-from colorjax.plan import flops, hlo, lowering, roofline, sweep, unet_levels
-from configs import common
+from colorjax.methods import diffusing_colors, lcad
+from colorjax.plan import costs, flops, hlo, lowering, roofline, sampling, sweep, unet_levels
 from tests import small
 
 # As the TPU compiler writes it, shortened: a loop of seven, a fused reduce-scatter, one
@@ -74,10 +76,10 @@ def test_a_program_is_read() -> None:
         "ROOT %u", '%c = f32[] custom-call(), custom_call_target="xla_callback"'
     )
     assert hlo.read(with_call).host_calls == 1
-    assert roofline.layer("jit(step)/transpose(jvp)/conv1/conv") == "backward conv1"
-    assert roofline.layer("jit(step)/while/attn1/dot") == "forward attn1"
-    assert roofline.layer("jit(step)/add") == "update"
-    assert roofline.layer("?") == "copies and other operations without a name"
+    assert costs.layer("jit(step)/transpose(jvp)/conv1/conv") == "backward conv1"
+    assert costs.layer("jit(step)/while/attn1/dot") == "forward attn1"
+    assert costs.layer("jit(step)/add") == "update"
+    assert costs.layer("?") == "copies and other operations without a name"
 
 
 # A loop as newer compilers write it: only its condition says how often it runs.
@@ -163,7 +165,7 @@ def cost(**changes):
         collectives={"all-reduce": (15, 4 * 10**9), "all-gather": (2, 10**9)},
         hot=[("update", 3 * 10**8)],
     )
-    return roofline.Cost(**values | changes)
+    return costs.Cost(**values | changes)
 
 
 def test_rooflines_by_hand() -> None:
@@ -185,7 +187,7 @@ def test_rooflines_by_hand() -> None:
     ):
         assert words in text, text
     assert "does NOT fit" in roofline.report(cost(peak=17 * chips.GIB), topology, None)
-    assert roofline.Cost(**json.loads(json.dumps(cost()._asdict()))).cycles == 3 * 10**9
+    assert costs.Cost(**json.loads(json.dumps(cost()._asdict()))).cycles == 3 * 10**9
 
 
 def test_topologies() -> None:
@@ -200,13 +202,209 @@ def test_topologies() -> None:
     assert chips.peak_flops("cpu") is None
 
 
-@pytest.mark.parametrize("name", ["latent", "clip", "vae"])
+@pytest.mark.parametrize("name", ["latent", "clip", "vae", "cold", "ranker"])
 def test_stages_are_built_from_shapes(name: str) -> None:
     """No weight is computed: the parameters are those of the real stage, as shapes."""
-    config = small.config()
+    config = small.config() if name in ("latent", "clip", "vae") else small.cold_config()
     stage = lowering.stage_of(name, config)
-    leaves = jax.tree.leaves((stage.frozen, jax.eval_shape(stage.init, jax.random.key(0), {})))
+    state = jax.eval_shape(stage.init, jax.random.key(0), stage.start)
+    leaves = jax.tree.leaves((stage.frozen, state))
     assert leaves and all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+
+
+def changed(config, section: str, **settings):
+    config.model[section].update(settings)
+    return config
+
+
+def cold(**settings):
+    """Diffusing Colors with networks of one level."""
+    config = changed(small.cold_config(), "cold_colorize", **settings)
+    for network in ("vae", "unet"):
+        config.model[network].update(small.smallest().model[network])
+    return config
+
+
+SAMPLERS = {
+    "lcad": small.smallest,
+    "another sampler": lambda: changed(small.smallest(), "colorize", sampler="unipc"),
+    "plain decoder": lambda: changed(small.smallest(), "colorize", decoder="plain"),
+    "instance-aware": lambda: changed(small.smallest(), "colorize", instance_aware=True),
+    "diffusing_colors": cold,
+    "another solver": lambda: cold(solver="heun", num_steps=3),
+    "no guidance": lambda: changed(cold(guidance_scale=1.0), "cold", decoder="guided"),
+}
+
+
+def colorize_by_hand(config, params, luminance, ids, keys, spans):
+    """The method's own function with the settings written out once more."""
+    sizes = config.model.to_dict()
+    if config.method == "lcad":
+        its = sizes["colorize"]
+        names = ("num_steps", "spacing", "sampler", "decoder", "instance_aware", "refine_step_size")
+        options = lcad.Options(**{name: its[name] for name in names})
+        inputs = lcad.Inputs(
+            luminance, ids, ids, its["guidance_scale"], keys, temperature=its["temperature"]
+        )
+        inputs = inputs._replace(spans=spans if options.instance_aware else None)
+        return lcad.colorize(lcad.build(sizes), params, inputs, options)
+    its = sizes["cold_colorize"]
+    inputs = diffusing_colors.Inputs(
+        luminance,
+        ids,
+        ids if its["guidance_scale"] != 1 else None,
+        its["guidance_scale"],
+        its["vividness"],
+        keys,
+    )
+    options = diffusing_colors.Options(its["num_steps"], its["solver"])
+    return diffusing_colors.colorize(diffusing_colors.build(sizes), params, inputs, options)
+
+
+@functools.cache
+def lowered_sampler(name: str) -> costs.Lowered:
+    mesh = sharding.make_mesh(devices=jax.devices()[:2])
+    return sampling.sampler(SAMPLERS[name](), mesh, per_chip=3)
+
+
+@pytest.mark.parametrize("name", ["plain decoder", "no guidance"])
+def test_the_sampler_is_the_production_function(name: str) -> None:
+    config = SAMPLERS[name]()
+    sizes, key = config.model.to_dict(), jax.random.key(0)
+    shapes = jax.eval_shape(lambda: lcad.init(lcad.build(sizes), key))
+    if config.method == "diffusing_colors":
+        model = diffusing_colors.build(sizes)
+        shapes["cold_unet"] = jax.eval_shape(lambda: diffusing_colors.init_unet(model, key))
+    inputs = [
+        jax.ShapeDtypeStruct((3, 32, 32, 1), np.float32),
+        jax.ShapeDtypeStruct((3, 24), np.int32),
+        jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 3)),
+        jax.ShapeDtypeStruct((3, 8, 24), bool),
+    ]
+    traced = jax.jit(functools.partial(colorize_by_hand, config)).trace(shapes, *inputs)
+    # Six pictures on two chips: a chip's FLOPs are those of three.
+    assert lowered_sampler(name).flops == pytest.approx(flops.products(traced.jaxpr.jaxpr))
+    assert lowered_sampler(name).repeated == pytest.approx(flops.repeated(traced.jaxpr.jaxpr))
+
+
+def test_every_setting_of_the_sampler_gives_another_program() -> None:
+    texts = [lowered_sampler(name).program.as_text() for name in SAMPLERS]
+    assert len(set(texts)) == len(SAMPLERS)
+
+
+def test_a_sampler_that_does_not_exist_is_told() -> None:
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    config = small.config()
+    config.method = "magic"
+    with pytest.raises(UserError, match="method is 'magic'; it must be one of lcad, diff"):
+        sampling.sampler(config, mesh, 1)
+    with pytest.raises(UserError, match="sampler is 'fast'"):
+        sampling.sampler(changed(small.config(), "colorize", sampler="fast"), mesh, 1)
+
+
+def test_the_unet_alone_has_the_loss_of_its_stage() -> None:
+    """The error of v by its formula, with a network that reads another feature than the last."""
+    config = small.smallest()
+    with config.unlocked():
+        config.model.prediction_type = "v"
+    config.model.unet.cec_feature = 0
+    stage = unet_levels.stage(config, config.latent)
+    params = small.drawn(lambda key: stage.init(key, {}).params)
+    state = jax.eval_shape(stage.init, jax.random.key(0), {})
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+    rng, key = np.random.default_rng(2), jax.random.key(5)
+    batch = {
+        name: rng.normal(size=one.shape).astype(np.float32)
+        for name, one in unet_levels.batch(config, 2).items()
+    }
+    _, metrics = jax.jit(stage.step)(state._replace(params=params), {}, batch, key)
+
+    model, z_0 = unet_levels.model_of(config), batch["latents"]
+    time_key, eps_key = jax.random.split(key)
+    timesteps = np.asarray(jax.random.randint(time_key, (2,), 0, 1000))
+    eps = np.asarray(jax.random.normal(eps_key, z_0.shape))
+    alpha = model.schedule.alphas_cumprod.astype(np.float64)[timesteps][:, None, None, None]
+    signal, noise = np.sqrt(alpha), np.sqrt(1 - alpha)
+    z_t = (signal * z_0 + noise * eps).astype(np.float32)
+    arguments = (z_t, timesteps, batch["context"], batch["feature"])
+    output = jax.jit(lambda tree, *of: model.unet.apply({"params": tree}, *of))(params, *arguments)
+    expected = ((np.asarray(output) - (signal * eps - noise * z_0)) ** 2).mean()
+    assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.fixture
+def versions(monkeypatch) -> dict[str, str]:
+    """Compilers that are installed, as the metadata of packages says."""
+    installed = {"libtpu": "1", "jax": "2"}
+    monkeypatch.setattr(costs.metadata, "version", installed.__getitem__)
+    return installed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda package: (package / "top.py").write_text("a = 2\n"),
+        lambda package: (package / "room" / "deep" / "inner.py").write_text("b = 2\n"),
+        lambda package: (package / "room" / "new.py").write_text(""),
+        lambda package: (package / "top.py").rename(package / "other.py"),
+        lambda package: (package / "room" / "deep" / "inner.py").unlink(),
+    ],
+)
+def test_any_change_of_the_package_is_a_new_price(change, versions, tmp_path, monkeypatch) -> None:
+    package = tmp_path / "package"
+    (package / "room" / "deep").mkdir(parents=True)
+    (package / "top.py").write_text("a = 1\n")
+    (package / "room" / "deep" / "inner.py").write_text("b = 1\n")
+    monkeypatch.setattr(costs, "PACKAGE", package)
+    before = costs.deciding_text(small.config(), ["step"])
+    assert costs.deciding_text(small.config(), ["step"]) == before
+    change(package)
+    assert costs.deciding_text(small.config(), ["step"]) != before
+
+
+def test_prices_are_those_of_this_package_and_kept_by_everything_else(versions, tmp_path) -> None:
+    assert Path(lcad.__file__).is_relative_to(costs.PACKAGE)
+
+    def text(rest="step", **changes) -> str:
+        config = small.config()
+        config.update(changes)
+        return costs.deciding_text(config, [rest])
+
+    texts = [text(), text("other"), text(remat="blocks"), text(dtype="bfloat16")]
+    texts += [text(method="diffusing_colors"), text(mesh={"fsdp": 8})]
+    texts.append(
+        costs.deciding_text(changed(small.config(), "colorize", sampler="unipc"), ["step"])
+    )
+    versions["libtpu"] = "1.1"
+    texts.append(text())
+    assert len(set(texts)) == len(texts)
+    compiled = []
+    for one in [*texts, *texts]:
+        costs.remember(one, lambda: compiled.append(1) or cost(), tmp_path)
+    assert len(compiled) == len(texts)
+    assert costs.remember(texts[0], lambda: pytest.fail("compiled again"), tmp_path).cycles == 3e9
+
+
+def test_no_compiler_is_told() -> None:
+    with pytest.raises(UserError, match="pip install 'colorjax"):
+        costs.deciding_text(small.config(), [])
+
+
+class Refusing:
+    """A program that the compiler has no room for."""
+
+    def compile(self, options):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm.\nMore.")
+
+
+def test_what_does_not_fit_is_told_or_ranked_last() -> None:
+    topology, lowered = chips.topology("v5e:2x4"), costs.Lowered("latent", 64, Refusing())
+    with pytest.raises(
+        costs.TooLarge, match="latent with 64 .* v5e:2x4 .*space hbm.\\); take fewer"
+    ):
+        costs.compiled(lowered, topology, fast=True)
+    got = costs.compiled_or_too_large(lowered, topology, fast=True)
+    assert min(got.peak, got.temporaries) > 1000 * topology.chip.memory and got.per_chip == 64
 
 
 def levels():
@@ -217,12 +415,12 @@ def levels():
 
 def test_levels_are_those_of_the_network() -> None:
     """Every parameter of the UNet's blocks, in the shapes of the whole network's."""
-    config, unet, found = levels()
+    config, unet, blocks = levels()
     stage = unet_levels.stage(config, config.latent)
     whole = jax.eval_shape(stage.init, jax.random.key(0), {}).params
     names = [name for name in whole if "block" in name]
-    assert sorted(level.name for level in found) == sorted(names)
-    for level in found:
+    assert sorted(level.name for level in blocks) == sorted(names)
+    for level in blocks:
         made = jax.eval_shape(level.module.init, jax.random.key(0), *level.inputs)["params"]
         assert jax.tree.map(lambda leaf: leaf.shape, made) == jax.tree.map(
             lambda leaf: leaf.shape, whole[level.name]
@@ -248,27 +446,25 @@ def test_ranking(monkeypatch) -> None:
         return sharding.make_mesh(-1, config.mesh.fsdp, devices=jax.devices()[: of.size])
 
     monkeypatch.setattr(lowering, "mesh_of", mesh_of)
-    made = []
+    compiled, known = [], {}
 
-    def compiled(program, what, per_chip, model_flops, repeated):
-        made.append(what)
-        return roofline.measure(program.compile(), what, per_chip, model_flops, 0.0, repeated)
-
-    memory = {}
-
-    def remember(deciding, make):
+    def price(deciding, lower):
         text = json.dumps(deciding, sort_keys=True)
-        memory[text] = memory.get(text) or make()
-        return memory[text]
+        if text not in known:
+            lowered = lower()
+            compiled.append(lowered.what)
+            known[text] = costs.measure(lowered.program.compile(), lowered)
+        return known[text]
 
-    found = sweep.rank(config, topology, ([1, 4], ["none"], [1, 8]), remember, compiled)
-    assert len(found) == 4 and [one.pictures for one in found] == sorted(
-        (one.pictures for one in found), reverse=True
+    candidates = sweep.Candidates([1, 4], ["none"], [1, 8])
+    choices = sweep.rank(config, topology, candidates, price)
+    assert len(choices) == 4 and [one.pictures for one in choices] == sorted(
+        (one.pictures for one in choices), reverse=True
     )
-    assert len(made) == 2 * 5 + 2, "two batches of five levels, two updates"
-    by = {(one.per_chip, one.fsdp): one for one in found}
+    assert len(compiled) == 2 * 5 + 2, "two batches of five levels, two updates"
+    by = {(one.per_chip, one.fsdp): one for one in choices}
     assert by[4, 8].memory < by[4, 1].memory and by[1, 8].memory < by[4, 8].memory
     assert by[4, 8].pictures > by[1, 8].pictures, "the update does not grow with the batch"
-    none = sweep.rank(config, topology, ([1], ["none"], [1]), remember, compiled)[0]
-    assert len(made) == 2 * 5 + 2, "nothing is compiled twice"
+    none = sweep.rank(config, topology, sweep.Candidates([1], ["none"], [1]), price)[0]
+    assert len(compiled) == 2 * 5 + 2, "nothing is compiled twice"
     assert "does NOT fit" in sweep.report([none._replace(memory=2.0**40)], topology)

@@ -152,6 +152,6 @@ def test_a_save_that_fails_is_told_and_the_last_one_stays(folder: Path) -> None:
 
     saved._pending = (3, "0" * 64, Full())
     with pytest.raises(UserError, match="step 3 could not be written.*No space left"):
-        saved.settle(wait=True)
+        saved.confirm(wait=True)
     saved.close()
     assert said == [] and restore(folder)[0] == 2

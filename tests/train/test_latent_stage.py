@@ -26,9 +26,11 @@ def case():
 def test_loss_is_the_error_of_what_the_unet_estimates(case, prediction_type) -> None:
     model, params, inputs = case
     model = model._replace(prediction_type=prediction_type)
-    got = jax.jit(lambda p, *a: latent.loss(model, p, *a))(params, *inputs)
-
     pixels, ids, timesteps, eps, posterior = inputs
+    random = {"timesteps": timesteps, "eps": eps, "posterior_noise": posterior}
+    run = jax.jit(lambda params, random: latent.loss(model, params, pixels, ids, **random))
+    got = run(params, random)
+
     image, luminance = latent.image_and_luminance(jnp.asarray(pixels))
     moments = lcad.encode_image(model, params, image)
     z_0 = np.asarray(sample_posterior(moments, posterior)) * model.scaling_factor

@@ -127,12 +127,12 @@ def test_the_sky_task_is_valid() -> None:
 
 def known_to_training(arguments: list[str]) -> None:
     """Every flag is one of the training's, and every key one of the configuration's."""
-    from configs import lcad
+    from colorjax.configs import lcad
 
     for argument in arguments:
         name = argument.removeprefix("--").split("=")[0]
         if name.startswith("config."):
-            assert name.removeprefix("config.") in flags._dotted(lcad.get_config()), argument
+            assert name.removeprefix("config.") in flags.dotted(lcad.get_config()), argument
         else:
             assert name in absl_flags.FLAGS, argument
 

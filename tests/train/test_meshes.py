@@ -137,7 +137,7 @@ def partitioned(config: ConfigDict, what: str, folder: Path, *sizes: int) -> tup
         jax.config.update("jax_enable_compilation_cache", True)
         compilation_cache.reset_cache()
     (dump,) = folder.glob("*.after_spmd-partitioning.*.txt")
-    return dump.read_text(), compiled, lowered.given
+    return dump.read_text(), compiled, lowered.inputs
 
 
 def gathers(text: str) -> Counter[str]:

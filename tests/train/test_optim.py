@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
+from colorjax.configs import common
 from colorjax.errors import UserError
-from colorjax.train import optim
-from configs import common
+from colorjax.train import guard, optim
 
 PARAMS = {"a": {"kernel": jnp.array([1.0, 2.0])}, "b": {"cec_in": {"kernel": jnp.array([3.0])}}}
 
@@ -48,7 +48,7 @@ def test_without_average_the_weights_are_used() -> None:
 
 
 def test_learning_rate_schedules() -> None:
-    from configs import common
+    from colorjax.configs import common
 
     for name, last in (("constant", 1e-2), ("cosine", 0.0)):
         options = common.stage(learning_rate=1e-2, schedule=name, warmup_steps=10, b1=0.0, b2=0.0)
@@ -142,7 +142,8 @@ def test_a_step_without_numbers_changes_nothing(bad: float) -> None:
         now, then = (jax.tree.leaves(getattr(of, name)) for of in (state, before))
         assert all(np.asarray(a).tobytes() == b.tobytes() for a, b in zip(now, then, strict=True))
     state, metrics = step(state, {}, batch, jax.random.key(0))
-    assert metrics["skipped"] == 3 and int(state.guard["in_a_row"]) == 0
+    assert metrics["skipped"] == 3 and metrics["skipped_in_a_row"] == 0
+    assert metrics["longest_skipped_in_a_row"] == 3
     assert not np.array_equal(state.params["w"], before.params["w"])
 
 
@@ -163,10 +164,35 @@ def test_a_spike_is_skipped_once_the_usual_is_known() -> None:
     np.testing.assert_array_equal(state.params["w"], before)
 
 
-def test_too_many_skipped_in_a_row_end_the_run() -> None:
-    from colorjax.train import loop
+def test_the_guard_reports_this_row_and_the_longest() -> None:
+    """Of the steps bad, bad, good, bad, by the definitions of the counts."""
+    state = guard.unused()
+    rows = []
+    for good in (False, False, True, False):
+        state = guard.after(state, jnp.asarray(good), jnp.asarray(2.0))
+        rows.append({name: int(value) for name, value in state.counts().items()})
+    names = ("skipped", "skipped_in_a_row", "longest_skipped_in_a_row")
+    expected = [(1, 1, 1), (2, 2, 2), (2, 0, 2), (3, 1, 2)]
+    assert rows == [dict(zip(names, row, strict=True)) for row in expected]
+    assert float(state.norm) == 2.0 and int(state.taken) == 1
 
-    loop.check_skipped({"skipped_in_a_row": 9.0}, 10, 5)
-    loop.check_skipped({"skipped_in_a_row": 99.0}, 0, 5)
+
+def skipped(row: int, longest: int) -> dict[str, float]:
+    return {"skipped_in_a_row": float(row), "longest_skipped_in_a_row": float(longest)}
+
+
+def test_too_many_skipped_in_a_row_end_the_run() -> None:
+    guard.check_skipped(skipped(9, 9), 10, 5)
+    guard.check_skipped(skipped(99, 99), 0, 5)
     with pytest.raises(UserError, match="10 steps in a row up to step 5"):
-        loop.check_skipped({"skipped_in_a_row": 10.0}, 10, 5)
+        guard.check_skipped(skipped(10, 10), 10, 5)
+    with pytest.raises(UserError, match="12 steps in a row"):
+        guard.check_skipped(skipped(0, 12), 10, 50)  # over before the metrics were looked at
+
+
+def test_a_row_that_ended_the_run_does_not_end_the_next_one() -> None:
+    guard.check_skipped(skipped(0, 12), 10, 51, known=12)
+    with pytest.raises(UserError, match="13 steps"):
+        guard.check_skipped(skipped(13, 13), 10, 51, known=12)
+    with pytest.raises(UserError, match="10 steps"):
+        guard.check_skipped(skipped(10, 12), 10, 99, known=12)

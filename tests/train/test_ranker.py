@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from colorjax.maths import metrics
-from colorjax.methods import diffusing_colors
+from colorjax.methods import vividness
 from colorjax.models.clip import CLIPVisionModel
 from colorjax.models.ranker import Head, Ranker
 from colorjax.train import optim
@@ -52,7 +52,7 @@ def test_dropout_acts_in_training_only() -> None:
 def test_frozen_leaves_come_from_clip() -> None:
     tower = {"a": {"kernel": 1, "bias": 2}, "b": {"kernel": 3}}
     trained = {"head": {"kernel": 4}, "vision_model": {"b": {"kernel": 5}}}
-    made = diffusing_colors.complete_ranker(trained, {"vision_model": tower, "logit_scale": 0})
+    made = vividness.complete_ranker(trained, {"vision_model": tower, "logit_scale": 0})
     assert made == {
         "head": {"kernel": 4},
         "vision_model": {"a": {"kernel": 1, "bias": 2}, "b": {"kernel": 5}},
@@ -98,6 +98,6 @@ def test_the_loss_learns_to_prefer_the_right_scale() -> None:
 
 
 def options() -> ConfigDict:
-    from configs import common
+    from colorjax.configs import common
 
     return common.stage(learning_rate=0.05)

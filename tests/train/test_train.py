@@ -18,7 +18,7 @@ from colorjax.data.tokenizer import Tokenizer
 from colorjax.devices import sharding
 from colorjax.errors import UserError
 from colorjax.methods import lcad
-from colorjax.train import checkpoint, loop, optim
+from colorjax.train import checkpoint, loop, optim, tracking, weights
 from colorjax.train.run import build, caption_examples, run_stage, train_batches
 from colorjax.train.weights import find_weights
 from tests import small
@@ -116,8 +116,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(
         config = small.smallest()
         config.checkpoint_every = 3
         config.latent.total_steps = 5
-        weights = find_weights("latent", config, workdir)
-        stage = build("latent", config, weights, 5)
+        stage = build("latent", config, find_weights("latent", config, workdir), 5)
         tokenize = Tokenizer(small.DATA / "tokenizer", 24)
         mesh = sharding.make_mesh()
 
@@ -131,16 +130,18 @@ def test_a_resumed_run_is_the_uninterrupted_run(
         def go(stop):
             watch = tracking.Watch() if breaks else tracking.Watch(2, 2, "a project")
             with jax.set_mesh(mesh):
-                return loop.run(
-                    stage,
-                    "latent",
-                    config,
-                    mesh,
-                    lambda start: batches(start, stop),
-                    caption_examples(config, tokenize, 8),
-                    tmp_path / name,
-                    5,
-                    watch=watch,
+                return loop.train(
+                    loop.Run(
+                        name="latent",
+                        stage=stage,
+                        config=config,
+                        mesh=mesh,
+                        directory=tmp_path / name,
+                        total_steps=5,
+                        batches=lambda start: batches(start, stop),
+                        examples=caption_examples(config, tokenize, 8),
+                        watch=watch,
+                    )
                 )
 
         if breaks:
@@ -308,7 +309,7 @@ def test_configurations_work_from_any_folder(tmp_path: Path) -> None:
 
 
 def test_paper_recipe_trains_the_extended_channels_only() -> None:
-    from configs import lcad as lcad_config
+    from colorjax.configs import lcad as lcad_config
 
     config = lcad_config.get_config()
     assert config.stages == ("luminance", "latent")
@@ -326,7 +327,7 @@ def test_paper_recipe_trains_the_extended_channels_only() -> None:
 
 
 def test_variants_of_the_recipe() -> None:
-    from configs import lcad as lcad_config
+    from colorjax.configs import lcad as lcad_config
 
     transfer = lcad_config.get_config("data=imagenet,captions=scarce,stage=latent")
     assert transfer.data.directory == "data/imagenet" and transfer.stages == ("latent",)
@@ -345,5 +346,5 @@ def test_variants_of_the_recipe() -> None:
     assert lcad_config.get_config("tiny").luminance.discriminator.layers == 2
     assert lcad_config.get_config().luminance.discriminator.layers == 3
     for wrong in ("data=mnist", "ablation=no_x", "tiny,data=coco", "captions=few"):
-        with pytest.raises(ValueError, match="variant"):
+        with pytest.raises(UserError, match="variant"):
             lcad_config.get_config(wrong)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from colorjax import release
+from colorjax.configs import common
 from colorjax.errors import UserError
 from colorjax.train import weights
-from configs import common
 
 LEAF = {"a": np.zeros(1, np.float32)}
 PARTS = ("text_encoder", "vae", "luminance_encoder", "unet")
@@ -26,7 +26,7 @@ def made(directory, changes=None, parts=PARTS):
 
 
 def test_the_architecture_is_the_releases_and_cec_the_configurations(tmp_path) -> None:
-    got = weights.sizes(MODEL, [made(tmp_path)], ["unet"])
+    got = weights.model_sizes(MODEL, [made(tmp_path)], ["unet"])
     assert got["unet"]["num_attention_heads"] == (5, 10, 20, 20)
     assert got["unet"]["linear_projection"] and got["unet"]["cec"] == "down_blocks"
     assert (got["prediction_type"], got["scaling_factor"]) == ("v", 0.2)
@@ -34,19 +34,19 @@ def test_the_architecture_is_the_releases_and_cec_the_configurations(tmp_path) -
     assert got["text_encoder"]["num_hidden_layers"] == 23
     assert got["vae"] == MODEL["vae"]
     # A stage that leaves the UNet alone describes it as it is.
-    assert weights.sizes(MODEL, [tmp_path], ["luminance_encoder"])["unet"]["cec"] == "none"
+    assert weights.model_sizes(MODEL, [tmp_path], ["luminance_encoder"])["unet"]["cec"] == "none"
 
 
 def test_only_what_the_release_has(tmp_path) -> None:
-    got = weights.sizes(MODEL, [made(tmp_path, parts=("vae",))], ["vae"])
+    got = weights.model_sizes(MODEL, [made(tmp_path, parts=("vae",))], ["vae"])
     assert set(got) == {"vae", "scaling_factor"}
-    assert weights.sizes(MODEL, [], ["unet"]) == {}
+    assert weights.model_sizes(MODEL, [], ["unet"]) == {}
 
 
 def test_the_first_directory_counts(tmp_path) -> None:
     own = made(tmp_path / "own", {"vae": {"layers_per_block": 3}}, ("vae",))
     given = made(tmp_path / "given")
-    got = weights.sizes(MODEL, [own, given], ["unet"])
+    got = weights.model_sizes(MODEL, [own, given], ["unet"])
     assert got["vae"]["layers_per_block"] == 3 and got["text_encoder"]["hidden_size"] == 1024
 
 
@@ -61,28 +61,28 @@ def test_parts_of_two_models_are_told(own, words, tmp_path) -> None:
     (part,) = own
     directories = [made(tmp_path / "own", own, (part,)), made(tmp_path / "given")]
     with pytest.raises(UserError, match=words):
-        weights.sizes(MODEL, directories, ["unet"])
+        weights.model_sizes(MODEL, directories, ["unet"])
 
 
 def test_extended_convolutions_are_not_dropped(tmp_path) -> None:
     given = made(tmp_path, {"unet": {"cec": "conv_in"}})
     for cec in ("conv_in", "down_blocks"):
         model = MODEL | {"unet": MODEL["unet"] | {"cec": cec}}
-        assert weights.sizes(model, [given], ["unet"])["unet"]["cec"] == cec
+        assert weights.model_sizes(model, [given], ["unet"])["unet"]["cec"] == cec
     model = MODEL | {"unet": MODEL["unet"] | {"cec": "none"}}
     with pytest.raises(
         UserError, match="extends conv_in, .* set --config.model.unet.cec='conv_in'"
     ):
-        weights.sizes(model, [given], ["unet"])
+        weights.model_sizes(model, [given], ["unet"])
     both = {"cec": "down_blocks", "cec_convolutions": ("conv1", "conv2")}
     given = made(tmp_path / "both", {"unet": both})
     model = MODEL | {"unet": MODEL["unet"] | both}
-    found = weights.sizes(model, [given], ["unet"])["unet"]
+    found = weights.model_sizes(model, [given], ["unet"])["unet"]
     assert found["cec_convolutions"] == both["cec_convolutions"]
     with pytest.raises(UserError, match="extends conv2, "):
-        weights.sizes(MODEL, [given], ["unet"])
+        weights.model_sizes(MODEL, [given], ["unet"])
 
 
 def test_pictures_too_small_for_the_networks_are_told(tmp_path) -> None:
     with pytest.raises(UserError, match="image_size is 32, but .* a multiple of 64"):
-        weights.sizes(MODEL | {"image_size": 32}, [made(tmp_path)], ["unet"])
+        weights.model_sizes(MODEL | {"image_size": 32}, [made(tmp_path)], ["unet"])

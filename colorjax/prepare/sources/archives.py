@@ -103,10 +103,10 @@ def _content(archive: str, member: tarfile.TarInfo, start: int) -> TarContent:
 class Archive:
     """Pictures of a tar file by name; `find` is that of `entries.Folder`."""
 
-    def __init__(self, path: Path):
-        found = list(members(path))
-        self._contents = {item.key: item.content for item in found if isinstance(item, Entry)}
-        self._rejections = {item.key: item for item in found if isinstance(item, Rejection)}
+    def __init__(self, path: Path) -> None:
+        items = list(members(path))
+        self._contents = {item.key: item.content for item in items if isinstance(item, Entry)}
+        self._rejections = {item.key: item for item in items if isinstance(item, Rejection)}
 
     def find(self, name: Any) -> Content:
         if name in self._rejections:

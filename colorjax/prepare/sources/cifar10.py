@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from colorjax.data.captions import CIFAR10_CLASSES
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 from colorjax.prepare.sources.entries import Entry, Item, PixelContent
 
 _MEMBERS = {
@@ -62,8 +62,8 @@ def read(path: Path, split: str, captions: Path | None) -> Iterator[Item]:
 
 
 def _check(images: np.ndarray, labels: np.ndarray, path: Path) -> None:
-    fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == (32, 32, 3)
-    if not fits or labels.shape != images.shape[:1] or not np.isin(labels, range(10)).all():
+    is_right = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == (32, 32, 3)
+    if not is_right or labels.shape != images.shape[:1] or not np.isin(labels, range(10)).all():
         raise UserError(
             f"{str(path)!r} is not CIFAR-10: its images are {images.dtype} {images.shape} and its "
             f"labels {labels.shape}, expected uint8 [n,32,32,3] and [n] in 0..9; download it again"
@@ -92,7 +92,7 @@ def _read_archive(path: Path, names: tuple[str, ...]) -> Iterator[tuple[np.ndarr
     except (tarfile.TarError, OSError, EOFError, KeyError) as error:
         raise UserError(
             f"{str(path)!r} is not a whole cifar-10-python.tar.gz "
-            f"({str(error).splitlines()[0]}); download it again"
+            f"({first_line(error)}); download it again"
         ) from None
     except (pickle.UnpicklingError, ValueError, TypeError) as error:
         raise UserError(

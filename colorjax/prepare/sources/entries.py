@@ -19,7 +19,7 @@ MAX_FILE_BYTES = 256 * 2**20
 class Rejected(Exception):
     """A picture cannot be used: `reason` is one of a few phrases, `detail` says more."""
 
-    def __init__(self, reason: str, detail: str = ""):
+    def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
 
@@ -103,7 +103,7 @@ Item = Entry | Rejection
 class Folder:
     """Pictures of a folder by the names that a list gives them."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path) -> None:
         if not root.is_dir():
             raise UserError(f"there is no folder {str(root)!r} of pictures; check --input")
         self.root = str(root)

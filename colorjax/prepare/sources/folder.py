@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from colorjax.data import decoding
 from colorjax.errors import UserError
 from colorjax.prepare.sources import lists
 from colorjax.prepare.sources.entries import (
@@ -23,7 +24,6 @@ from colorjax.prepare.sources.entries import (
 )
 
 SPLITS = ("train", "val", "test")
-_SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff".split())
 _TABLES = tuple(f"{stem}.{kind}" for stem in ("captions", "metadata") for kind in ("csv", "jsonl"))
 _NAME_COLUMNS = ("file_name", "filename", "file", "image", "path", "name")
 _TEXT_COLUMNS = ("caption", "text", "captions", "prompt", "description")
@@ -63,19 +63,20 @@ def read(path: Path, split: str, captions: Path | None) -> Iterator[Item]:
 
 
 def _names(folder: Path) -> list[str]:
-    found = []
+    names = []
     for root, folders, files in os.walk(folder, followlinks=False):
+        # In place: `os.walk` then stays out of hidden folders.
         folders[:] = [name for name in folders if name[0] != "."]
-        found += [
+        names += [
             os.path.relpath(os.path.join(root, name), folder)
             for name in files
-            if name[0] != "." and Path(name).suffix.lower() in _SUFFIXES
+            if name[0] != "." and Path(name).suffix.lower() in decoding.FORMATS
         ]
-    return sorted(found)
+    return sorted(names)
 
 
 def _item(folder: Path, name: str, captions: Any) -> Item:
-    """Without captions if they are None."""
+    """A picture of the folder; None are no captions, and no reason to leave it out."""
     try:
         content = FileContent(str(folder), checked_name(name))
         if isinstance(captions, Rejected):
@@ -110,7 +111,7 @@ def _with_table(folder: Path, names: list[str], table: Path) -> Iterator[Item]:
 
 
 def _absent(name: str) -> Rejection:
-    """Of a caption whose picture is not there."""
+    """What is said of a caption whose picture is not there."""
     try:
         checked_name(name)
     except Rejected as rejected:

@@ -28,6 +28,8 @@ _PAIR_NUMBER = re.compile(r"(?P<name>.+\.\w+)_\d+")
 
 @runtime_checkable
 class Pictures(Protocol):
+    """Where the pictures of a list are: a folder or an archive."""
+
     def find(self, name: Any) -> Content:
         """Where a picture is; raises `Rejected` for a name that cannot be one."""
 
@@ -65,8 +67,8 @@ def read_coco(path: Path, split: str, captions: Path | None) -> Iterator[Item]:
             unknown.append(Rejection(shown(f"annotation {name}"), "unknown picture"))
     for row in images:
         row = row if isinstance(row, dict) else {}
-        found = texts.get(row.get("id")) if _hashable(row.get("id")) else None
-        yield _item(row.get("file_name"), found, pictures)
+        own = texts.get(row.get("id")) if _hashable(row.get("id")) else None
+        yield _item(row.get("file_name"), own, pictures)
     yield from unknown
 
 
@@ -143,18 +145,18 @@ def _mapping(file: Path) -> list[tuple[str, Any]]:
     return content
 
 
-def _only(given: Path | None, folder: Path, pattern: str) -> Path:
-    """The file that was given, or the newest that fits the pattern in the folder."""
-    if given is not None and not given.is_dir():
-        return given
-    folder = given or folder
-    found = sorted(folder.glob(pattern))
-    if not found:
+def _only(captions: Path | None, folder: Path, pattern: str) -> Path:
+    """The file `captions`, or the newest that fits the pattern there or in `folder`."""
+    if captions is not None and not captions.is_dir():
+        return captions
+    folder = captions or folder
+    matches = sorted(folder.glob(pattern))
+    if not matches:
         raise UserError(
             f"there is no {pattern.replace('2???', '2017')!r} in {str(folder)!r}; give --input "
             "with COCO's folders, or --captions"
         )
-    return found[-1]
+    return matches[-1]
 
 
 def _item(
@@ -175,13 +177,13 @@ def word_pairs(captions: Any, indices: Any) -> list[list[list[str]]] | None:
     Words are L-CoDe's: runs of letters, digits and underscores, in lower case.
     """
     try:
-        found = []
+        pairs = []
         for caption, places in zip(captions, indices, strict=True):
             words = re.findall(r"\w+", caption.lower())
             if any(min(place) < 1 for place in places):
                 return None
-            found.append([[words[thing - 1], words[colour - 1]] for thing, colour in places])
-        return found
+            pairs.append([[words[thing - 1], words[colour - 1]] for thing, colour in places])
+        return pairs
     except (TypeError, ValueError, IndexError, AttributeError):
         return None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 from colorjax.prepare.sources.entries import Entry, Item, Rejected, Rejection, sentences, shown
 
 _KEYS = ("file_name", "filename", "image/filename", "image/id", "id")
@@ -31,7 +31,7 @@ class TfdsContent:
         try:
             data = _open(self.directory, self.split, self.feature)[self.index][self.feature]
         except Exception as error:  # whatever a damaged shard or example raises
-            raise Rejected("unreadable file", shown(error)[:200]) from None
+            raise Rejected("unreadable file", shown(first_line(error))) from None
         return bytes(data)
 
 
@@ -61,7 +61,7 @@ def read(path: Path, split: str, captions: Path | None) -> Iterator[Item]:
         try:
             example = source[index]
         except Exception as error:
-            yield Rejection(content.name, "unreadable file", shown(error)[:200])
+            yield Rejection(content.name, "unreadable file", shown(first_line(error)))
             continue
         yield _item(content, example, features[label].int2str if label else None, label)
 
@@ -96,11 +96,11 @@ def _text(value: Any) -> Any:
 def _version(path: Path) -> Path:
     """The directory with `dataset_info.json`, at `path` or up to two levels below."""
     for pattern in ("dataset_info.json", "*/dataset_info.json", "*/*/dataset_info.json"):
-        found = sorted(path.glob(pattern))
-        if len(found) == 1:
-            return found[0].parent
-        if found:
-            names = ", ".join(str(file.parent.relative_to(path)) for file in found)
+        matches = sorted(path.glob(pattern))
+        if len(matches) == 1:
+            return matches[0].parent
+        if matches:
+            names = ", ".join(str(file.parent.relative_to(path)) for file in matches)
             raise UserError(f"{str(path)!r} has several data sets: {names}; give one as --input")
     raise UserError(
         f"{str(path)!r} has no dataset_info.json; give a directory that TFDS prepared, such as "

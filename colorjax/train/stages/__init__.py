@@ -1,1 +1,60 @@
-"""Training stages: what is learned, from what, with which loss."""
+"""Training stages: what is learned, from what, with which loss.
+
+A stage is a file here, whose `build` makes it, and a row of `STAGES`.
+"""
+
+from collections.abc import Mapping
+
+from colorjax.train.stages import (
+    clip,
+    cold_diffusion,
+    latent,
+    luminance,
+    ranker,
+    text_to_image,
+    vae,
+)
+from colorjax.train.stages.stage import Recipe
+
+STAGES: Mapping[str, Recipe] = {
+    "clip": Recipe(
+        clip.build,
+        makes=("text_encoder", "image_encoder"),
+        starts_from={"text_encoder": ("text_encoder",), "image_encoder": ("image_encoder",)},
+        accumulates=False,  # its loss compares all pictures of a batch
+    ),
+    "vae": Recipe(vae.build, makes=("vae",), starts_from={"vae": ("vae",)}),
+    "luminance": Recipe(
+        luminance.build,
+        makes=("luminance_encoder",),
+        starts_from={"luminance_encoder": ("luminance_encoder",)},
+        needs=("vae",),
+    ),
+    "text_to_image": Recipe(
+        text_to_image.build,
+        makes=("text_to_image_unet",),
+        starts_from={"unet": ("text_to_image_unet",)},
+        needs=("text_encoder", "vae", "luminance_encoder"),  # the last for its samples
+    ),
+    "latent": Recipe(
+        latent.build,
+        makes=("unet",),
+        starts_from={"unet": ("unet", "text_to_image_unet")},
+        needs=("text_encoder", "vae", "luminance_encoder"),
+        must_start=True,  # the paper's method extends a trained text-to-image UNet
+    ),
+    "cold": Recipe(
+        cold_diffusion.build,
+        makes=("cold_unet",),
+        starts_from={"cold_unet": ("cold_unet", "text_to_image_unet", "unet")},
+        needs=("text_encoder", "vae"),
+        may_use=("luminance_encoder",),
+    ),
+    "ranker": Recipe(
+        ranker.build,
+        makes=("ranker",),
+        starts_from={"ranker": ("ranker",)},
+        needs=("text_encoder", "vae", "image_encoder", "cold_unet"),
+        may_use=("luminance_encoder",),
+    ),
+}

@@ -3,6 +3,8 @@
 A stand-in for OpenAI's weights at sizes where none exist.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
@@ -10,20 +12,19 @@ from colorjax import release
 from colorjax.maths import losses
 from colorjax.models.clip import CLIP, CLIPTextModel, CLIPVisionModel
 from colorjax.models.layers import apply
-from colorjax.train.stages.stage import Stage, image_and_luminance, plain
-from colorjax.types import Params
+from colorjax.train import optim
+from colorjax.train.stages.stage import (
+    Batch,
+    Stage,
+    Weights,
+    image_and_luminance,
+    single_loss_stage,
+)
+from colorjax.types import Array, Image, Params, PRNGKey
 
-NEEDS: tuple[str, ...] = ()
-STARTS_FROM: dict[str, tuple[str, ...]] = {
-    "text_encoder": ("text_encoder",),
-    "image_encoder": ("image_encoder",),
-}
-MUST_START = False
 
-
-def build(
-    config: ConfigDict, options: ConfigDict, parts: Params, start: Params, total_steps: int
-) -> Stage:
+def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """Both towers, trained to tell the pictures of a batch apart by their captions."""
     model = CLIP(
         CLIPTextModel(**config.model.text_encoder),
         CLIPVisionModel(**config.model.image_encoder),
@@ -31,34 +32,39 @@ def build(
     )
     size, length = config.model.image_size, config.model.text_encoder.max_position_embeddings
 
-    def init(key, start):
+    def init(key: PRNGKey, start: Params) -> Params:
         image, tokens = jnp.zeros((1, size, size, 3)), jnp.zeros((1, length), jnp.int32)
         fresh = model.init(key, image, tokens)["params"]
-        if set(start) < set(STARTS_FROM):
-            return fresh
-        given = {"text_model": start["text_encoder"], **start["image_encoder"]}
-        return release.fit(fresh, given, "the model to continue from")
+        if not {"text_encoder", "image_encoder"} <= start.keys():
+            return fresh  # one tower without the other is worth nothing
+        both = {"text_model": start["text_encoder"], **start["image_encoder"]}
+        return release.fit(fresh, both, "the model to continue from")
 
-    def loss(params, frozen, batch, key):
+    def loss(
+        params: Params, frozen: Params, batch: Batch, key: PRNGKey
+    ) -> tuple[Array, optim.Metrics]:
         image, _ = image_and_luminance(batch["image"])
         logits = apply(model, params, image, batch["input_ids"])
+        # Pictures with one caption are each other's, not to be told apart.
         same = (batch["input_ids"][:, None] == batch["input_ids"][None]).all(-1)
         hits = jnp.take_along_axis(same, logits.argmax(axis=1)[:, None], axis=1)
         value = losses.contrastive(logits, same.astype(jnp.float32))
         return value, {"top1": hits.mean()}
 
-    def finish(params, frozen, batch):
+    def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
+        return {}
+
+    def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
         tower = params["text_model"]
         rest = {k: v for k, v in params.items() if k != "text_model"}
         return {"text_encoder": tower, "image_encoder": rest}, {}
 
-    return plain(
-        init,
-        loss,
-        start,
-        {},
-        options,
-        total_steps,
-        predict=lambda params, frozen, batch, key: {},
+    return single_loss_stage(
+        init=init,
+        loss=loss,
+        start=weights.start,
+        options=options,
+        total_steps=total_steps,
+        predict=predict,
         finish=finish,
     )

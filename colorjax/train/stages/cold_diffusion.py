@@ -5,6 +5,8 @@ degraded latent is a random convex combination. The norm (mean squared error), t
 at t = 1 and everything that `methods.diffusing_colors.Cold` offers are ours.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
@@ -13,14 +15,16 @@ from ml_collections import ConfigDict
 from colorjax import release
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, metrics
-from colorjax.methods import diffusing_colors, lcad
-from colorjax.train.stages.stage import Stage, image_and_luminance, plain
-from colorjax.types import Array, ImageBytes, Latents, Params, TokenIds
-
-NEEDS: tuple[str, ...] = ("text_encoder", "vae")
-MAY_USE: tuple[str, ...] = ("luminance_encoder",)
-STARTS_FROM: dict[str, tuple[str, ...]] = {"cold_unet": ("cold_unet", "text_to_image_unet", "unet")}
-MUST_START = False
+from colorjax.methods import diffusing_colors, stable_diffusion, vividness
+from colorjax.train import optim
+from colorjax.train.stages.stage import (
+    Batch,
+    Stage,
+    Weights,
+    image_and_luminance,
+    single_loss_stage,
+)
+from colorjax.types import Array, Image, ImageBytes, Latents, Params, PRNGKey, TokenIds
 
 
 def loss(
@@ -31,41 +35,68 @@ def loss(
     t: cold_diffusion.Times,
     eps: Latents,
 ) -> Float[Array, ""]:
-    """Mean squared error of the residual, in scaled latents, with all randomness given.
+    """Mean squared error of the residual in scaled latents; all randomness comes from outside.
 
-    The full residual to the source, z_color - z_gray - sigma eps, or t times it.
+    The target is the full residual to the source, z_color - z_gray - sigma eps, or t times it.
     """
     image, luminance = image_and_luminance(pixels)
     z_color = diffusing_colors.encode(model, params, image)
-    z_gray = diffusing_colors.encode(model, params, diffusing_colors.gray_image(luminance))
+    z_gray = diffusing_colors.encode(model, params, vividness.gray_image(luminance))
     source = z_gray + model.cold.sigma * eps
     z_t = cold_diffusion.degrade(z_color, source, t)
     target = z_color - (source if model.cold.prediction == "full" else z_t)
-    context = lcad.encode_text(model.base, params, input_ids)
+    context = stable_diffusion.encode_text(model.base, params, input_ids)
     timesteps = cold_diffusion.to_timesteps(t)
     output = diffusing_colors.predict(model, params, z_t, z_gray, timesteps, context)
     return ((output - target) ** 2).mean()
 
 
 def widen(unet: Params, channels: int) -> Params:
-    """A UNet for more input channels, on which it does not depend yet."""
+    """A UNet for more input channels, on which it does not depend at first.
+
+    Its first kernel is padded with zeros: whoever starts from a trained UNet keeps what it knows.
+    """
     kernel = unet["conv_in"]["kernel"]
     more = channels - kernel.shape[2]
     wider = jnp.pad(kernel, ((0, 0), (0, 0), (0, max(more, 0)), (0, 0)))
     return unet | {"conv_in": unet["conv_in"] | {"kernel": wider}}
 
 
-def build(
-    config: ConfigDict, options: ConfigDict, parts: Params, start: Params, total_steps: int
-) -> Stage:
+def samples(
+    model: diffusing_colors.DiffusingColors,
+    params: Params,
+    batch: Batch,
+    key: PRNGKey,
+    sampling: ConfigDict,
+) -> dict[str, Image]:
+    """The pictures coloured by their captions of every level."""
+    _, luminance = image_and_luminance(batch["image"])
+    levels = ("complete", "partial", "scarce")
+    keys = jax.random.split(key, len(luminance))
+    # All levels in one batch, with the same noise: one sampler to compile, one to run.
+    inputs = diffusing_colors.Inputs(
+        jnp.concatenate([luminance] * len(levels)),
+        jnp.concatenate([batch[level] for level in levels]),
+        jnp.concatenate([batch["none"]] * len(levels)),
+        sampling.guidance_scale,
+        sampling.vividness,
+        jnp.concatenate([keys] * len(levels)),
+    )
+    options = diffusing_colors.Options(sampling.num_steps, sampling.solver)
+    images = diffusing_colors.colorize(model, params, inputs, options)
+    return dict(zip(levels, jnp.split(images, len(levels)), strict=True))
+
+
+def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """The cold UNet; VAE and text encoder stay as they are."""
     model = diffusing_colors.build(config.model.to_dict(), jnp.dtype(config.dtype))
     settings = model.cold
-    if not start and not settings.gray_channels:
+    if not weights.start and not settings.gray_channels:
         raise UserError(
             "stage 'cold' without gray_channels starts from a trained UNet: give a release by "
             "--config.init_from=DIR, or set --config.model.cold.gray_channels=True"
         )
-    if settings.decoder == "guided" and "luminance_encoder" not in parts:
+    if settings.decoder == "guided" and "luminance_encoder" not in weights.parts:
         raise UserError(
             "cold.decoder is 'guided', which needs the part 'luminance_encoder': give a release "
             "that has it by --config.init_from=DIR, or set --config.model.cold.decoder=plain"
@@ -73,14 +104,16 @@ def build(
     side = config.model.image_size // model.base.vae.factor
     channels = model.base.vae.latent_channels
 
-    def init(key, start):
+    def init(key: PRNGKey, start: Params) -> Params:
         fresh = diffusing_colors.init_unet(model, key)
         if not start:
             return fresh
-        given = widen(start["cold_unet"], fresh["conv_in"]["kernel"].shape[2])
-        return release.fit(fresh, given, "the UNet to start from")
+        wider = widen(start["cold_unet"], fresh["conv_in"]["kernel"].shape[2])
+        return release.fit(fresh, wider, "the UNet to start from")
 
-    def batch_loss(params, frozen, batch, key):
+    def batch_loss(
+        params: Params, frozen: Params, batch: Batch, key: PRNGKey
+    ) -> tuple[Array, optim.Metrics]:
         count = len(batch["image"])
         time_key, eps_key = jax.random.split(key)
         value = loss(
@@ -93,28 +126,22 @@ def build(
         )
         return value, {}
 
-    def predict(params, frozen, batch, key):
-        _, luminance = image_and_luminance(batch["image"])
-        sampling, levels = config.model.cold_colorize, ("complete", "partial", "scarce")
-        keys = jax.random.split(key, len(luminance))
-        # All levels in one batch, with the same noise: one sampler to compile, one to run.
-        inputs = diffusing_colors.Inputs(
-            jnp.concatenate([luminance] * len(levels)),
-            jnp.concatenate([batch[level] for level in levels]),
-            jnp.concatenate([batch["none"]] * len(levels)),
-            sampling.guidance_scale,
-            sampling.vividness,
-            jnp.concatenate([keys] * len(levels)),
-        )
-        how = diffusing_colors.Options(sampling.num_steps, sampling.solver)
-        images = diffusing_colors.colorize(model, frozen | {"cold_unet": params}, inputs, how)
-        return dict(zip(levels, jnp.split(images, len(levels)), strict=True))
+    def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
+        whole = frozen | {"cold_unet": params}
+        return samples(model, whole, batch, key, config.model.cold_colorize)
 
-    def finish(params, frozen, batch):
+    def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
         image = batch["image"].astype(jnp.float32) / 255.0
         mean = float(metrics.colourfulness(image).mean())
         return {"cold_unet": params}, {"cold": settings._replace(colourfulness=mean)._asdict()}
 
-    return plain(
-        init, batch_loss, start, parts, options, total_steps, predict=predict, finish=finish
+    return single_loss_stage(
+        init=init,
+        loss=batch_loss,
+        start=weights.start,
+        frozen=weights.parts,
+        options=options,
+        total_steps=total_steps,
+        predict=predict,
+        finish=finish,
     )

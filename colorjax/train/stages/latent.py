@@ -1,5 +1,7 @@
 """L-CAD's latent space: the UNet learns to denoise from text and luminance (section 3.2)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
@@ -9,12 +11,25 @@ from colorjax import release
 from colorjax.maths.schedule import add_noise, sample_posterior, sample_timesteps
 from colorjax.methods import lcad
 from colorjax.train import optim
-from colorjax.train.stages.stage import Stage, image_and_luminance, plain
-from colorjax.types import Array, ImageBytes, Latents, Params, Timesteps, TokenIds
-
-NEEDS: tuple[str, ...] = ("text_encoder", "vae", "luminance_encoder")
-STARTS_FROM: dict[str, tuple[str, ...]] = {"unet": ("unet", "text_to_image_unet")}
-MUST_START = True  # the paper's method extends a trained text-to-image UNet
+from colorjax.train.stages.stage import (
+    Batch,
+    Stage,
+    Weights,
+    image_and_luminance,
+    single_loss_stage,
+)
+from colorjax.types import (
+    Array,
+    Context,
+    Features,
+    Image,
+    ImageBytes,
+    Latents,
+    Params,
+    PRNGKey,
+    Timesteps,
+    TokenIds,
+)
 
 
 def loss(
@@ -22,22 +37,37 @@ def loss(
     params: Params,
     pixels: ImageBytes,
     input_ids: TokenIds,
+    *,
     timesteps: Timesteps,
     eps: Latents,
     posterior_noise: Latents,
 ) -> Float[Array, ""]:
-    """Mean squared error of the noise estimate (L-CAD Eq. 5), with all randomness given.
-
-    Of a UNet that estimates v, the error of v (Salimans and Ho 2022, Eq. 14).
-    """
+    """The `denoising_loss` of pictures and captions; all randomness comes from outside."""
     image, luminance = image_and_luminance(pixels)
     moments = lcad.encode_image(model, params, image)
     z_0 = sample_posterior(moments, posterior_noise) * model.scaling_factor
-    z_t = add_noise(z_0, eps, timesteps, model.schedule)
     features = None
     if model.unet.cec != "none":
         features = lcad.encode_luminance(model, params, luminance)
     context = lcad.encode_text(model, params, input_ids)
+    return denoising_loss(model, params, z_0, timesteps, eps, context=context, features=features)
+
+
+def denoising_loss(
+    model: lcad.LCAD,
+    params: Params,
+    z_0: Latents,
+    timesteps: Timesteps,
+    eps: Latents,
+    *,
+    context: Context,
+    features: Features | None,
+) -> Float[Array, ""]:
+    """Mean squared error of the noise estimate (L-CAD Eq. 5) for latents that are known.
+
+    Where the UNet estimates v it is the error of v (Salimans and Ho 2022, Eq. 14).
+    """
+    z_t = add_noise(z_0, eps, timesteps, model.schedule)
     eps_pred = lcad.predict_eps(model, params, z_t, timesteps, context, features)
     error = (eps_pred - eps) ** 2
     if model.prediction_type == "v":
@@ -46,28 +76,52 @@ def loss(
     return error.mean()
 
 
-def build(
-    config: ConfigDict, options: ConfigDict, parts: Params, start: Params, total_steps: int
-) -> Stage:
+def samples(
+    model: lcad.LCAD, params: Params, batch: Batch, key: PRNGKey, sampling: ConfigDict
+) -> dict[str, Image]:
+    """The pictures coloured by their captions of every level."""
+    _, luminance = image_and_luminance(batch["image"])
+    levels = ("complete", "partial", "scarce")
+    keys = jax.random.split(key, len(luminance))
+    # All levels in one batch, with the same noise: one sampler to compile, one to run.
+    inputs = lcad.Inputs(
+        jnp.concatenate([luminance] * len(levels)),
+        jnp.concatenate([batch[level] for level in levels]),
+        jnp.concatenate([batch["none"]] * len(levels)),
+        sampling.guidance_scale,
+        keys=jnp.concatenate([keys] * len(levels)),
+        temperature=sampling.temperature,
+    )
+    options = lcad.Options(sampling.num_steps, sampling.spacing, sampling.sampler, sampling.decoder)
+    images = lcad.colorize(model, params, inputs, options)
+    return dict(zip(levels, jnp.split(images, len(levels)), strict=True))
+
+
+def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """The trainable share of the UNet; everything else of the model stays as it is."""
     model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype), config.remat)
     side = config.model.image_size // model.vae.factor
     latent = (side, side, model.vae.latent_channels)
 
-    def whole(key, start):
+    def unet(key: PRNGKey, start: Params) -> Params:
         fresh = lcad.init(model, key)["unet"]
         if not start:
             return fresh
         return release.fit(fresh, start["unet"], "the UNet to start from", may_lack="cec_")
 
-    # The frozen share of the UNet belongs to `frozen`: no gradient, no moments, no checkpoint.
-    share = jax.jit(lambda key, start: optim.split(whole(key, start), options.trainable)[1])
-    rest = share(jax.random.key(config.seed), start)
-    frozen = {part: parts[part] for part in NEEDS} | {"unet": rest}
+    def init(key: PRNGKey, start: Params) -> Params:
+        return optim.split(unet(key, start), options.trainable)[0]
 
-    def trees(params, frozen):
+    # The frozen share of the UNet belongs to `frozen`: no gradient, no moments, no checkpoint.
+    share = jax.jit(lambda key, start: optim.split(unet(key, start), options.trainable)[1])
+    frozen = weights.parts | {"unet": share(jax.random.key(config.seed), weights.start)}
+
+    def trees(params: Params, frozen: Params) -> Params:
         return frozen | {"unet": optim.merge(params, frozen["unet"])}
 
-    def batch_loss(params, frozen, batch, key):
+    def batch_loss(
+        params: Params, frozen: Params, batch: Batch, key: PRNGKey
+    ) -> tuple[Array, optim.Metrics]:
         pixels = batch["image"]
         shape = (len(pixels), *latent)
         time_key, eps_key, posterior_key = jax.random.split(key, 3)
@@ -76,41 +130,25 @@ def build(
             trees(params, frozen),
             pixels,
             batch["input_ids"],
-            sample_timesteps(time_key, len(pixels), model.schedule),
-            jax.random.normal(eps_key, shape),
-            jax.random.normal(posterior_key, shape),
+            timesteps=sample_timesteps(time_key, len(pixels), model.schedule),
+            eps=jax.random.normal(eps_key, shape),
+            posterior_noise=jax.random.normal(posterior_key, shape),
         )
         return value, {}
 
-    def predict(params, frozen, batch, key):
-        _, luminance = image_and_luminance(batch["image"])
-        sampling, levels = config.model.colorize, ("complete", "partial", "scarce")
-        keys = jax.random.split(key, len(luminance))
-        # All levels in one batch, with the same noise: one sampler to compile, one to run.
-        inputs = lcad.Inputs(
-            jnp.concatenate([luminance] * len(levels)),
-            jnp.concatenate([batch[level] for level in levels]),
-            jnp.concatenate([batch["none"]] * len(levels)),
-            sampling.guidance_scale,
-            keys=jnp.concatenate([keys] * len(levels)),
-            temperature=sampling.temperature,
-        )
-        sample_options = lcad.Options(
-            sampling.num_steps, sampling.spacing, sampling.sampler, sampling.decoder
-        )
-        images = lcad.colorize(model, trees(params, frozen), inputs, sample_options)
-        return dict(zip(levels, jnp.split(images, len(levels)), strict=True))
+    def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
+        return samples(model, trees(params, frozen), batch, key, config.model.colorize)
 
-    def finish(params, frozen, batch):
+    def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
         return {"unet": trees(params, frozen)["unet"]}, {}
 
-    return plain(
-        lambda key, start: optim.split(whole(key, start), options.trainable)[0],
-        batch_loss,
-        start,
-        frozen,
-        options,
-        total_steps,
+    return single_loss_stage(
+        init=init,
+        loss=batch_loss,
+        start=weights.start,
+        frozen=frozen,
+        options=options,
+        total_steps=total_steps,
         dtype=config.dtype,
         predict=predict,
         finish=finish,

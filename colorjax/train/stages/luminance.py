@@ -15,12 +15,15 @@ from colorjax.models.discriminator import PatchDiscriminator
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
 from colorjax.train import optim
-from colorjax.train.stages.stage import Stage, image_and_luminance, plain
-from colorjax.types import Array, Image, ImageBytes, Latents, Params
+from colorjax.train.stages.stage import (
+    Batch,
+    Stage,
+    Weights,
+    image_and_luminance,
+    single_loss_stage,
+)
+from colorjax.types import Array, Image, ImageBytes, Latents, Params, PRNGKey
 
-NEEDS: tuple[str, ...] = ("vae",)
-STARTS_FROM: dict[str, tuple[str, ...]] = {"luminance_encoder": ("luminance_encoder",)}
-MUST_START = False
 LPIPS = Lpips("vgg16")
 
 
@@ -29,7 +32,8 @@ def guided_sample(
 ) -> tuple[Image, Float[Array, "b H W _"]]:
     """Pictures through the encoder, a posterior sample and the guided decoder.
 
-    Also what the decoder's last convolution read.
+    Returns:
+        The decoded pictures, and the maps that the decoder's last convolution reads.
     """
     image, luminance = image_and_luminance(pixels)
     moments = lcad.encode_image(model, params, image)
@@ -60,7 +64,7 @@ def loss(
     options: Any,
     step: Int[Array, ""] | int = 0,
 ) -> tuple[Float[Array, ""], optim.Metrics]:
-    """Generator's plus critic's loss (L-CAD Eq. 2-4), with all randomness given.
+    """Generator's plus critic's loss (L-CAD Eq. 2-4); all randomness comes from outside.
 
     Each of the two sees the other as constant, so one gradient of the sum is both gradients.
 
@@ -111,7 +115,7 @@ def loss(
 
 
 def lpips(params: Params, image: Image, other: Image, size: int) -> Float[Array, ""]:
-    """Mean LPIPS on VGG16, of pictures enlarged until their shorter side is `size`."""
+    """Mean LPIPS on VGG16 between pictures enlarged until their shorter side is `size`."""
     return apply(LPIPS, params, enlarged(image, size), enlarged(other, size)).mean()
 
 
@@ -121,67 +125,78 @@ def from_vae_encoder(vae: Params, fresh: Params) -> Params:
     return release.fit(fresh, encoder, "the VAE's encoder", may_lack="zero_convs_")
 
 
-def build(
-    config: ConfigDict, options: ConfigDict, parts: Params, start: Params, total_steps: int
-) -> Stage:
+def initial_encoder(model: lcad.LCAD, key: PRNGKey, start: Params) -> Params:
+    """The encoder of `start`, or one made from the VAE that is there in its place."""
+    fresh = lcad.init(model, key)["luminance_encoder"]
+    if "vae" in start:
+        return from_vae_encoder(start["vae"], fresh)
+    return release.fit(fresh, start["luminance_encoder"], "the encoder to continue from")
+
+
+def samples(model: lcad.LCAD, params: Params, batch: Batch) -> dict[str, Image]:
+    """The pictures through the VAE, without the encoder's guidance and with it."""
+    image, luminance = image_and_luminance(batch["image"])
+    features = lcad.encode_luminance(model, params, luminance)
+    return {
+        "plain": lcad.reconstruct(model, params, image),
+        "guided": lcad.reconstruct(model, params, image, features),
+    }
+
+
+def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """The luminance encoder, with the critic where it has an adversary; the VAE stays as it is."""
     model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype))
     size = config.model.image_size
     side = size // model.vae.factor
-    frozen = {"vae": parts["vae"]}
+    frozen = {"vae": weights.parts["vae"]}
     if options.perceptual_weight:
         frozen["lpips_vgg16"] = release.read_lpips("vgg16", config.lpips)
+    start = weights.start
     if "luminance_encoder" not in start:
-        start = {"vae": parts["vae"]}
+        start = {"vae": weights.parts["vae"]}
 
-    def init(key, start):
+    def init(key: PRNGKey, start: Params) -> Params:
         generator_key, critic_key = jax.random.split(key)
-        fresh = lcad.init(model, generator_key)["luminance_encoder"]
-        if "vae" in start:
-            made = from_vae_encoder(start["vae"], fresh)
-        else:
-            given = start["luminance_encoder"]
-            made = release.fit(fresh, given, "the encoder to continue from")
-        params = {"luminance_encoder": made}
+        params = {"luminance_encoder": initial_encoder(model, generator_key, start)}
         if options.adversarial_weight:
             discriminator = PatchDiscriminator(**options.discriminator)
             image = jnp.zeros((1, size, size, 3))
             params["discriminator"] = discriminator.init(critic_key, image)["params"]
         return params
 
-    def batch_loss(params, frozen, batch, key):
+    def batch_loss(
+        params: Params, frozen: Params, batch: Batch, key: PRNGKey
+    ) -> tuple[Array, optim.Metrics]:
         shape = (len(batch["image"]), side, side, model.vae.latent_channels)
         noise = jax.random.normal(key, shape)
         trees = frozen | params
         return loss(model, trees, batch["image"], noise, options, frozen["step"])
 
-    def predict(params, frozen, batch, key):
-        image, luminance = image_and_luminance(batch["image"])
-        trees = frozen | params
-        features = lcad.encode_luminance(model, trees, luminance)
-        return {
-            "plain": lcad.reconstruct(model, trees, image),
-            "guided": lcad.reconstruct(model, trees, image, features),
-        }
+    def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
+        return samples(model, frozen | params, batch)
 
-    def finish(params, frozen, batch):
+    def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
         return {"luminance_encoder": params["luminance_encoder"]}, {}
 
     trained = ["luminance_encoder"] + ["discriminator"] * bool(options.adversarial_weight)
     tx = optim.separately({name: optim.optimizer(options, total_steps) for name in trained})
-    stage = plain(
-        init,
-        batch_loss,
-        start,
-        frozen,
-        options,
-        total_steps,
-        tx,
-        config.dtype,
+    stage = single_loss_stage(
+        init=init,
+        loss=batch_loss,
+        start=start,
+        frozen=frozen,
+        options=options,
+        total_steps=total_steps,
+        tx=tx,
+        dtype=config.dtype,
         predict=predict,
         finish=finish,
     )
 
-    def step(state, frozen, batch, key):
+    def step(
+        state: optim.TrainState, frozen: Params, batch: Batch, key: PRNGKey
+    ) -> tuple[optim.TrainState, optim.Metrics]:
+        # A loss sees no state, but the adversary joins at a step.
         return stage.step(state, frozen | {"step": state.step}, batch, key)
 
     return stage._replace(step=step)

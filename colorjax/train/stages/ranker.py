@@ -5,6 +5,7 @@ right, and on either side nearer to 1 is better. In a share of the steps the ver
 the colorizer's own result, and right is the scale whose colourfulness is nearest to the truth's.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -15,15 +16,16 @@ from ml_collections import ConfigDict
 from colorjax import release
 from colorjax.errors import UserError
 from colorjax.maths import losses, metrics
-from colorjax.methods import diffusing_colors
+from colorjax.methods import diffusing_colors, vividness
 from colorjax.train import optim
-from colorjax.train.stages.stage import Stage, image_and_luminance, plain
+from colorjax.train.stages.stage import (
+    Batch,
+    Stage,
+    Weights,
+    image_and_luminance,
+    single_loss_stage,
+)
 from colorjax.types import Array, Image, Luminance, Params, PRNGKey
-
-NEEDS: tuple[str, ...] = ("text_encoder", "vae", "image_encoder", "cold_unet")
-MAY_USE: tuple[str, ...] = ("luminance_encoder",)
-STARTS_FROM: dict[str, tuple[str, ...]] = {"ranker": ("ranker",)}
-MUST_START = False
 
 SCALES = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7)
 JITTER = 0.05
@@ -54,91 +56,117 @@ def loss(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Bradley-Terry over pairs plus half the cross-entropy over all versions."""
     pairs, right = losses.bradley_terry(scores, scales, best)
-    chosen = jnp.take_along_axis(scales, scores.argmax(axis=1)[:, None], axis=1)[:, 0]
+    preferred = jnp.take_along_axis(scales, scores.argmax(axis=1)[:, None], axis=1)[:, 0]
     value = pairs + CHOICE_WEIGHT * losses.soft_choice(scores, scales, best)
-    near = jnp.abs(chosen - best) <= 0.16  # of 0.85 moved by its jitter
+    near = jnp.abs(preferred - best) <= 0.16  # 0.85 moved by its jitter counts too
     return value, {"pairs_right": right, "near_best": near.mean()}
 
 
-def build(
-    config: ConfigDict, options: ConfigDict, parts: Params, start: Params, total_steps: int
-) -> Stage:
+def versions_of_truth(
+    model: diffusing_colors.DiffusingColors,
+    frozen: Params,
+    image: Image,
+    luminance: Luminance,
+    scales: Float[Array, "b k"],
+) -> Versions:
+    """The photographs themselves with their colour residual scaled."""
+    z_color = diffusing_colors.encode(model, frozen, image)
+    z_gray = diffusing_colors.encode(model, frozen, vividness.gray_image(luminance))
+    decode = functools.partial(diffusing_colors.decode, model, frozen)
+    return vividness.versions(decode, z_color, z_gray, luminance, scales)
+
+
+def versions_of_output(
+    model: diffusing_colors.DiffusingColors,
+    frozen: Params,
+    inputs: diffusing_colors.Inputs,
+    options: diffusing_colors.Options,
+    scales: Float[Array, "b k"],
+) -> Versions:
+    """What the colorizer makes of the gray photographs, with its colour residual scaled."""
+    z_0, z_gray = diffusing_colors.walk(model, frozen, inputs, options)
+    decode = functools.partial(diffusing_colors.decode, model, frozen)
+    return vividness.versions(decode, z_0, z_gray, inputs.luminance, scales)
+
+
+def chosen(
+    model: diffusing_colors.DiffusingColors, params: Params, image: Image, luminance: Luminance
+) -> Image:
+    """The version of each photograph that the ranker prefers."""
+    candidates = jnp.asarray(vividness.CANDIDATES)
+    scales = jnp.broadcast_to(candidates, (len(image), len(candidates)))
+    versions = versions_of_truth(model, params, image, luminance, scales)
+    scores = vividness.rank(model.ranker, params["ranker"], versions)
+    index = vividness.choose(scores, candidates)
+    return versions[jnp.arange(len(image)), index]
+
+
+def initial_ranker(model: diffusing_colors.DiffusingColors, key: PRNGKey, start: Params) -> Params:
+    """The ranker of `start`, or a fresh head, on the image tower of `start`."""
+    fresh = diffusing_colors.init_ranker(model, key)
+    trained = start.get("ranker", {"head": fresh["head"]})
+    complete = vividness.complete_ranker(trained, start["image_encoder"])
+    return release.fit(fresh, complete, "the ranker to start from")
+
+
+def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """The trainable share of the ranker, on versions made while it trains."""
     model = diffusing_colors.build(config.model.to_dict(), jnp.dtype(config.dtype))
-    if model.cold.decoder == "guided" and "luminance_encoder" not in parts:
+    if model.cold.decoder == "guided" and "luminance_encoder" not in weights.parts:
         raise UserError(
             "cold.decoder is 'guided', which needs the part 'luminance_encoder': give a release "
             "that has it by --config.init_from=DIR"
         )
+    how = config.model.cold_colorize
+    steps = diffusing_colors.Options(how.num_steps, how.solver)
 
-    def whole(key, start):
-        fresh = diffusing_colors.init_ranker(model, key)
-        trained = start.get("ranker", {"head": fresh["head"]})
-        given = diffusing_colors.complete_ranker(trained, start["image_encoder"])
-        return release.fit(fresh, given, "the ranker to start from")
+    def trees(key: PRNGKey, start: Params) -> tuple[Params, Params]:
+        return optim.split(initial_ranker(model, key, start), options.trainable)
 
-    start = start | {"image_encoder": parts["image_encoder"]}
-    share = jax.jit(lambda key, start: optim.split(whole(key, start), options.trainable)[1])
-    frozen = {part: tree for part, tree in parts.items() if part != "image_encoder"}
+    start = weights.start | {"image_encoder": weights.parts["image_encoder"]}
+    frozen = {part: tree for part, tree in weights.parts.items() if part != "image_encoder"}
+    share = jax.jit(lambda key, start: trees(key, start)[1])
     frozen["ranker"] = share(jax.random.key(config.seed), start)
 
-    def scored(params: Params, frozen: Params, versions: Versions, key: PRNGKey) -> Any:
+    def scores(params: Params, frozen: Params, versions: Versions, key: PRNGKey) -> Array:
         tree = optim.merge(params, frozen["ranker"])
         flat = versions.reshape(-1, *versions.shape[2:])
-        scores: Any = model.ranker.apply({"params": tree}, flat, train=True, rngs={"dropout": key})
-        return scores.reshape(versions.shape[:2])
+        output: Any = model.ranker.apply({"params": tree}, flat, train=True, rngs={"dropout": key})
+        return output.reshape(versions.shape[:2])
 
-    def batch_loss(params, frozen, batch, key):
+    def batch_loss(
+        params: Params, frozen: Params, batch: Batch, key: PRNGKey
+    ) -> tuple[Array, optim.Metrics]:
         kind_key, scale_key, noise_key, dropout_key = jax.random.split(key, 4)
         image, luminance = image_and_luminance(batch["image"])
         scales = draw_scales(scale_key, len(image))
+        keys = jax.random.split(noise_key, len(image))
+        inputs = diffusing_colors.Inputs(luminance, batch["input_ids"], None, keys=keys)
 
-        def of_truth(_):
-            z_color = diffusing_colors.encode(model, frozen, image)
-            z_gray = diffusing_colors.encode(model, frozen, diffusing_colors.gray_image(luminance))
-            made = diffusing_colors.versions(model, frozen, z_color, z_gray, luminance, scales)
-            return made, jnp.ones(len(image))
+        def of_truth(_: None) -> tuple[Versions, Array]:
+            versions = versions_of_truth(model, frozen, image, luminance, scales)
+            return versions, jnp.ones(len(image))
 
-        def of_output(_):
-            made = coloured(frozen, batch["input_ids"], luminance, scales, noise_key)
-            return made, nearest_scale(made, scales, image)
+        def of_output(_: None) -> tuple[Versions, Array]:
+            versions = versions_of_output(model, frozen, inputs, steps, scales)
+            return versions, nearest_scale(versions, scales, image)
 
         from_output = jax.random.uniform(kind_key) < options.output_share
         versions, best = jax.lax.cond(from_output, of_output, of_truth, None)
-        versions = jax.lax.stop_gradient(versions)
-        return loss(scored(params, frozen, versions, dropout_key), scales, best)
+        fixed = jax.lax.stop_gradient(versions)
+        return loss(scores(params, frozen, fixed, dropout_key), scales, best)
 
-    def coloured(
-        frozen: Params, input_ids: Array, luminance: Luminance, scales: Array, key: PRNGKey
-    ) -> Versions:
-        sampling = config.model.cold_colorize
-        inputs = diffusing_colors.Inputs(
-            luminance,
-            input_ids,
-            uncond_input_ids=None,
-            keys=jax.random.split(key, len(luminance)),
-        )
-        how = diffusing_colors.Options(sampling.num_steps, sampling.solver)
-        z_0, z_gray = diffusing_colors.walk(model, frozen, inputs, how)
-        return diffusing_colors.versions(model, frozen, z_0, z_gray, luminance, scales)
+    def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
+        whole = frozen | {"ranker": optim.merge(params, frozen["ranker"])}
+        return {"chosen": chosen(model, whole, *image_and_luminance(batch["image"]))}
 
-    def predict(params, frozen, batch, key):
-        image, luminance = image_and_luminance(batch["image"])
-        z_color = diffusing_colors.encode(model, frozen, image)
-        z_gray = diffusing_colors.encode(model, frozen, diffusing_colors.gray_image(luminance))
-        candidates = jnp.asarray(diffusing_colors.CANDIDATES)
-        scales = jnp.broadcast_to(candidates, (len(image), len(candidates)))
-        made = diffusing_colors.versions(model, frozen, z_color, z_gray, luminance, scales)
-        trees = frozen | {"ranker": optim.merge(params, frozen["ranker"])}
-        index = diffusing_colors.choose(diffusing_colors.rank(model, trees, made), candidates)
-        return {"chosen": made[jnp.arange(len(image)), index]}
-
-    return plain(
-        lambda key, start: optim.split(whole(key, start), options.trainable)[0],
-        batch_loss,
-        start,
-        frozen,
-        options,
-        total_steps,
+    return single_loss_stage(
+        init=lambda key, start: trees(key, start)[0],
+        loss=batch_loss,
+        start=start,
+        frozen=frozen,
+        options=options,
+        total_steps=total_steps,
         predict=predict,
         finish=lambda params, frozen, batch: ({"ranker": params}, {}),
     )

@@ -1,26 +1,25 @@
-"""What a training stage is, and the plain way to make one: one loss, one optimizer."""
+"""What a training stage is, and how it is made of one loss and one optimizer."""
 
-import importlib
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from colorjax.maths.color import luminance
+from colorjax.maths import color
 from colorjax.train import optim
 from colorjax.types import Image, ImageBytes, Luminance, Params, PRNGKey
 
 Batch = dict[str, Any]
-MODULES = {"cold": "cold_diffusion"}
+Predict = Callable[[Params, Params, Batch, PRNGKey], dict[str, Image]]
+Finish = Callable[[Params, Params, Batch], tuple[Params, dict[str, Any]]]
 
 
 class Stage(NamedTuple):
-    """A stage as a value.
+    """A stage as a value: the functions by which the loop trains it, and the weights they need.
 
-    `start` are weights to begin with, given to `init`: arguments, for a program must not hold
+    `start` are weights to begin with, passed to `init`: as arguments, for a program must not hold
     gigabytes of constants. `frozen` weights are neither donated nor checkpointed.
     """
 
@@ -28,37 +27,77 @@ class Stage(NamedTuple):
     start: Params
     frozen: Params
     step: optim.Step
-    predict: Callable[[Params, Params, Batch, PRNGKey], dict[str, Image]]  # columns of a grid
-    finish: Callable[[Params, Params, Batch], tuple[Params, dict[str, Any]]]  # parts, config
+    predict: Predict  # columns of a grid of samples
+    finish: Finish  # the parts of the release that it made, and sections of its configuration
 
 
-def plain(
+class Weights(NamedTuple):
+    """What a stage begins with."""
+
+    parts: Params  # frozen parts by name
+    start: Params  # weights to start from, by the role that the recipe gives them
+    sizes: dict[str, Any]  # sections of the model's configuration that these weights decide
+    inputs: dict[str, str]  # SHA-256 of each part that was read
+
+
+class Build(Protocol):
+    """Makes a stage of a configuration whose `model` has the sizes of the weights.
+
+    `options` is the stage's own section.
+
+    Raises:
+        UserError: a setting, or a combination of settings, that the stage cannot work with.
+    """
+
+    def __call__(
+        self, config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int
+    ) -> Stage: ...
+
+
+class Recipe(NamedTuple):
+    """What a stage needs, and what makes it: all that is known of it before weights are read."""
+
+    build: Build
+    makes: tuple[str, ...]  # parts that it adds to the release
+    starts_from: Mapping[str, tuple[str, ...]]  # role -> parts it may start from, the best first
+    needs: tuple[str, ...] = ()  # parts that stay as they are
+    may_use: tuple[str, ...] = ()  # the same, where they are
+    must_start: bool = False  # every role must have a part to start from
+    accumulates: bool = True  # its loss is a mean over pictures, so a batch may come in parts
+
+
+def single_loss_stage(
+    *,
     init: Callable[[PRNGKey, Params], Params],
     loss: optim.Loss,
-    start: Params,
-    frozen: Params,
     options: ConfigDict,
     total_steps: int,
+    predict: Predict,
+    finish: Finish,
+    start: Params | None = None,
+    frozen: Params | None = None,
     tx: optax.GradientTransformation | None = None,
     dtype: Any = jnp.float32,
-    **rest: Any,
 ) -> Stage:
-    """`dtype` is what the loss computes in, where its networks can."""
+    """A stage that minimises one loss.
+
+    Args:
+        init: the parameters from a key and `start`.
+        tx: the optimizer, by default the one that `options` describe.
+        dtype: what the loss computes in, where its networks can.
+    """
     tx = tx or optim.optimizer(options, total_steps)
     return Stage(
         init=lambda key, start: optim.create(init(key, start), tx, options.ema_decay),
-        start=start,
-        frozen=frozen,
+        start={} if start is None else start,
+        frozen={} if frozen is None else frozen,
         step=optim.make_step(loss, tx, options.ema_decay, options.accumulate, dtype),
-        **rest,
+        predict=predict,
+        finish=finish,
     )
 
 
 def image_and_luminance(pixels: ImageBytes) -> tuple[Image, Luminance]:
     """Bytes to the image in [-1,1] and its luminance, on the device."""
-    image = pixels.astype("float32") / 127.5 - 1.0
-    return image, luminance(image)
-
-
-def stage_module(name: str) -> ModuleType:
-    return importlib.import_module(f"colorjax.train.stages.{MODULES.get(name, name)}")
+    image = color.from_bytes(pixels)
+    return image, color.luminance(image)

@@ -3,26 +3,23 @@
 The latent stage without channel-extended convolutions; the decoder is guided in its samples.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from colorjax.train.stages import latent
-from colorjax.train.stages.stage import Stage
+from colorjax.train.stages.stage import Batch, Stage, Weights
 from colorjax.types import Params
 
-NEEDS = latent.NEEDS
-STARTS_FROM: dict[str, tuple[str, ...]] = {"unet": ("text_to_image_unet",)}
-MUST_START = False
 
-
-def build(
-    config: ConfigDict, options: ConfigDict, parts: Params, start: Params, total_steps: int
-) -> Stage:
+def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """The latent stage of a UNet without extended convolutions, under another name."""
     without = config.copy_and_resolve_references()
     with without.unlocked():
         without.model.unet.cec = "none"
-    stage = latent.build(without, options, parts, start, total_steps)
+    stage = latent.build(without, options, weights, total_steps)
 
-    def finish(params, frozen, batch):
+    def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
         return {"text_to_image_unet": stage.finish(params, frozen, batch)[0]["unet"]}, {}
 
     return stage._replace(finish=finish)

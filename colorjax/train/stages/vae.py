@@ -4,6 +4,8 @@ A stand-in for Stable Diffusion's at sizes where none exists. Colour is what it 
 L1 loss, the error of the pixels' chroma is weighted up.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -13,25 +15,29 @@ from colorjax.maths import losses
 from colorjax.maths.schedule import sample_posterior, split_moments
 from colorjax.models.layers import apply
 from colorjax.models.vae import AutoencoderKL
-from colorjax.train.stages.stage import Stage, image_and_luminance, plain
-from colorjax.types import Params
+from colorjax.train import optim
+from colorjax.train.stages.stage import (
+    Batch,
+    Stage,
+    Weights,
+    image_and_luminance,
+    single_loss_stage,
+)
+from colorjax.types import Array, Image, Params, PRNGKey
 
-NEEDS: tuple[str, ...] = ()
-STARTS_FROM: dict[str, tuple[str, ...]] = {"vae": ("vae",)}
-MUST_START = False
 
-
-def build(
-    config: ConfigDict, options: ConfigDict, parts: Params, start: Params, total_steps: int
-) -> Stage:
+def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """Encoder and decoder, trained to reproduce pictures."""
     model = AutoencoderKL(**config.model.vae)
     size = config.model.image_size
 
-    def init(key, start):
+    def init(key: PRNGKey, start: Params) -> Params:
         fresh = model.init(key, jnp.zeros((1, size, size, 3)))["params"]
         return release.fit(fresh, start["vae"], "the VAE to continue from") if start else fresh
 
-    def loss(params, frozen, batch, key):
+    def loss(
+        params: Params, frozen: Params, batch: Batch, key: PRNGKey
+    ) -> tuple[Array, optim.Metrics]:
         image, _ = image_and_luminance(batch["image"])
         moments = apply(model, params, image, method="encode")
         noise = jax.random.normal(key, (*moments.shape[:3], model.latent_channels))
@@ -43,16 +49,25 @@ def build(
         value = l1 + options.chroma_weight * chroma + options.kl_weight * kl
         return value, {"l1": l1, "chroma_mse": chroma, "kl": kl}
 
-    def predict(params, frozen, batch, key):
+    def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
         image, _ = image_and_luminance(batch["image"])
         return {"reconstruction": apply(model, params, image)}
 
-    def finish(params, frozen, batch):
+    def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
         image, _ = image_and_luminance(batch["image"])
         moments = apply(model, params, image, method="encode")
         mean, log_variance = split_moments(moments)
-        # Of the sampled latents, as Stable Diffusion's factor: total variance by its parts.
+        # Stable Diffusion's factor makes sampled latents of unit variance: the total variance is
+        # that of the means plus the mean of the variances.
         deviation = jnp.sqrt(jnp.var(mean) + jnp.exp(log_variance).mean())
         return {"vae": params}, {"scaling_factor": float(1.0 / deviation)}
 
-    return plain(init, loss, start, {}, options, total_steps, predict=predict, finish=finish)
+    return single_loss_stage(
+        init=init,
+        loss=loss,
+        start=weights.start,
+        options=options,
+        total_steps=total_steps,
+        predict=predict,
+        finish=finish,
+    )

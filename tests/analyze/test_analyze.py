@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import analyze
+from colorjax.analyze import __main__ as analyze
+from colorjax.analyze import fits, measures
 from colorjax.errors import UserError
 
 
 def test_a_straight_line_is_found() -> None:
     x = np.arange(11) / 5
-    line = analyze.straight_line(x, 3 * x - 1, 0.0, 1.0)
+    line = fits.straight_line(x, 3 * x - 1, 0.0, 1.0)
     assert line == {"slope": pytest.approx(3), "offset": pytest.approx(-1), "r2": pytest.approx(1)}
     # Of x^2 on 0, 1, 2: the line 2x - 1/3, residues 1/3, -2/3, 1/3, R^2 = 1 - (6/9) / (26/3).
-    bent = analyze.straight_line([0, 1, 2, 9], [0, 1, 4, 81], 0.0, 2.0)
+    bent = fits.straight_line(
+        np.array([0.0, 1.0, 2.0, 9.0]), np.array([0.0, 1.0, 4.0, 81.0]), 0.0, 2.0
+    )
     assert bent["slope"] == pytest.approx(2) and bent["offset"] == pytest.approx(-1 / 3)
     assert bent["r2"] == pytest.approx(1 - (6 / 9) / (26 / 3))
 
@@ -25,13 +28,13 @@ def test_the_probe_finds_an_affine_map() -> None:
     latents = rng.normal(size=(20, 16, 4))
     weights, offset = rng.normal(size=(4, 3)), np.array([50.0, 1.0, -2.0])
     lab = latents @ weights + offset
-    found = analyze.probe(latents, lab)
+    found = fits.probe(latents, lab)
     np.testing.assert_allclose(found["weights"], weights, atol=1e-9)
     np.testing.assert_allclose(found["offset"], offset, atol=1e-9)
     assert min(found["r2"].values()) == pytest.approx(1.0)
     expected = np.corrcoef(latents[..., 2].ravel(), lab[..., 1].ravel())[0, 1]
     assert found["correlation of channels with L, a, b"][2][1] == pytest.approx(expected)
-    unrelated = analyze.probe(latents, rng.normal(size=(20, 16, 3)))
+    unrelated = fits.probe(latents, rng.normal(size=(20, 16, 3)))
     assert max(unrelated["r2"].values()) < 0.1
 
 
@@ -41,8 +44,8 @@ def test_hue_drift_is_the_angle_between_hues() -> None:
     lab = np.stack([np.full(2, 50.0), 20 * np.cos(angles), 20 * np.sin(angles)], axis=-1)
     one, other = (np.tile(row, (1, 2, 2, 1)).astype(np.float32) for row in lab)
     other[0, 0] = [50.0, 0.1, 0.0]
-    assert float(analyze._hue_drift(one, other)[0]) == pytest.approx(30.0, abs=1e-3)
-    assert float(analyze._hue_drift(other * [1, 0, 0], one)[0]) == 0.0
+    assert float(measures.hue_drift(one, other)[0]) == pytest.approx(30.0, abs=1e-3)
+    assert float(measures.hue_drift(other * [1, 0, 0], one)[0]) == 0.0
 
 
 def test_the_command_writes_figure_and_json(small_release, cifar, tmp_path, capsys) -> None:

@@ -1,0 +1,63 @@
+"""The programs that a colorizer runs: pure functions of parameters and one batch of pictures."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from colorjax.maths.color import luminance, luminance_from_lightness
+from colorjax.methods import stable_diffusion, vividness
+from colorjax.methods.method import Method, Pictures
+from colorjax.methods.stable_diffusion import StableDiffusion
+from colorjax.models.ranker import Ranker
+from colorjax.types import Array, Image, Latents, Luminance, Params
+
+
+class Networks(NamedTuple):
+    """What a program is made of, beside its parameters."""
+
+    method: Method[Any, Any]
+    model: Any
+    options: Any
+    decoder: str
+    ranker: Ranker | None
+
+
+def _colorize(networks: Networks, params: Params, pictures: Pictures) -> Image:
+    method, model, options = networks[:3]
+    return method.colorize(model, params, pictures, options)
+
+
+def _candidates(networks: Networks, params: Params, pictures: Pictures) -> tuple[Array, ...]:
+    method, model, options = networks[:3]
+    walked = method.walk(model, params, pictures._replace(vividness=None), options)
+
+    def decode(latents: Latents, luminance: Luminance) -> Image:
+        return method.decode(model, params, latents, luminance, networks.decoder)
+
+    scales = jnp.asarray(vividness.CANDIDATES)
+    each = jnp.broadcast_to(scales, (len(walked.latents), len(scales)))
+    light = luminance_from_lightness(pictures.lightness)
+    images = vividness.versions(decode, *walked, light, each)
+    assert networks.ranker is not None  # or its parameters could not have been loaded
+    scores = vividness.rank(networks.ranker, params["ranker"], images)
+    return images, scores, vividness.choose(scores, scales)
+
+
+def _enhance(networks: Networks, params: Params, pictures: Pictures) -> tuple[Image, Image]:
+    method, model, options = networks[:3]
+    enhanced = method.colorize(model, params, pictures, options)
+    latents = stable_diffusion.encode_mean(method.base(model), params, pictures.faded)
+    light = luminance_from_lightness(pictures.lightness)
+    return enhanced, method.decode(model, params, latents, light, networks.decoder)
+
+
+PROGRAMS = {"colorize": _colorize, "candidates": _candidates, "enhance": _enhance}
+
+
+def reconstruct(base: StableDiffusion, params: Params, image: Image) -> tuple[Image, Image]:
+    """Through the plain and through the guided decoder, which is the plain one where none is."""
+    plain = stable_diffusion.reconstruct(base, params, image)
+    if "luminance_encoder" not in params:
+        return plain, plain
+    features = stable_diffusion.encode_luminance(base, params, luminance(image))
+    return plain, stable_diffusion.reconstruct(base, params, image, features)

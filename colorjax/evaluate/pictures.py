@@ -1,0 +1,126 @@
+"""Pictures of a prepared data set, coloured as they are measured: at the model's own size."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int32
+
+from colorjax.colorize.buckets import fingerprint
+from colorjax.colorize.colorizer import Colorizer
+from colorjax.data import phrases, pipeline, records
+from colorjax.data.tokenizer import Tokenizer
+from colorjax.errors import UserError
+from colorjax.maths import color
+from colorjax.methods.method import Pictures
+
+
+def data_directory(data: str) -> Path:
+    """A prepared data directory, by itself or by its name in data/."""
+    return Path(data) if Path(data).is_dir() else Path("data") / data
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The first pictures of a split of a prepared data directory.
+
+    Attributes:
+        limit: how many pictures; None is all of them.
+        crop: how pictures of another size than the model's are brought to it.
+    """
+
+    directory: Path
+    split: str
+    limit: int | None = None
+    crop: str | None = None
+
+    @classmethod
+    def find(cls, data: str, split: str, limit: int, crop: str | None = None) -> "Selection":
+        """By a name in data/, or by a directory.
+
+        Raises:
+            UserError: there is no such data, or no picture is asked for.
+        """
+        if limit < 1:
+            raise UserError(f"limit is {limit}; it must be 1 or more")
+        directory = data_directory(data)
+        records.open_split(directory, split)
+        return cls(directory, split, limit, crop)
+
+
+class Batch(NamedTuple):
+    """Pictures with what is known of them; the last batch of a split may be short."""
+
+    truth: Float[np.ndarray, "n h w 3"]  # [0,1]
+    input_ids: Int32[np.ndarray, "n tokens"]
+    captions: list[str]
+    labels: list[str | None]
+
+
+def batches(selection: Selection, colorizer: Colorizer, level: str) -> Iterator[Batch]:
+    """The selected pictures at the colorizer's size, with captions of a level of detail."""
+    padded = pipeline.eval_batches(
+        selection.directory,
+        selection.split,
+        size=colorizer.image_size,
+        batch_size=colorizer.batch_size,
+        level=level,
+        tokenize=colorizer.tokenize,
+        limit=selection.limit,
+        crop=selection.crop,
+    )
+    for batch in padded:
+        count = int(batch["weights"].sum())
+        yield Batch(
+            batch["image"][:count].astype(np.float32) / 255.0,
+            batch["input_ids"][:count],
+            batch["captions"][:count],
+            batch["labels"][:count],
+        )
+
+
+def coloured(
+    colorizer: Colorizer,
+    lightness: Float[np.ndarray, "n h w 1"],
+    input_ids: Int32[np.ndarray, "n tokens"],
+    seed: int = 0,
+    spans: Bool[np.ndarray, "n k tokens"] | None = None,
+) -> Float[np.ndarray, "n h w 3"]:
+    """Raw outputs in [-1,1] for pictures of a size that the model works at."""
+    return colorizer(as_pictures(lightness, input_ids, seed)._replace(spans=spans))
+
+
+def as_pictures(
+    lightness: Float[np.ndarray, "n h w 1"], input_ids: Int32[np.ndarray, "n tokens"], seed: int = 0
+) -> Pictures:
+    """A batch as colorizers take it, each picture with its own fingerprint."""
+    prints = np.array([fingerprint(picture[..., 0]) for picture in lightness], np.uint32)
+    return Pictures(lightness[..., 0], input_ids, prints, seed)
+
+
+def shown(
+    raw: Float[np.ndarray, "n h w 3"], lightness: Float[np.ndarray, "n h w 1"]
+) -> Float[np.ndarray, "n h w 3"]:
+    """A decoded picture in [0,1] as people see it: with the input's lightness."""
+    image: np.ndarray = color.with_lightness(np.clip(color.to_unit(raw), 0.0, 1.0), lightness)
+    return image
+
+
+def phrase_spans(tokenize: Tokenizer, texts: Sequence[str]) -> Bool[np.ndarray, "n k tokens"]:
+    """The tokens of each caption's phrases; a caption without any has padding only."""
+    rows = [list(_spans_within(tokenize, text)) for text in texts]
+    spans = np.zeros((len(texts), max(map(len, rows)) or 1, tokenize.max_length), bool)
+    for places, row in zip(spans, rows, strict=True):
+        places[: len(row)] = row if row else False
+    return spans
+
+
+def _spans_within(tokenize: Tokenizer, text: str) -> Iterator[Bool[np.ndarray, " tokens"]]:
+    """One for each colour phrase that a long caption's tokens still hold."""
+    for phrase in phrases.colour_phrases(text):
+        try:
+            yield phrases.spans(tokenize, text, [text[phrase.start : phrase.stop]])[0]
+        except UserError:
+            continue

@@ -1,0 +1,154 @@
+"""What text and masks make of a UNet: the guided denoiser that a sampler takes, for any method."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from colorjax.maths import guidance
+from colorjax.maths.samplers import Denoise
+from colorjax.methods.stable_diffusion import Captured
+from colorjax.types import Array, Context, Latents, Timesteps, TokenIds
+
+Encode = Callable[[TokenIds], Context]
+Capture = Callable[[Latents, Timesteps], tuple[Latents, Captured]]
+
+
+@runtime_checkable
+class Predict(Protocol):
+    """A method's estimate, with attention captured in collections or replayed from them.
+
+    `beside` is what the UNet sees besides latents, time and text: a tree of arrays whose first
+    axis is the batch's, or None.
+    """
+
+    def __call__(
+        self,
+        latents: Latents,
+        timesteps: Timesteps,
+        context: Context,
+        beside: Any,
+        *,
+        replay: Captured | None = None,
+        capture: tuple[str, ...] = (),
+    ) -> tuple[Latents, Captured]: ...
+
+
+class Text(NamedTuple):
+    """What each picture of a batch shall show, and where."""
+
+    input_ids: TokenIds
+    uncond_input_ids: TokenIds | None  # the empty or a negative prompt; None: no guidance
+    guidance_scale: Float[Array, ""] | float
+    masks: guidance.Masks | None = None  # one for each phrase, at the picture's or latents' size
+    spans: guidance.Spans | None = None  # the tokens of each phrase
+
+
+class Refinement(NamedTuple):
+    """How instance-aware sampling ties phrases to masks, see `guidance.refine_logits`."""
+
+    step_size: float | Float[Array, ""]
+    objective: str
+    replay: str  # "all" replays self-attention's logits too, as L-CAD's release
+
+
+class Network(NamedTuple):
+    """A method's networks for one batch: how text is read, and what the UNet says."""
+
+    encode: Encode
+    predict: Predict
+    beside: Any  # see `Predict`
+
+
+def denoiser(
+    network: Network,
+    text: Text,
+    refinement: Refinement | None,
+    masks_from: Callable[[Capture], guidance.Masks],
+) -> Denoise:
+    """The estimate that a sampler asks for, guided as `text` says.
+
+    Args:
+        refinement: makes it instance-aware; None leaves it as it is.
+        masks_from: makes masks by the conditional branch's attention, where `text` has none.
+    """
+    if refinement is None:
+        return _guided(network, text)
+    return _instance_aware(network, text, refinement, masks_from)
+
+
+def _guided(network: Network, text: Text) -> Denoise:
+    """Classifier-free guidance with both branches in one batch, or the conditional one alone."""
+    if text.uncond_input_ids is None:
+        tokens = [text.input_ids]
+    else:
+        tokens = [text.uncond_input_ids, text.input_ids]
+    context = network.encode(jnp.concatenate(tokens))
+    beside = jax.tree.map(lambda part: jnp.concatenate([part] * len(tokens)), network.beside)
+
+    def denoise(latents: Latents, timesteps: Timesteps) -> Latents:
+        return network.predict(latents, timesteps, context, beside)[0]
+
+    if text.uncond_input_ids is None:
+        return denoise
+    return guidance.classifier_free(denoise, text.guidance_scale)
+
+
+def _instance_aware(
+    network: Network,
+    text: Text,
+    refinement: Refinement,
+    masks_from: Callable[[Capture], guidance.Masks],
+) -> Denoise:
+    """Guidance with the branches apart: only the conditional one is captured, refined, replayed.
+
+    In L-CAD's release the unconditional branch replays its own unchanged logits, which is the
+    ordinary pass.
+    """
+    predict, beside = network.predict, network.beside
+    uncond_context = None
+    if text.uncond_input_ids is not None:
+        uncond_context = network.encode(text.uncond_input_ids)
+    context = network.encode(text.input_ids)
+    collections = ("capture", "capture_self")[: 1 + (refinement.replay == "all")]
+
+    def captured(latents: Latents, timesteps: Timesteps) -> tuple[Latents, Captured]:
+        return predict(latents, timesteps, context, beside, capture=collections)
+
+    def replayed(latents: Latents, timesteps: Timesteps, logits: Captured) -> Latents:
+        renamed = {kind.replace("capture", "replay"): tree for kind, tree in logits.items()}
+        return predict(latents, timesteps, context, beside, replay=renamed)[0]
+
+    def uncond(latents: Latents, timesteps: Timesteps) -> Latents:
+        return predict(latents, timesteps, uncond_context, beside)[0]
+
+    masks = masks_from(captured) if text.masks is None else text.masks
+    spans, step_size, objective = text.spans, refinement.step_size, refinement.objective
+    cond = guidance.instance_aware(captured, replayed, masks, spans, step_size, objective)
+    if uncond_context is None:
+        return cond
+    return guidance.branches(uncond, cond, text.guidance_scale)
+
+
+def attention_masks(
+    step: Callable[[Latents, Any], tuple[Latents, Captured]],
+    start: Latents,
+    steps: Any,
+    spans: guidance.Spans,
+) -> guidance.Masks:
+    """Masks from what the first sampling steps attend to.
+
+    Args:
+        step: takes latents and one of `steps` to the next latents and the captured logits.
+        start: where sampling begins.
+        steps: a tree of arrays with one row for each step.
+    """
+    height, width = start.shape[1:3]
+
+    def collect(z_t: Latents, at: Any) -> tuple[Latents, Float[Array, "b k h w"]]:
+        advanced, captured = step(z_t, at)
+        return advanced, guidance.attention_maps(captured["capture"], spans, height, width)
+
+    return guidance.attention_masks(jax.lax.scan(collect, start, steps)[1].sum(0))

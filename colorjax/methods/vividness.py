@@ -1,0 +1,155 @@
+"""Vividness after sampling: from gray latents to a colouring and beyond, and the ranker's choice.
+
+A method gives its latents, the gray ones they came from and how it decodes. The candidates, the
+tie rule and what is done about the decoder's own tint are ours; the scale and the CLIP-based
+ranker that chooses it are Diffusing Colors' (Zabari et al. 2023).
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from colorjax import release
+from colorjax.errors import UserError, one_of
+from colorjax.maths import cold_diffusion, color
+from colorjax.models.clip import CLIPVisionModel
+from colorjax.models.layers import apply
+from colorjax.models.ranker import NORMALIZATIONS, Ranker
+from colorjax.types import Array, Image, Latents, Luminance, Params, PRNGKey
+
+# What `vividness="auto"` chooses from: the range that the paper's page shows.
+CANDIDATES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
+# Scores this near to the best one count as equal, and then the scale nearest to the second number
+# is taken; of two equally near ones the lower, because too much colour is what people notice.
+TIE, TIE_SCALE = 0.02, 0.9
+PARTS = ("ranker", "image_encoder")
+SIZES = ("ranker", "image_encoder")
+
+Decode = Callable[[Latents, Luminance], Image]
+
+
+def gray_image(luminance: Luminance) -> Image:
+    """The picture without colour, of the lightness that is put back in the end: one gray for both.
+
+    Which gray the paper takes is not known; CIE Lab's is ours.
+    """
+    return color.from_unit(color.gray(127.5 * (luminance + 1.0)))
+
+
+def tint(decode: Decode, z_gray: Latents, luminance: Luminance) -> Image:
+    """The colour that the decoder itself puts on gray."""
+    return decode(z_gray, luminance) - gray_image(luminance)
+
+
+def decode_vivid(
+    decode: Decode,
+    latents: Latents,
+    luminance: Luminance,
+    vividness: cold_diffusion.Strength,
+    own_tint: Image,
+) -> Image:
+    """The decoded image, without the colour that the decoder itself puts on gray (ours).
+
+    The `tint` is taken off in the share that is missing to vividness 1, so that 0 is gray and 1
+    and more is what the decoder says.
+    """
+    missing = jnp.maximum(1.0 - cold_diffusion.wide(vividness), 0.0)
+    return decode(latents, luminance) - missing * own_tint
+
+
+def versions(
+    decode: Decode,
+    latents: Latents,
+    z_gray: Latents,
+    luminance: Luminance,
+    scales: Float[Array, "b k"],
+) -> Float[Array, "b k H W 3"]:
+    """One colouring at several vividnesses, with the lightness kept, in [-1, 1].
+
+    They differ in chroma only, so that nothing else tells a ranker which is which.
+    """
+    count, kinds = scales.shape
+
+    def repeat(array: Array) -> Array:
+        return jnp.repeat(array, kinds, axis=0)
+
+    flat, light = scales.reshape(-1), repeat(luminance)
+    z = cold_diffusion.rescale(repeat(latents), repeat(z_gray), flat)
+    own_tint = repeat(tint(decode, z_gray, luminance))
+    raw = decode_vivid(decode, z, light, flat, own_tint)
+    image = color.with_lightness(jnp.clip(color.to_unit(raw), 0.0, 1.0), 127.5 * (light + 1.0))
+    return color.from_unit(image).reshape(count, kinds, *image.shape[1:])
+
+
+def build_ranker(config: Mapping[str, Any], dtype: Any = jnp.float32) -> Ranker:
+    """The ranker that a release's `config.json` describes.
+
+    Raises:
+        UserError: a size is missing, or its normalization does not exist.
+    """
+    missing = [key for key in SIZES if key not in config]
+    if missing:
+        raise UserError(f"the model's configuration lacks {', '.join(missing)}: it has no ranker")
+    one_of("ranker.normalization", config["ranker"]["normalization"], NORMALIZATIONS)
+    tower = CLIPVisionModel(**config["image_encoder"], dtype=dtype)
+    return Ranker(tower, **config["ranker"], dtype=dtype)
+
+
+def init_ranker(ranker: Ranker, key: PRNGKey) -> Params:
+    """Random weights of the ranker, its tower among them."""
+    side = ranker.vision.image_size
+    params: Params = ranker.init(key, jnp.zeros((1, side, side, 3)))["params"]
+    return params
+
+
+def load_ranker(path: Path, dtype: Any = jnp.float32) -> tuple[Ranker, Params]:
+    """The ranker of a release directory, and its parameters with CLIP's tower among them.
+
+    Raises:
+        UserError: the release has none, or a damaged one.
+    """
+    if "ranker" not in release.parts_in(path):
+        raise UserError(f"'{path}' has no ranker to choose a vividness; give a number")
+    ranker = build_ranker(release.read_config(path), dtype)
+    trained, tower = (release.read_part(path, part, dtype) for part in PARTS)
+    expected = jax.eval_shape(lambda key: init_ranker(ranker, key), jax.random.key(0))
+    params = complete_ranker(trained, tower)
+    return ranker, release.fit(expected, params, f"part 'ranker' of '{path}'")
+
+
+def complete_ranker(ranker: Params, image_encoder: Params) -> Params:
+    """The ranker's trained leaves, and CLIP's for the part of the tower that was frozen."""
+    return _overlaid({"vision_model": image_encoder["vision_model"]}, ranker)
+
+
+def _overlaid(below: Params, above: Params) -> Params:
+    merged = dict(below)
+    for name, leaf in above.items():
+        inner = isinstance(leaf, dict) and name in below
+        merged[name] = _overlaid(below[name], leaf) if inner else leaf
+    return merged
+
+
+def rank(ranker: Ranker, params: Params, images: Float[Array, "b k H W 3"]) -> Float[Array, "b k"]:
+    """The ranker's scores of the versions of each picture."""
+    flat = images.reshape(-1, *images.shape[2:])
+    scores: Array = apply(ranker, params, flat)
+    return scores.reshape(images.shape[:2])
+
+
+def choose(scores: Float[Array, "b k"], scales: Float[Array, " k"]) -> Int[Array, " b"]:
+    """The place of the version to take: the highest score, with ties broken towards 0.9.
+
+    Versions whose score is within `TIE` of the best count as equally good, and of these the one
+    whose scale is nearest to `TIE_SCALE` is taken, of two equally near ones the lower scale.
+    """
+    near = scores >= scores.max(axis=1, keepdims=True) - TIE
+    # In float32 0.8 and 1.0 are not equally far from 0.9; rounded to 1e-4 they are.
+    distance = jnp.round(jnp.abs(scales - TIE_SCALE), 4)
+    nearest = jnp.where(near, distance, jnp.inf).min(axis=1, keepdims=True)
+    tied = near & (distance == nearest)
+    return jnp.where(tied, scales, jnp.inf).argmin(axis=1)
