@@ -1,14 +1,16 @@
 # make demo: colours the photographs in examples/ with the bundled model
-# make test: the tests
+# make test: the tests, in a coffee break
+# make test-all: those and the proofs, which start, kill and install what is tested; CI runs them
 # make beam: prepare as an Apache Beam pipeline, in an environment of its own (it wants older libraries)
 # make parity: ours against PyTorch's networks, which it installs
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 COLORIZE := $(BIN)/python -m colorjax.colorize
+TEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 PROMPTED := $(COLORIZE) --guidance_scale 3
 
-.PHONY: demo test beam parity check clean
+.PHONY: demo test test-all beam parity check clean
 
 $(VENV)/run: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "colorjax needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.11")'
@@ -37,7 +39,10 @@ demo: $(VENV)/run
 	$(PROMPTED) examples/horse.png --prompt "a brown horse on a green background" --output outputs/brown_horse.png
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(TEST)
+
+test-all: $(VENV)/dev
+	$(TEST) -m "not slow"
 
 beam: $(VENV)-beam/dev
 	$(VENV)-beam/bin/python -m pytest tests/prepare/test_beam.py

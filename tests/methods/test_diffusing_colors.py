@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,37 @@ def cold_release(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def loaded(cold_release):
     return diffusing_colors.load(cold_release)
+
+
+@pytest.fixture(scope="module")
+def jitted(loaded) -> SimpleNamespace:
+    """The method's functions of weights, each one program; eagerly each operation would be one."""
+    model, _ = loaded
+
+    def program(function, model=model, **static):
+        return jax.jit(functools.partial(function, model), **static)
+
+    return SimpleNamespace(
+        encode=program(diffusing_colors.encode),
+        predict=program(diffusing_colors.predict),
+        walk=program(diffusing_colors.walk, static_argnames="options"),
+        colorize=program(diffusing_colors.colorize, static_argnames="options"),
+        decode=program(stable_diffusion.decode, model.base),
+        reconstruct=program(stable_diffusion.reconstruct, model.base),
+    )
+
+
+@pytest.fixture(scope="module")
+def oracle(loaded):
+    """`walk` or `colorize` with a given residual in the place of what the UNet predicts."""
+    model, _ = loaded
+
+    def run(function, params, given, residual, options):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(diffusing_colors, "predict_and_capture", lambda *_, **__: (residual, {}))
+            return function(model, params, given, options)
+
+    return jax.jit(run, static_argnums=(0, 4))
 
 
 @pytest.fixture(scope="module")
@@ -62,36 +94,37 @@ def test_bundled_sizes_put_gray_beside_the_latent_only_where_asked() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.7, 1.0, 1.4])
-def test_an_oracle_gives_the_true_latents(loaded, pixels, scale, monkeypatch) -> None:
+def test_an_oracle_gives_the_true_latents(loaded, jitted, oracle, pixels, scale) -> None:
     """With the true residual in the UNet's place, any scale decodes to z_gray + s d."""
-    model, params = loaded
+    _, params = loaded
     image = pixels.astype(np.float32) / 127.5 - 1.0
-    z_color = diffusing_colors.encode(model, params, image)
+    z_color = jitted.encode(params, image)
     given = inputs(pixels, vividness=scale)
-    z_gray = diffusing_colors.encode(model, params, vividness.gray_image(given.luminance))
-    residual = jnp.concatenate([z_color - z_gray] * 2)
-    monkeypatch.setattr(diffusing_colors, "predict_and_capture", lambda *_, **__: (residual, {}))
-    for steps in (1, 3):
-        latents, _ = diffusing_colors.walk(model, params, given, diffusing_colors.Options(steps))
-        np.testing.assert_allclose(latents, z_gray + scale * (z_color - z_gray), atol=1e-4)
-    made = diffusing_colors.colorize(model, params, given, diffusing_colors.Options(2))
-    wanted = stable_diffusion.decode(model.base, params, z_gray + scale * (z_color - z_gray), None)
     gray = vividness.gray_image(given.luminance)
-    tint = stable_diffusion.reconstruct(model.base, params, gray) - gray
+    z_gray = jitted.encode(params, gray)
+    residual = np.concatenate([z_color - z_gray] * 2)
+    for steps in (1, 3):
+        options = diffusing_colors.Options(steps)
+        latents, _ = oracle(diffusing_colors.walk, params, given, residual, options)
+        np.testing.assert_allclose(latents, z_gray + scale * (z_color - z_gray), atol=1e-4)
+    options = diffusing_colors.Options(2)
+    made = oracle(diffusing_colors.colorize, params, given, residual, options)
+    wanted = jitted.decode(params, z_gray + scale * (z_color - z_gray), None)
+    tint = jitted.reconstruct(params, gray) - gray
     np.testing.assert_allclose(made, wanted - max(0, 1 - scale) * tint, atol=1e-3)
 
 
-def test_no_vividness_is_gray(loaded, pixels) -> None:
+def test_no_vividness_is_gray(loaded, jitted, pixels) -> None:
     """Whatever the weights are, and although the decoder has a tint of its own."""
-    model, params = loaded
-    given = inputs(pixels, vividness=0.0)
-    made = diffusing_colors.colorize(model, params, given, diffusing_colors.Options(4))
+    _, params = loaded
+    given, options = inputs(pixels, vividness=0.0), diffusing_colors.Options(4)
+    made = jitted.colorize(params, given, options=options)
     gray = vividness.gray_image(given.luminance)
     np.testing.assert_allclose(made, gray, atol=1e-4)
-    tint = stable_diffusion.reconstruct(model.base, params, gray) - gray
+    tint = jitted.reconstruct(params, gray) - gray
     assert np.ptp(np.asarray(tint), axis=-1).max() > 0.05
     vivid = given._replace(vividness=1.0)
-    coloured = diffusing_colors.colorize(model, params, vivid, diffusing_colors.Options(4))
+    coloured = jitted.colorize(params, vivid, options=options)
     assert np.abs(coloured - gray).max() > 0.01
 
 
@@ -106,29 +139,32 @@ def test_one_gray_for_the_encoder_and_for_what_is_put_back(pixels) -> None:
     assert float(metrics.colourfulness(gray).max()) < 0.3
 
 
-def test_versions_keep_the_lightness(loaded, pixels) -> None:
+def test_versions_keep_the_lightness(loaded, jitted, pixels) -> None:
     model, params = loaded
     given = inputs(pixels)
-    latents, z_gray = diffusing_colors.walk(model, params, given, diffusing_colors.Options(2))
-    scales = jnp.broadcast_to(jnp.asarray([0.0, 0.6, 1.4]), (COUNT, 3))
-    decode = functools.partial(diffusing_colors.decode, model, params)
-    made = vividness.versions(decode, latents, z_gray, given.luminance, scales)
+    latents, z_gray = jitted.walk(params, given, options=diffusing_colors.Options(2))
+    scales = np.broadcast_to(np.float32([0.0, 0.6, 1.4]), (COUNT, 3))
+
+    @jax.jit
+    def versions(params, *arrays):
+        decode = functools.partial(diffusing_colors.decode, model, params)
+        return vividness.versions(decode, *arrays)
+
+    made = versions(params, latents, z_gray, given.luminance, scales)
     assert made.shape == (COUNT, 3, 32, 32, 3)
     kept = color.lightness((np.asarray(made) + 1.0) / 2.0)
     wanted = color.lightness(pixels.astype(np.float32) / 255.0)[:, None]
     assert np.abs(kept - wanted).max() < 100 / 255
-    scores = vividness.rank(model.ranker, params["ranker"], made)
+    scores = jax.jit(functools.partial(vividness.rank, model.ranker))(params["ranker"], made)
     assert scores.shape == (COUNT, 3) and np.ptp(np.asarray(scores), axis=1).min() > 0
 
 
-def test_the_remaining_residual_is_divided_by_what_remains(loaded, pixels) -> None:
+def test_the_remaining_residual_is_divided_by_what_remains(loaded, jitted) -> None:
     model, params = loaded
     remaining = model._replace(cold=model.cold._replace(prediction="remaining"))
     z = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
-    context = jnp.ones((2, 24, 16))
     timesteps = cold_diffusion.to_timesteps(jnp.array([0.25, 1.0]))
-    arguments = (params, z, z, timesteps, context)
-    output = diffusing_colors.predict(model, *arguments)
+    output = jitted.predict(params, z, z, timesteps, jnp.ones((2, 24, 16)))
     full = diffusing_colors.full_residual(model, output, timesteps)
     np.testing.assert_array_equal(full, output)
     part = diffusing_colors.full_residual(remaining, output, timesteps)
@@ -147,50 +183,53 @@ def test_noise_depends_on_the_pictures_own_key(loaded, pixels) -> None:
     assert not diffusing_colors.source_noise(model, None, noise).any()
 
 
-def test_a_faded_start_at_time_zero_is_the_photograph(loaded, pixels) -> None:
+def test_a_faded_start_at_time_zero_is_the_photograph(loaded, jitted, pixels) -> None:
     """Nothing is left to walk: the latents are those of the faded picture."""
-    model, params = loaded
+    _, params = loaded
     image = pixels.astype(np.float32) / 127.5 - 1.0
     given = inputs(pixels, faded=image, t_start=jnp.full(COUNT, 1e-7))
-    latents, _ = diffusing_colors.walk(model, params, given, diffusing_colors.Options(3))
-    np.testing.assert_allclose(latents, diffusing_colors.encode(model, params, image), atol=1e-4)
+    latents, _ = jitted.walk(params, given, options=diffusing_colors.Options(3))
+    np.testing.assert_allclose(latents, jitted.encode(params, image), atol=1e-4)
 
 
 @pytest.mark.parametrize("prediction", diffusing_colors.PREDICTIONS)
 @pytest.mark.parametrize("sigma", [0.0, 0.3])
 def test_the_loss_is_the_distance_to_the_residual(
-    loaded, pixels, prediction, sigma, monkeypatch
+    loaded, jitted, pixels, prediction, sigma
 ) -> None:
     """A UNet that says zero is off by the residual's own size; one that knows it, by nothing."""
     model, params = loaded
     model = model._replace(cold=model.cold._replace(prediction=prediction, sigma=sigma))
     image = pixels.astype(np.float32) / 127.5 - 1.0
     gray = vividness.gray_image(color.luminance(image))
-    z_color, z_gray = (diffusing_colors.encode(model, params, of) for of in (image, gray))
+    z_color, z_gray = (jitted.encode(params, of) for of in (image, gray))
     eps = jax.random.normal(jax.random.key(3), z_color.shape)
     t = jnp.linspace(0.2, 1.0, COUNT)
     target = z_color - z_gray - sigma * eps
     if prediction == "remaining":
         target = t[:, None, None, None] * target
     ids = inputs(pixels).input_ids
+
+    @jax.jit
+    def loss(params, output):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(diffusing_colors, "predict", lambda *arguments: output)
+            return cold_stage.loss(model, params, pixels, ids, t, eps)
+
     for output in (jnp.zeros_like(target), target):
-        monkeypatch.setattr(diffusing_colors, "predict", lambda *arguments: output)
-        value = cold_stage.loss(model, params, pixels, ids, t, eps)
+        value = loss(params, output)
         expected = float(((output - target) ** 2).mean())
         assert float(value) == pytest.approx(expected, rel=1e-4, abs=1e-8)
 
 
-def test_widening_a_unet_changes_nothing_yet(loaded) -> None:
+def test_widening_a_unet_changes_nothing_yet(loaded, jitted) -> None:
     model, params = loaded
     wider = model._replace(cold=model.cold._replace(gray_channels=True))
     trees = params | {"cold_unet": cold_stage.widen(params["cold_unet"], 8)}
-    z, z_gray = jax.random.normal(jax.random.key(0), (2, 1, 8, 8, 4))
-    rest = (z, z_gray, jnp.full(1, 500.0), jnp.ones((1, 24, 16)))
-    np.testing.assert_allclose(
-        diffusing_colors.predict(wider, trees, *rest),
-        diffusing_colors.predict(model, params, *rest),
-        atol=1e-5,
-    )
+    z, z_gray = jax.random.normal(jax.random.key(0), (2, 2, 8, 8, 4))
+    rest = (z, z_gray, jnp.full(2, 500.0), jnp.ones((2, 24, 16)))
+    widened = jax.jit(functools.partial(diffusing_colors.predict, wider))(trees, *rest)
+    np.testing.assert_allclose(widened, jitted.predict(params, *rest), atol=1e-5)
 
 
 @pytest.mark.parametrize(
