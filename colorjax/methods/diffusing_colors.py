@@ -259,7 +259,10 @@ def _walk(model: DiffusingColors, params: Params, pictures: Pictures, options: O
 
 def _release_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     trained_beside = config.get("cold", {}).get("decoder", Cold().decoder)
-    return {"decoder": trained_beside, **config.get("cold_colorize", {})}
+    # How strictly masks are kept depends on the size of the attention maps, which are L-CAD's.
+    section = config.get("colorize", {})
+    of_masks = {row.name: section[row.name] for row in method.OF_MASKS if row.name in section}
+    return {"decoder": trained_beside, **of_masks, **config.get("cold_colorize", {})}
 
 
 def _validate(model: DiffusingColors, values: Mapping[str, method.Value]) -> None:
