@@ -98,6 +98,11 @@ def randomised(params: dict) -> dict:
     return jax.tree.map(fill, params)
 
 
+def jitted(function: Callable, model: Any, params: dict, *inputs: Any) -> Any:
+    """A function of a model as one program: eagerly, each of its operations would be compiled."""
+    return jax.jit(lambda params, *inputs: function(model, params, *inputs))(params, *inputs)
+
+
 def write_cold_release(directory: Path, **cold: Any) -> Path:
     """A release with L-CAD's parts and those of Diffusing Colors."""
     sizes = cold_config().model.to_dict()

@@ -92,21 +92,21 @@ def main(arguments: list[str] | None = None) -> int:
     painter = make_painter(args, prompt)
     directory = release.locate(args.model)
     exclude = Path(args.output) if Path(args.output).is_dir() else None
-    found = paths.find_photos(args.inputs, exclude)
-    outputs = paths.output_paths(found, args.output)
+    photographs = paths.find_photos(args.inputs, exclude)
+    outputs = paths.output_paths(photographs, args.output)
     compile_cache.setup()
     colorizer = make_colorizer(args, directory)
     if lost := colorizer.tokenize.lost_words(prompt):
         print(f"colorjax: the prompt is too long; these words are lost: {lost}", file=sys.stderr)
     instances = None
     if args.masks:
-        many = len(found) > 1
+        many = len(photographs) > 1
         instances = Instances(
             prompt, args.masks, colorizer.tokenize, clipseg=args.clipseg, many=many
         )
     requests = [
         Request(path, prompt, instances, output)
-        for (path, _), output in zip(found, outputs, strict=True)
+        for (path, _), output in zip(photographs, outputs, strict=True)
     ]
     report = save_all(process(colorizer, requests, painter, args.seed))
     if report.failed:

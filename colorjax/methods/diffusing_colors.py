@@ -142,7 +142,9 @@ def walk(
         noise = inputs.temperature * noise
     start = None
     if inputs.faded is not None:
-        start = encode(model, params, inputs.faded) + cold_diffusion.wide(inputs.t_start) * noise
+        start = (
+            encode(model, params, inputs.faded) + cold_diffusion.per_picture(inputs.t_start) * noise
+        )
 
     def masks_from(capture: conditioning.Capture) -> guidance.Masks:
         begin = z_gray + noise if start is None else start
@@ -205,7 +207,7 @@ def _attention_masks(
 
     def step(z_t: Latents, fraction: Array) -> tuple[Latents, Captured]:
         residual, captured = capture(z_t, cold_diffusion.to_timesteps(fraction * t_start))
-        size = cold_diffusion.wide(t_start / options.num_steps)
+        size = cold_diffusion.per_picture(t_start / options.num_steps)
         return z_t + size * residual, captured
 
     return conditioning.attention_masks(step, begin, left / options.num_steps, inputs.spans)
@@ -257,7 +259,10 @@ def _walk(model: DiffusingColors, params: Params, pictures: Pictures, options: O
 
 def _release_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     trained_beside = config.get("cold", {}).get("decoder", Cold().decoder)
-    return {"decoder": trained_beside, **config.get("cold_colorize", {})}
+    # How strictly masks are kept depends on the size of the attention maps, which are L-CAD's.
+    section = config.get("colorize", {})
+    of_masks = {row.name: section[row.name] for row in method.OF_MASKS if row.name in section}
+    return {"decoder": trained_beside, **of_masks, **config.get("cold_colorize", {})}
 
 
 def _validate(model: DiffusingColors, values: Mapping[str, method.Value]) -> None:

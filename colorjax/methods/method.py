@@ -69,7 +69,7 @@ class Setting(NamedTuple):
     def _allowed(self) -> str:
         number = "a whole number" if self.kind is int else "a number"
         if self.least > -math.inf:
-            number = f"{number}, {self.least:g} or more" if self.kind is float else "1 or more"
+            number = f"{number}, {self.least:g} or more"
         return " or ".join([number, *map(repr, self.words)])
 
     @property

@@ -131,7 +131,7 @@ def load_parts(path: Path, parts: Iterable[str], expected: Params, dtype: Any) -
     params = {}
     for part in parts:
         tree = release.read_part(path, part, dtype)
-        params[part] = release.fit(expected[part], tree, f"part {part!r} of '{path}'")
+        params[part] = release.conform(expected[part], tree, f"part {part!r} of '{path}'")
     return params
 
 

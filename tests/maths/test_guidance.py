@@ -61,7 +61,8 @@ def outside_loss(logits, masks, spans) -> jax.Array:
 def test_the_closed_form_is_the_gradient(case, objective: str, loss) -> None:
     logits, masks, spans = case
     refined = guidance.refine_logits(logits, masks, spans, 7.0, objective, weight=3.0)
-    expected = logits - 21.0 * jax.grad(loss)(logits, masks, spans)
+    gradient = jax.jit(jax.grad(lambda logits: loss(logits, masks, spans)))
+    expected = logits - 21.0 * gradient(logits)
     np.testing.assert_allclose(refined, expected, atol=1e-5)
     assert float(jnp.abs(refined - logits).max()) > 0.01
 
@@ -113,7 +114,7 @@ def network() -> tuple:
 def colorize(network):
     model, params, inputs = network
     run = jax.jit(functools.partial(lcad.colorize, model), static_argnums=2)
-    return lambda **options: run(params, inputs, lcad.Options(2, "even", **options))
+    return lambda inputs=inputs, **options: run(params, inputs, lcad.Options(2, "even", **options))
 
 
 @pytest.mark.parametrize("replay", ["cross", "all"])
@@ -124,18 +125,22 @@ def test_replaying_unchanged_logits_changes_nothing(colorize, replay: str) -> No
 
 def test_refinement_moves_attention_into_the_masks_and_the_picture(network, colorize) -> None:
     model, params, inputs = network
-    features = lcad.encode_luminance(model, params, inputs.luminance)
-    context = lcad.encode_text(model, params, inputs.input_ids)
-    time = jnp.full(2, 500)
-    _, captured = lcad.predict_and_capture(
-        model, params, inputs.initial_latents, time, context, features
-    )
+
+    @jax.jit
+    def capture(params):
+        features = lcad.encode_luminance(model, params, inputs.luminance)
+        context = lcad.encode_text(model, params, inputs.input_ids)
+        given = inputs.initial_latents, jnp.full(2, 500), context, features
+        return lcad.predict_and_capture(model, params, *given)
+
+    _, captured = capture(params)
     logits = jax.tree.leaves(captured["capture"])
     assert (
         len(logits) == 4
     )  # one transformer down, one in the middle, two up; none in self-attention
 
-    def inside(step_size: float) -> float:
+    @jax.jit
+    def inside(logits, step_size: float) -> jax.Array:
         shares = []
         for layer in logits:
             refined = guidance.refine_logits(layer, inputs.masks, inputs.spans, step_size)
@@ -143,19 +148,17 @@ def test_refinement_moves_attention_into_the_masks_and_the_picture(network, colo
             phrases = jnp.einsum("bqn,bkn->bkq", attention, inputs.spans.astype(jnp.float32))
             cells = guidance.cell_masks(inputs.masks, layer.shape[2])
             shares.append((phrases * cells).sum() / phrases.sum())
-        return float(np.mean(shares))
+        return jnp.mean(jnp.array(shares))
 
-    shares = [inside(step_size) for step_size in (0.0, 300.0, 3000.0)]
+    shares = [float(inside(logits, step_size)) for step_size in (0.0, 300.0, 3000.0)]
     assert shares[0] < shares[1] < shares[2] and shares[2] > 0.9
     moved = jnp.abs(colorize(instance_aware=True, refine_step_size=3000.0) - colorize())
     assert float(moved.max()) > 0.01
 
 
-def test_without_masks_attention_makes_them(network) -> None:
-    model, params, inputs = network
-    options = lcad.Options(2, "even", instance_aware=True, refine_step_size=3000.0)
-    run = jax.jit(functools.partial(lcad.colorize, model), static_argnums=2)
-    image = run(params, inputs._replace(masks=None), options)
-    given = run(params, inputs, options)
+def test_without_masks_attention_makes_them(network, colorize) -> None:
+    _, _, inputs = network
+    options = {"instance_aware": True, "refine_step_size": 3000.0}
+    image, given = colorize(inputs._replace(masks=None), **options), colorize(**options)
     assert image.shape == given.shape and np.isfinite(image).all()
     assert float(jnp.abs(image - given).max()) > 1e-3

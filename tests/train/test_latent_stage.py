@@ -32,13 +32,14 @@ def test_loss_is_the_error_of_what_the_unet_estimates(case, prediction_type) -> 
     got = run(params, random)
 
     image, luminance = latent.image_and_luminance(jnp.asarray(pixels))
-    moments = lcad.encode_image(model, params, image)
+    moments = small.jitted(lcad.encode_image, model, params, image)
     z_0 = np.asarray(sample_posterior(moments, posterior)) * model.scaling_factor
     alpha = model.schedule.alphas_cumprod.astype(np.float64)[timesteps][:, None, None, None]
     signal, noise = np.sqrt(alpha), np.sqrt(1 - alpha)
     z_t = (signal * z_0 + noise * eps).astype(np.float32)
-    feature = lcad.encode_luminance(model, params, luminance)[-1]
-    context = lcad.encode_text(model, params, ids)
-    output = model.unet.apply({"params": params["unet"]}, z_t, timesteps, context, feature)
+    feature = small.jitted(lcad.encode_luminance, model, params, luminance)[-1]
+    context = small.jitted(lcad.encode_text, model, params, ids)
+    unet = jax.jit(model.unet.apply)
+    output = unet({"params": params["unet"]}, z_t, timesteps, context, feature)
     target = {"eps": eps, "v": signal * eps - noise * z_0}[prediction_type]
     assert float(got) == pytest.approx(((np.asarray(output) - target) ** 2).mean(), rel=1e-4)

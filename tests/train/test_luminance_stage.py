@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 
 from colorjax.maths import losses
 from colorjax.methods import lcad
@@ -12,6 +13,7 @@ from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips
 from colorjax.train.stages import luminance, stage
 from tests import small
+from tests.models.test_perceptual import lpips_shapes, random_flat
 
 SIZES = dict(features=8, layers=2)
 OPTIONS = dict(
@@ -30,8 +32,8 @@ def case():
     model = lcad.build(small.config().model.to_dict())
     params = small.random_params(model)
     image = jnp.zeros((1, 32, 32, 3))
-    params["discriminator"] = CRITIC.init(jax.random.key(1), image)["params"]
-    params["lpips_vgg16"] = Lpips("vgg16").init(jax.random.key(2), image, image)["params"]
+    params["discriminator"] = small.drawn(lambda key: CRITIC.init(key, image)["params"])
+    params["lpips_vgg16"] = unflatten_dict(random_flat(lpips_shapes("vgg16")), sep="/")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
     noise = jax.random.normal(jax.random.key(3), (2, 8, 8, 4))
     return model, params, pixels, noise
@@ -89,7 +91,7 @@ def test_generator_and_critic_each_get_their_own_gradient(case) -> None:
         np.testing.assert_allclose(got, want, atol=1e-3 * float(jnp.abs(want).max()) + 1e-8)
 
     image, _ = stage.image_and_luminance(pixels)
-    fake, _ = luminance.guided_sample(model, params, pixels, noise)
+    fake, _ = small.jitted(luminance.guided_sample, model, params, pixels, noise)
 
     def hinge(critic):
         return losses.hinge(apply(CRITIC, critic, image), apply(CRITIC, critic, fake))

@@ -106,7 +106,7 @@ def initial_ranker(model: diffusing_colors.DiffusingColors, key: PRNGKey, start:
     fresh = diffusing_colors.init_ranker(model, key)
     trained = start.get("ranker", {"head": fresh["head"]})
     complete = vividness.complete_ranker(trained, start["image_encoder"])
-    return release.fit(fresh, complete, "the ranker to start from")
+    return release.conform(fresh, complete, "the ranker to start from")
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
