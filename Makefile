@@ -1,5 +1,6 @@
 # make demo: colours the photographs in examples/ with the bundled model
-# make test: the tests
+# make test: the tests, in a coffee break
+# make test-all: the tests, and the proofs that train and compile whole programs
 # make beam: prepare as an Apache Beam pipeline, in an environment of its own (it wants older libraries)
 # make parity: ours against PyTorch's networks, which it installs
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 COLORIZE := $(BIN)/python -m colorjax.colorize
 PROMPTED := $(COLORIZE) --guidance_scale 3
 
-.PHONY: demo test beam parity check clean
+.PHONY: demo test test-all beam parity check clean
 
 $(VENV)/run: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "colorjax needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.11")'
@@ -38,6 +39,9 @@ demo: $(VENV)/run
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+test-all: $(VENV)/dev
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 beam: $(VENV)-beam/dev
 	$(VENV)-beam/bin/python -m pytest tests/prepare/test_beam.py

@@ -119,8 +119,8 @@ def scaling(measure: Measure) -> dict[str, Any]:
     colorizer = cold(measure.models[0])
     truths = []
     for batch in batches(measure.selection, colorizer, "complete"):
-        found = colorizer.candidates(by_place(batch.truth, batch.input_ids))
-        afterwards.append(color.to_unit(found.images))
+        candidates = colorizer.candidates(by_place(batch.truth, batch.input_ids))
+        afterwards.append(color.to_unit(candidates.images))
         truths.append(batch.truth)
     whole, reference = np.concatenate(afterwards), np.concatenate(truths)
     for i, scale in enumerate(CANDIDATES):

@@ -187,7 +187,7 @@ def _checksums(directory: Path) -> dict[str, str]:
     return {name.strip(): digest for digest, name in rows}
 
 
-def fit(expected: Params, params: Params, what: str, may_lack: str = "^$") -> Params:
+def conform(expected: Params, params: Params, what: str, may_lack: str = "^$") -> Params:
     """Checks that parameters have the leaves and shapes of a model, and completes them.
 
     Args:

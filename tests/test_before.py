@@ -78,6 +78,7 @@ class StopAfter(processes.Stop):
         return self.asked
 
 
+@pytest.mark.proof
 def test_a_run_begun_before_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

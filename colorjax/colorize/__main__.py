@@ -27,6 +27,7 @@ from colorjax.data import captions
 from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError
 from colorjax.methods import registry
+from colorjax.methods.method import AUTO, OF_MASKS
 
 KINDS = ("levels", "vividness_grid", "enhance")
 
@@ -91,21 +92,21 @@ def main(arguments: list[str] | None = None) -> int:
     painter = make_painter(args, prompt)
     directory = release.locate(args.model)
     exclude = Path(args.output) if Path(args.output).is_dir() else None
-    found = paths.find_photos(args.inputs, exclude)
-    outputs = paths.output_paths(found, args.output)
+    photographs = paths.find_photos(args.inputs, exclude)
+    outputs = paths.output_paths(photographs, args.output)
     compile_cache.setup()
     colorizer = make_colorizer(args, directory)
     if lost := colorizer.tokenize.lost_words(prompt):
         print(f"colorjax: the prompt is too long; these words are lost: {lost}", file=sys.stderr)
     instances = None
     if args.masks:
-        many = len(found) > 1
+        many = len(photographs) > 1
         instances = Instances(
             prompt, args.masks, colorizer.tokenize, clipseg=args.clipseg, many=many
         )
     requests = [
         Request(path, prompt, instances, output)
-        for (path, _), output in zip(found, outputs, strict=True)
+        for (path, _), output in zip(photographs, outputs, strict=True)
     ]
     report = save_all(process(colorizer, requests, painter, args.seed))
     if report.failed:
@@ -118,8 +119,9 @@ def check(args: argparse.Namespace, prompt: str) -> None:
     check_seed(args.seed)
     if args.prompt is None and (args.masks or args.levels):
         raise UserError("--masks and --levels are about what a prompt says: give --prompt TEXT")
-    if not args.masks and args.refine_step_size is not None:
-        raise UserError("--refine_step_size is about --masks, which are not given")
+    for row in OF_MASKS:
+        if not args.masks and getattr(args, row.name) is not None:
+            raise UserError(f"--{row.name} is about --masks, which are not given")
     if args.masks != "clipseg" and args.clipseg is not None:
         raise UserError("--clipseg is about --masks clipseg, which is not asked for")
     if args.masks and args.levels:
@@ -140,7 +142,7 @@ def make_painter(args: argparse.Namespace, prompt: str) -> Painter:
         able = [name for name, method in registry.METHODS.items() if method.colourfulness]
         if args.method not in able:
             raise UserError(f"--enhance is a setting of --method={able[0]}, not of {args.method}")
-        if args.vividness == "auto":
+        if args.vividness == AUTO:
             raise UserError(
                 "--vividness=auto is for gray photographs; with --enhance give a number"
             )

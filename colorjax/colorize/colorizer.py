@@ -79,14 +79,14 @@ class Colorizer:
                 cannot have.
         """
         self.method: Method[Any, Any] = registry.find(method)
-        given = {name: value for name, value in chosen.items() if value is not None}
-        registry.refuse_foreign(self.method, given)
+        overrides = {name: value for name, value in chosen.items() if value is not None}
+        registry.refuse_foreign(self.method, overrides)
         config = release.read_config(directory)
         if "image_size" not in config:
             raise UserError(f"'{directory}/config.json' lacks image_size")
-        self.settings = self.method.resolve(config, given)
+        self.settings = self.method.resolve(config, overrides)
         self.model, self.params = self.method.load(directory, dtype)
-        self._check_decoder(given)
+        self._check_decoder(overrides)
         self.method.validate(self.model, self.settings)
         self.has_ranker = "ranker" in release.parts_in(directory)
         ranker = vividness.build_ranker(config, dtype) if self.has_ranker else None
@@ -192,10 +192,10 @@ class Colorizer:
         """How many programs were compiled so far, by this colorizer and its copies."""
         return sum(program._cache_size() for program in self._programs.values())
 
-    def _check_decoder(self, given: Mapping[str, object]) -> None:
+    def _check_decoder(self, overrides: Mapping[str, object]) -> None:
         if self.settings["decoder"] != "guided" or "luminance_encoder" in self.params:
             return
-        if "decoder" in given:
+        if "decoder" in overrides:
             raise UserError(
                 "decoder is 'guided', but the model has no luminance encoder; take 'plain'"
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from colorjax.colorize.masks import given_masks, read_masks
+from colorjax.colorize.masks import masks_of_array, read_masks
 from colorjax.colorize.photos import Source, name_of
 from colorjax.colorize.segmenter import Segmenter
 from colorjax.data import phrases as language
@@ -74,7 +74,7 @@ class Instances:
     ) -> Float[np.ndarray, "k height width"] | None:
         """A photograph's masks at the model's size; None where attention makes them."""
         if isinstance(self._source, np.ndarray):
-            return given_masks(self._source, self._phrases, height, width)
+            return masks_of_array(self._source, self._phrases, height, width)
         if self._source == "attention":
             return None
         if self._source == "clipseg":

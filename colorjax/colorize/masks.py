@@ -54,7 +54,7 @@ def read_masks(
     return _at_model_size(masks, [f"'{file}'" for file in files], phrases, (height, width))
 
 
-def given_masks(
+def masks_of_array(
     array: np.ndarray, phrases: Sequence[str], height: int, width: int
 ) -> Float[np.ndarray, "k height width"]:
     """Masks from an array [k,H,W], one for each phrase, as those that `read_masks` reads.

@@ -37,16 +37,16 @@ def decode(path: Path | None, picture: Image.Image) -> tuple[Float[np.ndarray, "
     EXIF orientation. Raises whatever Pillow raises for a damaged file.
     """
     layout = str(getattr(picture, "tile", ""))
-    wide = (
+    is_deep = (
         path is not None
         and picture.mode in ("RGB", "RGBA")
         and (";16" in layout or "65535" in layout)
     )
-    wide = wide and "RGBa" not in layout  # OpenCV does not undo premultiplied alpha
+    is_deep = is_deep and "RGBa" not in layout  # OpenCV does not undo premultiplied alpha
     inverted = picture.format == "TIFF" and picture.mode.startswith("I;16")
     inverted = inverted and getattr(picture, "tag_v2", {}).get(262) == 0
     picture.load()
-    values = _channels(path, picture, wide)
+    values = _channels(path, picture, is_deep)
     if inverted:  # white is zero: Pillow turns 8-bit scans round, 16-bit ones not
         values = 1.0 - values
     rgb, alpha = values[..., :3], values[..., 3:]
@@ -67,7 +67,7 @@ def decode(path: Path | None, picture: Image.Image) -> tuple[Float[np.ndarray, "
     return np.ascontiguousarray(rgb, np.float32), carried
 
 
-def _channels(path: Path | None, picture: Image.Image, wide: bool) -> np.ndarray:
+def _channels(path: Path | None, picture: Image.Image, is_deep: bool) -> np.ndarray:
     """Values in [0,1], float32 `[h,w,c]`: c = 1 gray, 3 colour, 4 colour and alpha."""
     mode = picture.mode
     if mode.startswith("I;16"):
@@ -78,7 +78,7 @@ def _channels(path: Path | None, picture: Image.Image, wide: bool) -> np.ndarray
         whites = (65535.0,) if mode == "I" else (1.0, 255.0, 65535.0)
         white = next((w for w in whites if values.max() <= w), values.max())
         return np.clip(values / white, 0.0, 1.0).astype(np.float32)[..., None]
-    if wide and path is not None:
+    if is_deep and path is not None:
         # Pillow keeps 8 of 16 bits of a colour picture, OpenCV all of them.
         array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         shape = (picture.height, picture.width)

@@ -28,7 +28,7 @@ LAST_TIMESTEP = 999.0  # of the pretrained network that cold diffusion starts fr
 _SMALLEST_TIME = 1e-3
 
 
-def wide(times: Strength) -> Array:
+def per_picture(times: Strength) -> Array:
     """Shapes one number per picture, or one for all, so that it multiplies latents."""
     times = jnp.asarray(times, jnp.float32)
     return times[:, None, None, None] if times.ndim else times
@@ -36,7 +36,7 @@ def wide(times: Strength) -> Array:
 
 def degrade(z_color: Latents, source: Latents, t: Times) -> Latents:
     """The point z_t = (1 - t) z_color + t source of the way: without colour at t = 1."""
-    return (1.0 - wide(t)) * z_color + wide(t) * source
+    return (1.0 - per_picture(t)) * z_color + per_picture(t) * source
 
 
 def to_timesteps(t: Times) -> Timesteps:
@@ -112,7 +112,7 @@ def sample(
 
     def slope(z_t: Latents, t: Times) -> Latents:
         estimate = denoise(z_t, to_timesteps(t))
-        return wide(vividness) * (estimate + noise) - noise
+        return per_picture(vividness) * (estimate + noise) - noise
 
     advance = _advance(solver, slope, source, size)
 
@@ -139,12 +139,12 @@ def _advance(
         return z_t - degrade(end, source, t) + degrade(end, source, t - size)
 
     def euler(z_t: Latents, t: Times) -> Latents:
-        return z_t + wide(size) * slope(z_t, t)
+        return z_t + per_picture(size) * slope(z_t, t)
 
     def heun(z_t: Latents, t: Times) -> Latents:
         first = slope(z_t, t)
-        second = slope(z_t + wide(size) * first, t - size)
-        return z_t + 0.5 * wide(size) * (first + second)
+        second = slope(z_t + per_picture(size) * first, t - size)
+        return z_t + 0.5 * per_picture(size) * (first + second)
 
     return {"algorithm_2": algorithm_2, "euler": euler, "heun": heun}[solver]
 
@@ -154,7 +154,7 @@ def rescale(z_0: Latents, z_gray: Latents, vividness: Strength) -> Latents:
 
     One walk serves all scales. For an exact estimate it equals vividness in every step (ours).
     """
-    return z_gray + wide(vividness) * (z_0 - z_gray)
+    return z_gray + per_picture(vividness) * (z_0 - z_gray)
 
 
 def starting_time(

@@ -179,7 +179,7 @@ def full_residual(model: DiffusingColors, output: Latents, timesteps: Timesteps)
     """The whole residual by the UNet's output: of a remaining one, t d, it is the t-th part."""
     if model.cold.prediction == "full":
         return output
-    return output / cold_diffusion.wide(cold_diffusion.to_times(timesteps))
+    return output / cold_diffusion.per_picture(cold_diffusion.to_times(timesteps))
 
 
 def source_noise(model: DiffusingColors, keys: Key[Array, "b"] | None, like: Latents) -> Latents:

@@ -142,7 +142,9 @@ def walk(
         noise = inputs.temperature * noise
     start = None
     if inputs.faded is not None:
-        start = encode(model, params, inputs.faded) + cold_diffusion.wide(inputs.t_start) * noise
+        start = (
+            encode(model, params, inputs.faded) + cold_diffusion.per_picture(inputs.t_start) * noise
+        )
 
     def masks_from(capture: conditioning.Capture) -> guidance.Masks:
         begin = z_gray + noise if start is None else start
@@ -205,7 +207,7 @@ def _attention_masks(
 
     def step(z_t: Latents, fraction: Array) -> tuple[Latents, Captured]:
         residual, captured = capture(z_t, cold_diffusion.to_timesteps(fraction * t_start))
-        size = cold_diffusion.wide(t_start / options.num_steps)
+        size = cold_diffusion.per_picture(t_start / options.num_steps)
         return z_t + size * residual, captured
 
     return conditioning.attention_masks(step, begin, left / options.num_steps, inputs.spans)

@@ -83,7 +83,11 @@ class Setting(NamedTuple):
 # Settings that methods share: a method's table holds them as they are or with another default.
 NUM_STEPS = Setting("num_steps", int, "sampling steps", 50, least=1)
 GUIDANCE_SCALE = Setting(
-    "guidance_scale", float, "how strictly to follow the prompt; 1: not at all", 5.0, traced=True
+    "guidance_scale",
+    float,
+    "how strictly to follow the prompt; 1 is without guidance",
+    5.0,
+    traced=True,
 )
 NEGATIVE_PROMPT = Setting(
     "negative_prompt", str, "what the picture shall not look like", "", traced=True

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
+from jaxtyping import Float
 
 from colorjax import release
 from colorjax.errors import UserError, one_of
@@ -130,7 +131,7 @@ def load_parts(path: Path, parts: Iterable[str], expected: Params, dtype: Any) -
     params = {}
     for part in parts:
         tree = release.read_part(path, part, dtype)
-        params[part] = release.fit(expected[part], tree, f"part {part!r} of '{path}'")
+        params[part] = release.conform(expected[part], tree, f"part {part!r} of '{path}'")
     return params
 
 
@@ -215,14 +216,15 @@ def predict_and_capture(
 def run_unet(
     unet: UNet,
     params: Params,
-    inputs: tuple[Latents, Timesteps, Context, Array | None],
+    inputs: tuple[Float[Array, "b h w _"], Timesteps, Context, Array | None],
     *,
     replay: Captured | None = None,
     capture: tuple[str, ...] = (),
 ) -> tuple[Latents, Captured]:
     """The UNet's own output, with attention replayed or captured in the collections named.
 
-    `inputs` are latents, timesteps, text states and the luminance feature, if it reads one.
+    `inputs` are latents, or latents and what is concatenated to them, timesteps, text states and
+    the luminance feature, if it reads one.
     """
     output, captured = unet.apply(
         {"params": params, **(replay or {})}, *inputs, mutable=list(capture)

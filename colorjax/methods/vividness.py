@@ -57,7 +57,7 @@ def decode_vivid(
     The `tint` is taken off in the share that is missing to vividness 1, so that 0 is gray and 1
     and more is what the decoder says.
     """
-    missing = jnp.maximum(1.0 - cold_diffusion.wide(vividness), 0.0)
+    missing = jnp.maximum(1.0 - cold_diffusion.per_picture(vividness), 0.0)
     return decode(latents, luminance) - missing * own_tint
 
 
@@ -118,7 +118,7 @@ def load_ranker(path: Path, dtype: Any = jnp.float32) -> tuple[Ranker, Params]:
     trained, tower = (release.read_part(path, part, dtype) for part in PARTS)
     expected = jax.eval_shape(lambda key: init_ranker(ranker, key), jax.random.key(0))
     params = complete_ranker(trained, tower)
-    return ranker, release.fit(expected, params, f"part 'ranker' of '{path}'")
+    return ranker, release.conform(expected, params, f"part 'ranker' of '{path}'")
 
 
 def complete_ranker(ranker: Params, image_encoder: Params) -> Params:

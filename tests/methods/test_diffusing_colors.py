@@ -49,6 +49,32 @@ def inputs(pixels: np.ndarray, **more) -> diffusing_colors.Inputs:
     return diffusing_colors.Inputs(**given | more)
 
 
+@pytest.fixture(scope="module")
+def encode(loaded):
+    """Pictures to latents, compiled once."""
+    return functools.partial(
+        jax.jit(functools.partial(diffusing_colors.encode, loaded[0])), loaded[1]
+    )
+
+
+@pytest.fixture(scope="module")
+def tint(loaded):
+    """The colour that the plain decoder puts on gray pictures, compiled once."""
+    model, params = loaded
+
+    @jax.jit
+    def reconstruct(params, gray):
+        return stable_diffusion.reconstruct(model.base, params, gray) - gray
+
+    return functools.partial(reconstruct, params)
+
+
+def with_options(function, model, **options):
+    """`walk` or `colorize` as one program."""
+    chosen = diffusing_colors.Options(**options)
+    return jax.jit(lambda params, given: function(model, params, given, chosen))
+
+
 def test_bundled_sizes_put_gray_beside_the_latent_only_where_asked() -> None:
     sizes = small.cold_config().model.to_dict()
     for gray_channels, channels in ((False, 4), (True, 8)):
@@ -61,37 +87,35 @@ def test_bundled_sizes_put_gray_beside_the_latent_only_where_asked() -> None:
         assert not any(name.startswith("cec") for name in shapes)
 
 
-@pytest.mark.parametrize("scale", [0.0, 0.7, 1.0, 1.4])
-def test_an_oracle_gives_the_true_latents(loaded, pixels, scale, monkeypatch) -> None:
+def test_an_oracle_gives_the_true_latents(loaded, pixels, encode, tint, monkeypatch) -> None:
     """With the true residual in the UNet's place, any scale decodes to z_gray + s d."""
     model, params = loaded
-    image = pixels.astype(np.float32) / 127.5 - 1.0
-    z_color = diffusing_colors.encode(model, params, image)
-    given = inputs(pixels, vividness=scale)
-    z_gray = diffusing_colors.encode(model, params, vividness.gray_image(given.luminance))
+    z_color = encode(pixels.astype(np.float32) / 127.5 - 1.0)
+    gray = vividness.gray_image(inputs(pixels).luminance)
+    z_gray = encode(gray)
     residual = jnp.concatenate([z_color - z_gray] * 2)
     monkeypatch.setattr(diffusing_colors, "predict_and_capture", lambda *_, **__: (residual, {}))
-    for steps in (1, 3):
-        latents, _ = diffusing_colors.walk(model, params, given, diffusing_colors.Options(steps))
-        np.testing.assert_allclose(latents, z_gray + scale * (z_color - z_gray), atol=1e-4)
-    made = diffusing_colors.colorize(model, params, given, diffusing_colors.Options(2))
-    wanted = stable_diffusion.decode(model.base, params, z_gray + scale * (z_color - z_gray), None)
-    gray = vividness.gray_image(given.luminance)
-    tint = stable_diffusion.reconstruct(model.base, params, gray) - gray
-    np.testing.assert_allclose(made, wanted - max(0, 1 - scale) * tint, atol=1e-3)
+    walks = [with_options(diffusing_colors.walk, model, num_steps=steps) for steps in (1, 3)]
+    colorize = with_options(diffusing_colors.colorize, model, num_steps=2)
+    decode = jax.jit(lambda p, z: stable_diffusion.decode(model.base, p, z, None))
+    for scale in (0.0, 0.7, 1.0, 1.4):
+        given = inputs(pixels, vividness=scale)
+        expected = z_gray + scale * (z_color - z_gray)
+        for walk in walks:
+            np.testing.assert_allclose(walk(params, given)[0], expected, atol=1e-4)
+        wanted = decode(params, expected) - max(0, 1 - scale) * tint(gray)
+        np.testing.assert_allclose(colorize(params, given), wanted, atol=1e-3)
 
 
-def test_no_vividness_is_gray(loaded, pixels) -> None:
+def test_no_vividness_is_gray(loaded, pixels, tint) -> None:
     """Whatever the weights are, and although the decoder has a tint of its own."""
     model, params = loaded
+    colorize = with_options(diffusing_colors.colorize, model, num_steps=4)
     given = inputs(pixels, vividness=0.0)
-    made = diffusing_colors.colorize(model, params, given, diffusing_colors.Options(4))
     gray = vividness.gray_image(given.luminance)
-    np.testing.assert_allclose(made, gray, atol=1e-4)
-    tint = stable_diffusion.reconstruct(model.base, params, gray) - gray
-    assert np.ptp(np.asarray(tint), axis=-1).max() > 0.05
-    vivid = given._replace(vividness=1.0)
-    coloured = diffusing_colors.colorize(model, params, vivid, diffusing_colors.Options(4))
+    np.testing.assert_allclose(colorize(params, given), gray, atol=1e-4)
+    assert np.ptp(np.asarray(tint(gray)), axis=-1).max() > 0.05
+    coloured = colorize(params, given._replace(vividness=1.0))
     assert np.abs(coloured - gray).max() > 0.01
 
 
@@ -109,15 +133,20 @@ def test_one_gray_for_the_encoder_and_for_what_is_put_back(pixels) -> None:
 def test_versions_keep_the_lightness(loaded, pixels) -> None:
     model, params = loaded
     given = inputs(pixels)
-    latents, z_gray = diffusing_colors.walk(model, params, given, diffusing_colors.Options(2))
     scales = jnp.broadcast_to(jnp.asarray([0.0, 0.6, 1.4]), (COUNT, 3))
-    decode = functools.partial(diffusing_colors.decode, model, params)
-    made = vividness.versions(decode, latents, z_gray, given.luminance, scales)
+
+    @jax.jit
+    def versions(params, given):
+        walked = diffusing_colors.walk(model, params, given, diffusing_colors.Options(2))
+        decode = functools.partial(diffusing_colors.decode, model, params)
+        images = vividness.versions(decode, *walked, given.luminance, scales)
+        return images, vividness.rank(model.ranker, params["ranker"], images)
+
+    made, scores = versions(params, given)
     assert made.shape == (COUNT, 3, 32, 32, 3)
     kept = color.lightness((np.asarray(made) + 1.0) / 2.0)
     wanted = color.lightness(pixels.astype(np.float32) / 255.0)[:, None]
     assert np.abs(kept - wanted).max() < 100 / 255
-    scores = vividness.rank(model.ranker, params["ranker"], made)
     assert scores.shape == (COUNT, 3) and np.ptp(np.asarray(scores), axis=1).min() > 0
 
 
@@ -127,8 +156,8 @@ def test_the_remaining_residual_is_divided_by_what_remains(loaded, pixels) -> No
     z = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
     context = jnp.ones((2, 24, 16))
     timesteps = cold_diffusion.to_timesteps(jnp.array([0.25, 1.0]))
-    arguments = (params, z, z, timesteps, context)
-    output = diffusing_colors.predict(model, *arguments)
+    predict = jax.jit(functools.partial(diffusing_colors.predict, model))
+    output = predict(params, z, z, timesteps, context)
     full = diffusing_colors.full_residual(model, output, timesteps)
     np.testing.assert_array_equal(full, output)
     part = diffusing_colors.full_residual(remaining, output, timesteps)
@@ -147,37 +176,41 @@ def test_noise_depends_on_the_pictures_own_key(loaded, pixels) -> None:
     assert not diffusing_colors.source_noise(model, None, noise).any()
 
 
-def test_a_faded_start_at_time_zero_is_the_photograph(loaded, pixels) -> None:
+def test_a_faded_start_at_time_zero_is_the_photograph(loaded, pixels, encode) -> None:
     """Nothing is left to walk: the latents are those of the faded picture."""
     model, params = loaded
     image = pixels.astype(np.float32) / 127.5 - 1.0
     given = inputs(pixels, faded=image, t_start=jnp.full(COUNT, 1e-7))
-    latents, _ = diffusing_colors.walk(model, params, given, diffusing_colors.Options(3))
-    np.testing.assert_allclose(latents, diffusing_colors.encode(model, params, image), atol=1e-4)
+    latents, _ = with_options(diffusing_colors.walk, model, num_steps=3)(params, given)
+    np.testing.assert_allclose(latents, encode(image), atol=1e-4)
 
 
 @pytest.mark.parametrize("prediction", diffusing_colors.PREDICTIONS)
 @pytest.mark.parametrize("sigma", [0.0, 0.3])
 def test_the_loss_is_the_distance_to_the_residual(
-    loaded, pixels, prediction, sigma, monkeypatch
+    loaded, pixels, encode, prediction, sigma, monkeypatch
 ) -> None:
     """A UNet that says zero is off by the residual's own size; one that knows it, by nothing."""
     model, params = loaded
     model = model._replace(cold=model.cold._replace(prediction=prediction, sigma=sigma))
     image = pixels.astype(np.float32) / 127.5 - 1.0
     gray = vividness.gray_image(color.luminance(image))
-    z_color, z_gray = (diffusing_colors.encode(model, params, of) for of in (image, gray))
+    z_color, z_gray = encode(image), encode(gray)
     eps = jax.random.normal(jax.random.key(3), z_color.shape)
     t = jnp.linspace(0.2, 1.0, COUNT)
     target = z_color - z_gray - sigma * eps
     if prediction == "remaining":
         target = t[:, None, None, None] * target
     ids = inputs(pixels).input_ids
+
+    @jax.jit
+    def loss(params, output):
+        monkeypatch.setattr(diffusing_colors, "predict", lambda *_: output)
+        return cold_stage.loss(model, params, pixels, ids, t, eps)
+
     for output in (jnp.zeros_like(target), target):
-        monkeypatch.setattr(diffusing_colors, "predict", lambda *arguments: output)
-        value = cold_stage.loss(model, params, pixels, ids, t, eps)
         expected = float(((output - target) ** 2).mean())
-        assert float(value) == pytest.approx(expected, rel=1e-4, abs=1e-8)
+        assert float(loss(params, output)) == pytest.approx(expected, rel=1e-4, abs=1e-8)
 
 
 def test_widening_a_unet_changes_nothing_yet(loaded) -> None:
@@ -186,11 +219,11 @@ def test_widening_a_unet_changes_nothing_yet(loaded) -> None:
     trees = params | {"cold_unet": cold_stage.widen(params["cold_unet"], 8)}
     z, z_gray = jax.random.normal(jax.random.key(0), (2, 1, 8, 8, 4))
     rest = (z, z_gray, jnp.full(1, 500.0), jnp.ones((1, 24, 16)))
-    np.testing.assert_allclose(
-        diffusing_colors.predict(wider, trees, *rest),
-        diffusing_colors.predict(model, params, *rest),
-        atol=1e-5,
+    before, after = (
+        jax.jit(functools.partial(diffusing_colors.predict, of))(weights, *rest)
+        for of, weights in ((model, params), (wider, trees))
     )
+    np.testing.assert_allclose(after, before, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +270,7 @@ def test_a_release_without_the_model_says_what_to_do(small_release) -> None:
         diffusing_colors.load(small_release)
 
 
+@pytest.mark.proof
 def test_both_stages_train_and_leave_a_release_that_colours(cold_release, tmp_path, pixels) -> None:
     config = small.cold_config("tiny,sigma=0.1,gray_channels=yes")
     config.init_from = str(cold_release)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding
 
 from colorjax.configs import common
@@ -14,14 +15,14 @@ from colorjax.methods import lcad
 from colorjax.models import attention, clip, unet, vae
 from colorjax.models.layers import area_resize
 from colorjax.plan import hlo
+from tests import small
 
 KEY = jax.random.key(0)
 SD15 = common.sd15().to_dict()
 
 
-def started(module, *inputs):
-    """First weights, in one program: eagerly each operation would be one."""
-    return jax.jit(module.init)(KEY, *inputs)
+def drawn(module, *inputs):
+    return small.drawn(lambda key: module.init(key, *inputs))
 
 
 def applied(module, params, *inputs, **options):
@@ -67,25 +68,40 @@ def test_other_networks_have_the_reference_parameter_counts() -> None:
     assert count(vision, spec(1, 224, 224, 3)) == 303_179_776
 
 
-def small_unet(cec: str) -> unet.UNet:
-    return unet.UNet((16, 32), 1, (True, True), (2, 4), norm_num_groups=4, cec=cec)
+def small_unet(cec: str, attention: bool = True) -> unet.UNet:
+    levels = (attention, attention)
+    return unet.UNet((16, 32), 1, levels, (2, 4), norm_num_groups=4, cec=cec)
 
 
 @pytest.mark.parametrize("cec", ["conv_in", "down_blocks"])
 def test_cec_is_without_effect_at_first_and_then_not(cec: str) -> None:
+    """Operation by operation: compiled as wholes, the two networks differ in rounding."""
     inputs = normal(2, 8, 4, 4), np.array([3, 900]), normal(2, 5, 24)
     feature = normal(2, 8, 4, 6)
-    extended = started(small_unet(cec), *inputs, feature)["params"]
-    plain = jax.eval_shape(small_unet("none").init, KEY, *inputs)["params"]
-    shared = _shared(extended, plain)
-    without = applied(small_unet("none"), {"params": shared}, *inputs)
-    with_cec = jax.jit(small_unet(cec).apply)
-    np.testing.assert_array_equal(without, with_cec({"params": extended}, *inputs, feature))
+    network, reference = small_unet(cec, False), small_unet("none", False)
+    extended = with_first_cec(network, *inputs, feature)
+    plain = jax.eval_shape(reference.init, KEY, *inputs)["params"]
+    without = reference.apply({"params": _shared(extended, plain)}, *inputs)
+    with_cec = network.apply({"params": extended}, *inputs, feature)
+    np.testing.assert_array_equal(without, with_cec)
     grown = jax.tree_util.tree_map_with_path(
         lambda path, leaf: np.asarray(leaf) + 0.1 if "cec_" in str(path) else leaf, extended
     )
-    changed = with_cec({"params": grown}, *inputs, feature)
+    changed = network.apply({"params": grown}, *inputs, feature)
     assert np.abs(changed - without).max() > 1e-3
+
+
+def with_first_cec(module, *inputs):
+    """Random weights, but for those of the CEC, which are as `init` makes them."""
+
+    def first(key):
+        flat = flatten_dict(module.init(key, *inputs)["params"])
+        return {path: leaf for path, leaf in flat.items() if "cec_" in str(path)}
+
+    flat = flatten_dict(drawn(module, *inputs)["params"])
+    cec = jax.jit(first)(KEY)
+    assert cec and cec.keys() < flat.keys()
+    return unflatten_dict(flat | jax.device_get(cec))
 
 
 def _shared(extended, plain):
@@ -106,8 +122,8 @@ def test_cec_equals_one_convolution_over_concatenated_channels() -> None:
         ((1, 1), (1, 1)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    params = started(model, latents, *rest)["params"]
-    params["conv_in"]["kernel"] = kernel[:, :, :4]
+    params = drawn(model, latents, *rest)["params"]
+    params["conv_in"] = {"kernel": kernel[:, :, :4], "bias": np.zeros(16, np.float32)}
     params["cec_conv_in"]["kernel"] = kernel[:, :, 4:]
     _, state = applied(model, {"params": params}, latents, *rest, mutable=["intermediates"])
     (split,) = state["intermediates"]["conv_in"]["output"]
@@ -123,7 +139,7 @@ def test_luminance_features_are_ten_and_zero_at_first() -> None:
     assert all((f == 0).all() for f in features)
     autoencoder = vae.AutoencoderKL((8, 8, 16, 16), 2, 4, 4)
     latents = normal(1, 4, 8, 4)
-    weights = started(autoencoder, np.zeros((1, 32, 64, 3), np.float32))
+    weights = drawn(autoencoder, np.zeros((1, 32, 64, 3), np.float32))
     decode = jax.jit(functools.partial(autoencoder.apply, method="decode"))
     plain = decode(weights, latents)
     np.testing.assert_array_equal(plain, decode(weights, latents, features))
@@ -151,7 +167,7 @@ def test_timestep_features_follow_the_formula() -> None:
 def test_text_is_read_causally_and_padding_is_attended() -> None:
     model = clip.CLIPTextModel(50, 16, 32, 2, 2, 8)
     ids = jnp.arange(8)[None]
-    params = started(model, ids)
+    params = drawn(model, ids)
     read = jax.jit(model.apply)
     states, other = read(params, ids), read(params, ids.at[0, 5].set(30))
     np.testing.assert_array_equal(states[:, :5], other[:, :5])
@@ -160,7 +176,7 @@ def test_text_is_read_causally_and_padding_is_attended() -> None:
 
 def test_bfloat16_stays_near_float32() -> None:
     inputs = normal(1, 8, 8, 4), np.array([500]), normal(1, 5, 24)
-    params = started(small_unet("none"), *inputs)
+    params = drawn(small_unet("none"), *inputs)
     exact = applied(small_unet("none"), params, *inputs)
     rough = applied(small_unet("none").clone(dtype=jnp.bfloat16), params, *inputs)
     assert rough.dtype == jnp.float32

@@ -287,6 +287,7 @@ def test_the_sampler_is_the_production_function(name: str) -> None:
     assert lowered_sampler(name).repeated == pytest.approx(flops.repeated(traced.jaxpr.jaxpr))
 
 
+@pytest.mark.proof
 def test_every_setting_of_the_sampler_gives_another_program() -> None:
     texts = [lowered_sampler(name).program.as_text() for name in SAMPLERS]
     assert len(set(texts)) == len(SAMPLERS)
@@ -302,6 +303,7 @@ def test_a_sampler_that_does_not_exist_is_told() -> None:
         sampling.sampler(changed(small.config(), "colorize", sampler="fast"), mesh, 1)
 
 
+@pytest.mark.proof
 def test_the_unet_alone_has_the_loss_of_its_stage() -> None:
     """The error of v by its formula, with a network that reads another feature than the last."""
     config = small.smallest()

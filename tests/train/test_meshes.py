@@ -75,6 +75,7 @@ def single(stage: Any) -> tuple[list[float], Any]:
     return trained(stage, 1, 1)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(("data", "fsdp"), MESHES)
 def test_every_mesh_trains_as_one_device(stage: Any, single: Any, data: int, fsdp: int) -> None:
     losses, params = trained(stage, data, fsdp)
@@ -87,6 +88,7 @@ def test_every_mesh_trains_as_one_device(stage: Any, single: Any, data: int, fsd
     assert max(jax.tree.leaves(moved)) > 5e-4, "ten steps of Adam at 1e-4"
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("parts", [2, 4])
 def test_accumulated_parts_are_the_batch_on_a_mesh(parts: int) -> None:
     """Of a loss without randomness, since each part would draw its own."""
@@ -173,6 +175,7 @@ def _iota(shape: str, order: str | None) -> np.ndarray:
     return np.arange(np.prod(sizes)).reshape(sizes).transpose(_numbers(order) if order else None)
 
 
+@pytest.mark.proof
 def test_matrices_are_gathered_once_in_bfloat16(tmp_path: Path) -> None:
     """Trained or frozen, and though rematerialisation computes with them twice."""
     config = smaller()

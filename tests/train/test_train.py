@@ -19,7 +19,7 @@ from colorjax.devices import sharding
 from colorjax.errors import UserError
 from colorjax.methods import lcad
 from colorjax.train import checkpoint, loop, optim, tracking, weights
-from colorjax.train.run import build, caption_examples, run_stage, train_batches
+from colorjax.train.run import build, caption_examples, check, run_stage, train_batches
 from colorjax.train.weights import find_weights
 from tests import small
 
@@ -35,12 +35,19 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(config, workdir: Path) -> None:
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
-    with jax.set_mesh(mesh):
+    for name in config.stages:
+        check(name, config, mesh())
+    with jax.set_mesh(mesh()):
         for name in config.stages:
-            run_stage(name, config, workdir, mesh)
+            run_stage(name, config, workdir, mesh())
 
 
+def mesh():
+    """Two devices: that more of them give the same is what `test_meshes` proves."""
+    return sharding.make_mesh(devices=jax.devices()[:2])
+
+
+@pytest.mark.proof
 def test_stages_leave_a_release_that_colours(workdir: Path) -> None:
     parts = release.parts_in(workdir / "release")
     assert parts == {*lcad.PARTS, "image_encoder", "text_to_image_unet"}
@@ -49,10 +56,12 @@ def test_stages_leave_a_release_that_colours(workdir: Path) -> None:
     luminance = np.zeros((1, 32, 32, 1), np.float32)
     tokens = np.zeros((1, 24), np.int32)
     inputs = lcad.Inputs(luminance, tokens, tokens, 1.0, jax.random.split(jax.random.key(0), 1))
-    image = lcad.colorize(model, params, inputs, lcad.Options(2, "even"))
+    options = lcad.Options(2, "even")
+    image = jax.jit(lambda *of: lcad.colorize(model, *of, options))(params, inputs)
     assert image.shape == (1, 32, 32, 3) and np.isfinite(image).all()
 
 
+@pytest.mark.proof
 def test_cec_starts_from_the_stand_in_at_zero(workdir: Path) -> None:
     config = small.smallest()
     stage = build("latent", config, find_weights("latent", config, workdir), 2)
@@ -64,6 +73,7 @@ def test_cec_starts_from_the_stand_in_at_zero(workdir: Path) -> None:
     assert after["cec_conv_in"]["kernel"].any(), "two steps must have moved the extension"
 
 
+@pytest.mark.proof
 def test_metrics_and_samples_are_written(workdir: Path) -> None:
     for name in small.smallest().stages:
         rows = [json.loads(row) for row in (workdir / name / "metrics.jsonl").open()]
@@ -75,6 +85,7 @@ def test_metrics_and_samples_are_written(workdir: Path) -> None:
     assert sheet.size == (columns * 34 * 2, rows * 34 * 2)
 
 
+@pytest.mark.proof
 def test_a_finished_stage_is_skipped(workdir: Path, capsys) -> None:
     before = (workdir / "release" / "SHA256SUMS").read_bytes()
     run(small.smallest(), workdir)
@@ -105,6 +116,7 @@ class FakeWandb:
         self.finished = True
 
 
+@pytest.mark.proof
 def test_a_resumed_run_is_the_uninterrupted_run(
     workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -118,7 +130,6 @@ def test_a_resumed_run_is_the_uninterrupted_run(
         config.latent.total_steps = 5
         stage = build("latent", config, find_weights("latent", config, workdir), 5)
         tokenize = Tokenizer(small.DATA / "tokenizer", 24)
-        mesh = sharding.make_mesh()
 
         def batches(start, stop=False):
             stream = train_batches(config, config.latent, tokenize, start)
@@ -129,13 +140,13 @@ def test_a_resumed_run_is_the_uninterrupted_run(
 
         def go(stop):
             watch = tracking.Watch() if breaks else tracking.Watch(2, 2, "a project")
-            with jax.set_mesh(mesh):
+            with jax.set_mesh(mesh()):
                 return loop.train(
                     loop.Run(
                         name="latent",
                         stage=stage,
                         config=config,
-                        mesh=mesh,
+                        mesh=mesh(),
                         directory=tmp_path / name,
                         total_steps=5,
                         batches=lambda start: batches(start, stop),
@@ -175,6 +186,7 @@ def test_what_is_missing_is_named_with_the_command(tmp_path: Path) -> None:
         run(config, tmp_path)
 
 
+@pytest.mark.proof
 def test_a_config_that_has_no_start_is_told(workdir: Path, tmp_path: Path) -> None:
     shutil.copytree(workdir / "release", tmp_path / "release")
     (tmp_path / "release" / "text_to_image_unet.safetensors").unlink()
@@ -184,6 +196,7 @@ def test_a_config_that_has_no_start_is_told(workdir: Path, tmp_path: Path) -> No
         run(config, tmp_path)
 
 
+@pytest.mark.proof
 def test_continuing_leaves_a_whole_release(workdir: Path, tmp_path: Path) -> None:
     config = small.smallest()
     config.stages = ("latent",)
@@ -201,6 +214,7 @@ def test_continuing_leaves_a_whole_release(workdir: Path, tmp_path: Path) -> Non
     assert 0 < np.abs(moved).max() < 0.01, "one step from the given weights"
 
 
+@pytest.mark.proof
 def test_retraining_an_early_stage_keeps_the_scale(workdir: Path, tmp_path: Path) -> None:
     shutil.copytree(workdir, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "clip")
@@ -211,6 +225,7 @@ def test_retraining_an_early_stage_keeps_the_scale(workdir: Path, tmp_path: Path
     assert release.read_config(tmp_path / "run" / "release")["scaling_factor"] == scale
 
 
+@pytest.mark.proof
 def test_a_stage_begun_otherwise_is_not_mixed(workdir: Path, tmp_path: Path) -> None:
     shutil.copytree(workdir, tmp_path / "run")
     config = small.smallest()
@@ -239,23 +254,26 @@ def test_a_run_without_a_tokenizer_trains_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"vae.batch_size": 9}, "multiple of the number of devices, 8"),
+        ({"vae.batch_size": 9}, "multiple of the number of devices, 2"),
         ({"dtype": "float33"}, "float33"),
         ({"vae.schedule": "linear"}, "linear"),
         ({"model.unet.cec": "down_block"}, "down_block"),
         ({"data.eval_split": "dev"}, "dev"),
     ],
 )
-def test_wrong_values_are_told_before_training(changes, words, tmp_path: Path, workdir) -> None:
+def test_wrong_values_are_told_before_training(
+    changes, words, tmp_path: Path, small_release
+) -> None:
     config = small.smallest()
     config.stages = ("vae",) if "model.unet.cec" not in changes else ("latent",)
-    config.init_from = str(workdir / "release")
+    config.init_from = str(small_release)
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=words):
         run(config, tmp_path)
     assert not (tmp_path / "release").exists()
 
 
+@pytest.mark.proof
 def test_continuing_takes_the_architecture_of_what_it_starts_from(
     workdir: Path, tmp_path: Path
 ) -> None:

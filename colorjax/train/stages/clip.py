@@ -38,7 +38,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
         if not {"text_encoder", "image_encoder"} <= start.keys():
             return fresh  # one tower without the other is worth nothing
         both = {"text_model": start["text_encoder"], **start["image_encoder"]}
-        return release.fit(fresh, both, "the model to continue from")
+        return release.conform(fresh, both, "the model to continue from")
 
     def loss(
         params: Params, frozen: Params, batch: Batch, key: PRNGKey

@@ -109,7 +109,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
         if not start:
             return fresh
         wider = widen(start["cold_unet"], fresh["conv_in"]["kernel"].shape[2])
-        return release.fit(fresh, wider, "the UNet to start from")
+        return release.conform(fresh, wider, "the UNet to start from")
 
     def batch_loss(
         params: Params, frozen: Params, batch: Batch, key: PRNGKey

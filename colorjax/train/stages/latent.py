@@ -107,7 +107,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
         fresh = lcad.init(model, key)["unet"]
         if not start:
             return fresh
-        return release.fit(fresh, start["unet"], "the UNet to start from", may_lack="cec_")
+        return release.conform(fresh, start["unet"], "the UNet to start from", may_lack="cec_")
 
     def init(key: PRNGKey, start: Params) -> Params:
         return optim.split(unet(key, start), options.trainable)[0]

@@ -122,7 +122,7 @@ def lpips(params: Params, image: Image, other: Image, size: int) -> Float[Array,
 def from_vae_encoder(vae: Params, fresh: Params) -> Params:
     """The VAE encoder's trunk with zero side convolutions: our reading of L-CAD's init file."""
     encoder = {k: v for k, v in vae["encoder"].items() if k not in ("conv_norm_out", "conv_out")}
-    return release.fit(fresh, encoder, "the VAE's encoder", may_lack="zero_convs_")
+    return release.conform(fresh, encoder, "the VAE's encoder", may_lack="zero_convs_")
 
 
 def initial_encoder(model: lcad.LCAD, key: PRNGKey, start: Params) -> Params:
@@ -130,7 +130,7 @@ def initial_encoder(model: lcad.LCAD, key: PRNGKey, start: Params) -> Params:
     fresh = lcad.init(model, key)["luminance_encoder"]
     if "vae" in start:
         return from_vae_encoder(start["vae"], fresh)
-    return release.fit(fresh, start["luminance_encoder"], "the encoder to continue from")
+    return release.conform(fresh, start["luminance_encoder"], "the encoder to continue from")
 
 
 def samples(model: lcad.LCAD, params: Params, batch: Batch) -> dict[str, Image]:

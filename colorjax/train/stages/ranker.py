@@ -106,7 +106,7 @@ def initial_ranker(model: diffusing_colors.DiffusingColors, key: PRNGKey, start:
     fresh = diffusing_colors.init_ranker(model, key)
     trained = start.get("ranker", {"head": fresh["head"]})
     complete = vividness.complete_ranker(trained, start["image_encoder"])
-    return release.fit(fresh, complete, "the ranker to start from")
+    return release.conform(fresh, complete, "the ranker to start from")
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
@@ -125,8 +125,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
 
     start = weights.start | {"image_encoder": weights.parts["image_encoder"]}
     frozen = {part: tree for part, tree in weights.parts.items() if part != "image_encoder"}
-    share = jax.jit(lambda key, start: trees(key, start)[1])
-    frozen["ranker"] = share(jax.random.key(config.seed), start)
+    frozen["ranker"] = jax.jit(lambda *of: trees(*of)[1])(jax.random.key(config.seed), start)
 
     def scores(params: Params, frozen: Params, versions: Versions, key: PRNGKey) -> Array:
         tree = optim.merge(params, frozen["ranker"])

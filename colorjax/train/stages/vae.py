@@ -33,7 +33,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
 
     def init(key: PRNGKey, start: Params) -> Params:
         fresh = model.init(key, jnp.zeros((1, size, size, 3)))["params"]
-        return release.fit(fresh, start["vae"], "the VAE to continue from") if start else fresh
+        return release.conform(fresh, start["vae"], "the VAE to continue from") if start else fresh
 
     def loss(
         params: Params, frozen: Params, batch: Batch, key: PRNGKey
