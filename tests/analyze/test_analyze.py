@@ -54,7 +54,8 @@ def test_the_command_writes_figure_and_json(small_release, cifar, tmp_path, caps
     figures = json.loads((tmp_path / "a" / "analysis.json").read_text())
     assert figures["pictures"] == 16 and len(figures["scales"]) == 11
     assert figures["ratio to s = 1"]["chroma"][5] == 1.0
-    assert figures["hue drift in degrees"][5] == 0.0
+    # Scale 1 against itself, by two programs that may round differently.
+    assert figures["hue drift in degrees"][5] == pytest.approx(0.0, abs=1e-5)
     assert all(np.isfinite(figures["luma PSNR"]))
     with Image.open(tmp_path / "a" / "analysis.png") as picture:
         assert picture.width > 800
