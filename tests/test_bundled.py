@@ -47,6 +47,7 @@ def test_it_colours_better_than_a_mean(level, gain, colour, cifar, tmp_path) -> 
     assert figures["autoencoder"]["psnr_pooled"] >= 29.0
 
 
+@pytest.mark.proof
 def test_prompts_act(cifar, tmp_path) -> None:
     prompts = ["--swap", "a red car", "a blue car", "--labels", "automobile,truck"]
     figures = measure(cifar, tmp_path, *prompts, "--limit", "40")
@@ -57,6 +58,7 @@ def test_prompts_act(cifar, tmp_path) -> None:
 COLD = ("--method", "diffusing_colors")
 
 
+@pytest.mark.proof
 def test_prompts_act_in_cold_diffusion(cifar, tmp_path) -> None:
     """Acceptance check 6: a model that ignores text would have no share at all."""
     prompts = ["--swap", "a red car", "a blue car", "--labels", "automobile,truck"]
@@ -103,6 +105,7 @@ def test_the_command_colours_an_example(tmp_path) -> None:
     assert (tmp_path / "car.png").is_file() and str(tmp_path / "car.png") in done.stdout
 
 
+@pytest.mark.proof
 def test_masks_put_colours_into_their_instances(cifar, tmp_path) -> None:
     """On 30 pairs of pictures side by side, at the model's own step size and at none."""
     from benchmarks import instance_aware

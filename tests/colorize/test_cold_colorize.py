@@ -200,6 +200,7 @@ def test_a_model_without_a_ranker_says_so(cold_release, photo, tmp_path) -> None
             run(photo, "--output", tmp_path / "x.png", *arguments, model=tmp_path / "model")
 
 
+@pytest.mark.proof
 def test_evaluate_measures_the_method(cold_release, cifar, tmp_path, capsys) -> None:
     common = ["--model", str(cold_release), "--data", str(cifar), "--batch_size", "16"]
     rows = {}
