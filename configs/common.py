@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from colorjax.errors import UserError, one_of
+from colorjax.methods import diffusing_colors, lcad
 
 
 def parse(argument: str | None, **defaults: Any) -> dict[str, Any]:
@@ -105,33 +106,13 @@ def _add_sampling(model: ConfigDict) -> None:
     """Noise schedule, the settings of both methods, and what is ranked."""
     model.schedule = ConfigDict(dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012))
     model.scaling_factor = 0.18215
-    model.colorize = ConfigDict(
-        dict(
-            num_steps=50,
-            guidance_scale=5.0,
-            spacing="released",
-            sampler="ddim",
-            temperature=1.0,
-            decoder="guided",
-            instance_aware=False,  # needs a prompt that names instances
-            refine_step_size=1.0,
-            batch_size=4,
-        )
-    )
+    model.colorize = ConfigDict(lcad.METHOD.defaults())
     model.cold = ConfigDict(
         dict(sigma=0.0, prediction="full", gray_channels=False, decoder="plain", colourfulness=0.0)
     )
     model.ranker = ConfigDict(dict(hidden_size=256, dropout=0.1, normalization="clip"))
-    model.cold_colorize = ConfigDict(
-        dict(
-            num_steps=20,
-            solver="algorithm_2",
-            guidance_scale=1.6,
-            vividness=0.8,
-            negative_prompt="black and white, grayscale, monochrome, sepia, desaturated",
-            batch_size=4,
-        )
-    )
+    model.cold_colorize = ConfigDict(diffusing_colors.METHOD.defaults())
+    del model.cold_colorize.decoder  # it is the one that was trained beside: `cold.decoder`
 
 
 def tiny() -> ConfigDict:
@@ -169,7 +150,6 @@ def tiny() -> ConfigDict:
         guidance_scale=1.5,
         spacing="even",
         temperature=0.5,
-        refine_step_size=3000.0,
         batch_size=8,
     )
     model.ranker.normalization = "none"

@@ -357,10 +357,11 @@ def test_variants_of_the_recipe() -> None:
     assert transfer.name == "lcad_imagenet_scarce" != lcad_config.get_config().name == "lcad"
     assert lcad_config.get_config("tiny,stage=vae").name == "lcad_tiny"
     assert lcad_config.get_config("released,cec=down_blocks").model.unet.cec == "down_blocks"
-    ablated = {name: lcad_config.get_config(f"ablation={name}") for name in ("no_lic", "no_slr")}
-    assert ablated["no_slr"].model.unet.cec == "none"
-    assert ablated["no_slr"].latent.trainable == (".*",)
-    assert ablated["no_lic"].model.colorize.decoder == "plain"
+    without = lcad_config.get_config("ablation=no_slr")
+    assert without.model.unet.cec == "none" and without.latent.trainable == (".*",)
+    for same, how in (("no_lic", "--decoder=plain"), ("no_iss", "without --masks")):
+        with pytest.raises(UserError, match=f"{same}' is the full model.*{how}"):
+            lcad_config.get_config(f"tiny,ablation={same}")
     assert lcad_config.get_config("tiny").luminance.discriminator.layers == 2
     assert lcad_config.get_config().luminance.discriminator.layers == 3
     for wrong in ("data=mnist", "ablation=no_x", "tiny,data=coco", "captions=few"):
