@@ -194,7 +194,13 @@ def main(arguments: list[str] | None = None) -> int:
     rows = []
     for word in args.step_sizes.split(","):
         rows.append(measure(study, pairs, word))
-        print("  ".join(f"{name} {value if name == 'step_size' else round(value, 3)}" for name, value in rows[-1].items()), flush=True)
+        print(
+            "  ".join(
+                f"{name} {value if name == 'step_size' else round(value, 3)}"
+                for name, value in rows[-1].items()
+            ),
+            flush=True,
+        )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
