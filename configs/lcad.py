@@ -70,7 +70,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         released=False,
         stage="",
         data="",
-        captions="any",
+        captions="",
         cec="",
         trainable="",
         ablation="",
@@ -87,7 +87,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         _as_released(config)
     if variant["cec"]:
         config.model.unet.cec = common.choice("cec", variant["cec"], CEC)
-    if common.choice("captions", variant["captions"], ("any", "scarce")) == "scarce":
+    if common.choice("captions", variant["captions"] or "any", ("any", "scarce")) == "scarce":
         config.latent.scarce_share = 1.0
     _ablate(config, variant["ablation"])
     if variant["trainable"]:
@@ -99,6 +99,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.stages = (variant["stage"],)
     # Runs that differ in more than their stages have directories of their own.
     said = [key if value is True else value for key, value in variant.items() if key != "stage"]
+    config.recipe = common.recipe("lcad", variant)
     config.name = "_".join(["lcad", *(word for word in said if word not in (False, "", "any"))])
     return config
 
@@ -133,10 +134,7 @@ def _ablate(config: ConfigDict, name: str) -> None:
 
 
 def _full(data: str) -> ConfigDict:
-    config = common.run()
-    config.model = common.sd15()
-    config.data.update(directory=f"data/{data}", eval_split="val")
-    config.mesh.fsdp = -1  # with data=-1: optimizer and weights over up to 16 devices
+    config = common.full(data)
     config.stages = ("luminance", "latent")
     config.luminance = common.stage(batch_size=8, epochs=10.0, learning_rate=1e-6, b1=0.5, b2=0.9)
     config.luminance.update(PIXEL_LOSS)
@@ -154,12 +152,15 @@ def _tiny() -> ConfigDict:
     """No pretrained weights exist at this size, so three stages more make stand-ins for them:
     `clip` for CLIP's, `vae` and `text_to_image` (a UNet without CEC that sees captions only) for
     Stable Diffusion's. All of the UNet is trained in `latent`: the stand-in is weak."""
-    config = common.run()
-    config.model = common.tiny()
-    config.data.update(directory="data/cifar10", crop="none")
+    config = common.small()
     config.stages = ("clip", "vae", "luminance", "text_to_image", "latent")
     small = dict(
-        batch_size=64, learning_rate=1e-3, schedule="cosine", warmup_steps=200, clip_norm=1.0
+        batch_size=64,
+        learning_rate=1e-3,
+        schedule="cosine",
+        warmup_steps=200,
+        clip_norm=1.0,
+        partial_share=0.5,
     )
     config.clip = common.stage(**small | dict(batch_size=128, epochs=0.75))
     config.vae = common.stage(**small | dict(epochs=1.5, ema_decay=0.995))
