@@ -112,7 +112,7 @@ def test_masks_put_colours_into_their_instances(cifar, tmp_path) -> None:
 
     path = tmp_path / "figures.json"
     command = ["--data", str(cifar), "--count", "30", "--guidance_scale", "4"]
-    instance_aware.main([*command, "--step_sizes", "0,3000", "--json", str(path)])
+    instance_aware.main([*command, "--step_sizes", "0,10", "--json", str(path)])
     without, refined = json.loads(path.read_text())
     assert refined["attention_inside"] > 0.95 > 0.6 > without["attention_inside"]
     assert refined["apart"] > without["apart"] + 5.0

@@ -52,8 +52,12 @@ class DiffusingColors(NamedTuple):
     ranker: Ranker
 
 
-def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> DiffusingColors:
+def build(
+    config: Mapping[str, Any], dtype: Any = jnp.float32, remat: str = "none"
+) -> DiffusingColors:
     """The modules that a release's `config.json` or a training configuration's `model` describes.
+
+    `remat` is what training saves memory by, see `models.unet`: it changes no number.
 
     Raises:
         UserError: a size is missing, or a choice does not exist.
@@ -69,7 +73,7 @@ def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> DiffusingColor
     one_of("cold.decoder", settings.decoder, DECODERS)
     if not settings.sigma >= 0.0:
         raise UserError(f"cold.sigma is {settings.sigma}; it must be 0 or more")
-    base = stable_diffusion.build(config, dtype)
+    base = stable_diffusion.build(config, dtype, remat)
     return DiffusingColors(base, settings, vividness.build_ranker(config, dtype))
 
 

@@ -40,11 +40,18 @@ def remember(name: str, config: ConfigDict, inputs: Mapping[str, str], directory
     before = json.loads(file.read_text())
     _compare_inputs(name, before, now["inputs"], directory)
     for key in now:
-        if before.get(key, now[key]) != now[key]:
+        if not _agree(before.get(key, now[key]), now[key]):
             raise UserError(
                 f"'{directory}' was begun with {key}={before.get(key)}, not {now[key]}; give "
                 "another --workdir, or delete it to begin again"
             )
+
+
+def _agree(before: Any, now: Any) -> bool:
+    """Whether two values are the same; what only one version knows is no difference."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return all(_agree(before[key], now[key]) for key in before.keys() & now.keys())
+    return bool(before == now)
 
 
 def is_finished(name: str, inputs: Mapping[str, str], directory: Path, total_steps: int) -> bool:

@@ -200,7 +200,7 @@ def test_masks_act(method, colorizer, cold, halves) -> None:
     for other in (usual, swapped, attention):
         assert np.abs(given - other).max() > 2
     said = one(photo, prompt, masks=halves).settings
-    assert said["masks"] == "an array" and said["refine_step_size"] == 3000.0
+    assert said["masks"] == "an array" and said["refine_step_size"] == 10.0
     with pytest.raises(UserError, match="2 phrases"):
         one(photo, prompt, masks=halves[:1])
 
