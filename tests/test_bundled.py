@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import colorjax
 from colorjax import release
 from colorjax.evaluate import __main__ as evaluate
+from colorjax.maths import color
 from colorjax.methods import diffusing_colors, lcad
 
 SIZE_LIMIT = 40e6
@@ -103,6 +107,23 @@ def test_the_command_colours_an_example(tmp_path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "car.png").is_file() and str(tmp_path / "car.png") in done.stdout
+
+
+def test_a_retouched_copy_keeps_its_colours(tmp_path) -> None:
+    """One pixel by one level, and the next frame of a film: a share of what another seed does."""
+    coarse = np.random.default_rng(0).uniform(20, 235, (6, 6)).astype(np.uint8)
+    frame = np.array(Image.fromarray(coarse).resize((70, 70), Image.Resampling.BICUBIC))
+    colorizer = colorjax.load("bundled", batch_size=1)
+
+    def ab(gray: np.ndarray, seed: int = 0) -> np.ndarray:
+        image = np.asarray(colorizer(gray, "a red car", seed=seed).image) / np.float32(255)
+        return color.srgb_to_lab(image)[..., 1:]
+
+    retouched = frame.copy()
+    retouched[30, 30] += 1
+    usual, other = ab(frame[:, :-1]), ab(frame[:, :-1], seed=1)
+    assert np.abs(ab(retouched[:, :-1]) - usual).mean() < 0.3
+    assert np.abs(ab(frame[:, 1:]) - usual).mean() < 1.0 < np.abs(other - usual).mean()
 
 
 @pytest.mark.proof

@@ -29,7 +29,7 @@ PHRASES = 8  # their number is filled up to a multiple of it: few numbers of the
 # How a batch lies over several devices, in the structure of the batch.
 SPECS = Pictures(
     **dict.fromkeys(Pictures._fields, replicas.CUT)
-    | dict.fromkeys(("seed", "guidance_scale", "temperature", "vividness"), replicas.WHOLE)
+    | dict.fromkeys(("guidance_scale", "temperature", "vividness"), replicas.WHOLE)
 )
 Raw = Float[np.ndarray, "n h w 3"]
 
@@ -45,8 +45,8 @@ class Candidates(NamedTuple):
 class Colorizer:
     """A release, ready to run: compiles once for each bucket, whatever pictures come.
 
-    A picture's noise depends on the seed and on what it shows, not on its neighbours, and a batch
-    is always full: the result is the same alone, in a folder, in any order.
+    A picture's noise depends on its seed alone, and a batch is always full: the result is the
+    same alone, in a folder, in any order, and hardly another for a retouched copy.
 
     Attributes:
         settings: the value of every setting of the method.
@@ -254,8 +254,9 @@ class Colorizer:
         return Pictures(
             lightness=rows(pictures.lightness)[..., None],
             input_ids=rows(pictures.input_ids),
-            fingerprints=rows(np.asarray(pictures.fingerprints, np.uint32)),
-            seed=np.uint32(pictures.seed),
+            seed=rows(
+                np.broadcast_to(np.asarray(pictures.seed, np.uint32), len(pictures.lightness))
+            ),
             spans=rows(_phrases(pictures.spans)),
             masks=rows(_phrases(pictures.masks)),
             faded=rows(pictures.faded),

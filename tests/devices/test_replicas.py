@@ -24,8 +24,8 @@ def colour(colorizer: Colorizer, first: int, count: int) -> np.ndarray:
 
 def pictures(colorizer: Colorizer, first: int, count: int) -> Pictures:
     tokens = np.repeat(colorizer.tokenize(["a red car"]), count, axis=0)
-    prints = np.arange(first, first + count, dtype=np.uint32)
-    return Pictures(LIGHT[first : first + count], tokens, prints, seed=3)
+    seeds = np.arange(first, first + count, dtype=np.uint32)
+    return Pictures(LIGHT[first : first + count], tokens, seeds)
 
 
 @pytest.fixture(scope="module")
