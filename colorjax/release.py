@@ -17,7 +17,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from colorjax import files
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 from colorjax.types import Params
 
 FORMAT = 1
@@ -136,8 +136,6 @@ def write(
         dtype: of the stored weights.
         inherit: another release, from which the parts are copied that are missing then.
     """
-    from safetensors.numpy import save_file
-
     directory.mkdir(parents=True, exist_ok=True)
     digests = _checksums(directory) if (directory / CHECKSUMS).is_file() else {}
     for name, params in parts.items():
@@ -145,7 +143,7 @@ def write(
             k: np.asarray(v, dtype, order="C") for k, v in flatten_dict(params, sep="/").items()
         }
         file = f"{name}.safetensors"
-        files.replace(directory / file, functools.partial(save_file, flat))
+        files.replace(directory / file, functools.partial(_save, flat))
         digests.pop(file, None)
     if inherit is not None:
         digests |= _copy_missing(inherit, directory)
@@ -159,6 +157,16 @@ def write(
         known = digests.get(name) if path.suffix == ".safetensors" else None
         lines.append(f"{known or _sha256(path)}  {name}\n")
     files.write_text(directory / CHECKSUMS, "".join(lines))
+
+
+def _save(flat: Mapping[str, np.ndarray], path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file(dict(flat), path)
+    except SafetensorError as error:  # what it makes of a full disk
+        raise OSError(first_line(error)) from error
 
 
 def _copy_missing(source: Path, directory: Path) -> dict[str, str]:
