@@ -7,15 +7,17 @@ given to `write_bytes`: not all of them tell of a write that came short.
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from colorjax.errors import UserError, first_line
 
+MOST_JSON_BYTES = 64 * 2**20
 _ADVICE = {
     "make room there, or choose another place": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     "choose a place that you may write to": (errno.EACCES, errno.EPERM, errno.EROFS),
@@ -112,6 +114,53 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text whole or not at all; raises as `replace` does."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def read_json(
+    path: Path,
+    schema: Mapping[str, Any] | None = None,
+    *,
+    advice: str,
+    most_bytes: int = MOST_JSON_BYTES,
+) -> Any:
+    """What a JSON file holds, if it is as a JSON Schema says.
+
+    Args:
+        advice: what to do about a damaged file, for the sentence that tells of it.
+        most_bytes: a larger file is not read.
+
+    Raises:
+        UserError: it is missing, too large, no JSON (which knows neither NaN nor
+            infinity), or not what the schema describes; the sentence names the value.
+    """
+    try:
+        if path.stat().st_size > most_bytes:
+            raise ValueError(f"it has more than {most_bytes} bytes")
+        value = json.loads(path.read_text("utf-8"), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"'{path}' cannot be read ({first_line(error)}); {advice}") from error
+    if schema is not None:
+        check_json(value, schema, path, advice)
+    return value
+
+
+def check_json(value: Any, schema: Mapping[str, Any], path: Path, advice: str) -> None:
+    """Checks what a JSON file held, as `read_json` does with a schema."""
+    from jsonschema import Draft202012Validator, validators
+
+    # Theirs takes 4.0 for an integer, which no shape of an array can be.
+    strict = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, n: type(n) is int)
+    kind = validators.extend(Draft202012Validator, type_checker=strict)
+    error = next(kind(schema).iter_errors(value), None)
+    if error is not None:
+        place = ".".join(map(str, error.absolute_path))
+        said = error.message
+        said = said if len(said) < 200 else f"{said[:80]} ... {said[-80:]}"
+        raise UserError(f"'{path}' cannot be used ({place + ': ' * bool(place)}{said}); {advice}")
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
 
 
 def _flush(path: Path) -> None:
