@@ -29,7 +29,7 @@ def test_it_is_whole_and_small() -> None:
     assert set(params) == set(lcad.PARTS)
     files = [path for path in release.BUNDLED.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < SIZE_LIMIT
-    listed = (release.BUNDLED / release.CHECKSUMS).read_text()
+    listed = (release.BUNDLED / "SHA256SUMS").read_text()
     weights = [path for path in files if path.suffix in (".safetensors", ".json", ".txt")]
     assert len(listed.splitlines()) == len(weights)
     assert model.unet.cec == "down_blocks"

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from colorjax import release
 from colorjax.colorize.buckets import buckets
 from colorjax.colorize.programs import PROGRAMS, Networks, reconstruct
-from colorjax.data.tokenizer import Tokenizer
+from colorjax.data.tokenizer import FILES, Tokenizer
 from colorjax.devices import replicas
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, metrics
@@ -96,8 +96,12 @@ class Colorizer:
         # The same for all copies, and read when one of them first asks for it.
         self._ranker_params = functools.cache(lambda: self._load_ranker(directory, dtype))
         self._check_vividness()
-        length = config["text_encoder"]["max_position_embeddings"]
-        self.tokenize = Tokenizer(directory / "tokenizer", length)
+        text = config["text_encoder"]
+        self.tokenize = Tokenizer(
+            release.tokenizer(directory, FILES),
+            text["max_position_embeddings"],
+            text["vocab_size"],
+        )
         base = self.base
         self.image_size = int(config["image_size"])
         multiple = base.vae.factor * 2 ** (len(base.unet.block_out_channels) - 1)
