@@ -21,7 +21,7 @@ ROOMS = {
     "__init__": {"colorize", "types"},
     "errors": set(),
     "types": set(),
-    "files": set(),
+    "files": {"errors"},
     "maths": GROUND,
     "models": GROUND,
     "release": GROUND | {"files"},

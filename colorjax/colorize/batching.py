@@ -29,8 +29,7 @@ def filled(pictures: Pictures, count: int) -> Pictures:
     return Pictures(
         lightness=rows(pictures.lightness)[..., None],
         input_ids=rows(pictures.input_ids),
-        fingerprints=rows(np.asarray(pictures.fingerprints, np.uint32)),
-        seed=np.uint32(pictures.seed),
+        seed=rows(np.broadcast_to(np.asarray(pictures.seed, np.uint32), len(pictures.lightness))),
         spans=rows(_phrases(pictures.spans)),
         masks=rows(_phrases(pictures.masks)),
         faded=rows(pictures.faded),

@@ -16,7 +16,7 @@ from colorjax import release
 from colorjax.colorize import batching
 from colorjax.colorize.buckets import buckets
 from colorjax.colorize.programs import PROGRAMS, Networks, reconstruct
-from colorjax.data.tokenizer import Tokenizer
+from colorjax.data.tokenizer import FILES, Tokenizer
 from colorjax.devices import replicas
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, metrics
@@ -29,7 +29,7 @@ from colorjax.types import Params
 # How a batch lies over several devices, in the structure of the batch.
 SPECS = Pictures(
     **dict.fromkeys(Pictures._fields, replicas.CUT)
-    | dict.fromkeys(("seed", "guidance_scale", "temperature", "vividness"), replicas.WHOLE)
+    | dict.fromkeys(("guidance_scale", "temperature", "vividness"), replicas.WHOLE)
 )
 Raw = Float[np.ndarray, "n h w 3"]
 
@@ -47,8 +47,8 @@ class Colorizer:
     """A release, ready to run: compiles twice for each bucket, whatever pictures come.
 
     One program is for a single picture, which does not pay for a batch, the other for a full batch.
-    A picture's noise depends on the seed and on what it shows, not on its neighbours, so the result
-    is the same alone, in a folder, in any order, up to what the two programs round differently.
+    A picture's noise depends on its seed alone: the result is the same alone, in a folder, in any
+    order, up to what the two programs round differently, and hardly another for a retouched copy.
 
     Attributes:
         settings: the value of every setting of the method.
@@ -99,8 +99,12 @@ class Colorizer:
         # The same for all copies, and read when one of them first asks for it.
         self._ranker_params = functools.cache(lambda: self._load_ranker(directory, dtype))
         self._check_vividness()
-        length = config["text_encoder"]["max_position_embeddings"]
-        self.tokenize = Tokenizer(directory / "tokenizer", length)
+        text = config["text_encoder"]
+        self.tokenize = Tokenizer(
+            release.tokenizer(directory, FILES),
+            text["max_position_embeddings"],
+            text["vocab_size"],
+        )
         base = self.base
         self.image_size = int(config["image_size"])
         multiple = base.vae.factor * 2 ** (len(base.unet.block_out_channels) - 1)

@@ -239,7 +239,7 @@ def _inputs(pictures: Pictures) -> Inputs:
         pictures.uncond_input_ids if guided else None,
         pictures.guidance_scale if guided else 1.0,
         1.0 if pictures.vividness is None else pictures.vividness,
-        method.picture_keys(pictures.seed, pictures.fingerprints),
+        method.noise_keys(pictures.seed),
         pictures.faded,
         1.0 if pictures.t_start is None else pictures.t_start,
         pictures.masks,

@@ -272,7 +272,7 @@ def _inputs(pictures: Pictures) -> Inputs:
         pictures.input_ids,
         pictures.uncond_input_ids,
         pictures.guidance_scale,
-        method.picture_keys(pictures.seed, pictures.fingerprints),
+        method.noise_keys(pictures.seed),
         temperature=pictures.temperature,
         masks=pictures.masks,
         spans=pictures.spans,

@@ -140,8 +140,7 @@ class Pictures(NamedTuple):
 
     lightness: Float[Array, "b h w 1"] | Float[Array, "b h w"]  # L in 0..100, at the model's size
     input_ids: TokenIds
-    fingerprints: UInt[Array, "b"]  # 32 bits of what each photograph shows, at its full size
-    seed: UInt[Array, ""] | int
+    seed: UInt[Array, "b"] | int  # of the noise: one for all, or one for each
     spans: Bool[Array, "b k n"] | None = None  # the tokens of each phrase that has a mask
     masks: Float[Array, "b k h w"] | None = None  # of the phrases; None: by attention
     faded: Image | None = None  # colours to begin with instead of gray
@@ -152,12 +151,13 @@ class Pictures(NamedTuple):
     vividness: Float[Array, ""] | float | None = None
 
 
-def picture_keys(seed: UInt[Array, ""] | int, fingerprints: UInt[Array, "b"]) -> Key[Array, "b"]:
-    """A key for each picture's noise, from the seed and from what it shows.
+def noise_keys(seed: UInt[Array, "b"]) -> Key[Array, "b"]:
+    """A key for each picture's noise, from its seed alone.
 
-    So the noise does not depend on a picture's place in the batch, nor on its neighbours.
+    So a retouched copy and the next frame of a film have the same noise and get the same colours,
+    and neither a picture's place in the batch nor its neighbours matter.
     """
-    return jax.vmap(lambda bits: jax.random.fold_in(jax.random.key(seed), bits))(fingerprints)
+    return jax.vmap(jax.random.key)(seed)
 
 
 class Walk(NamedTuple):

@@ -76,8 +76,7 @@ def picture_shapes(
     return Pictures(
         lightness=_shape(jnp.float32, count, size, size, 1),
         input_ids=_shape(jnp.int32, count, length),
-        fingerprints=_shape(jnp.uint32, count),
-        seed=_shape(jnp.uint32),
+        seed=_shape(jnp.uint32, count),
         spans=_shape(jnp.bool_, count, PHRASES, length) if masks else None,
         uncond_input_ids=_shape(jnp.int32, count, length) if guided else None,
         guidance_scale=number("guidance_scale"),

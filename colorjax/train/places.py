@@ -70,7 +70,7 @@ def find(
                 continue
             places.start[role] = (part, directory)
             break
-        comes = role in places.start or bool(coming & set(candidates))
+        comes = role in places.start or any(part in coming for part in candidates)
         if refused and not comes:
             raise UserError(refused)
         if recipe.must_start and not comes:

@@ -71,7 +71,7 @@ def is_finished(name: str, inputs: Mapping[str, str], directory: Path, total_ste
 
 def finish(directory: Path, total_steps: int) -> None:
     """Marks a stage as trained for so many steps."""
-    (directory / "FINISHED").write_text(f"{total_steps}\n")
+    files.write_text(directory / "FINISHED", f"{total_steps}\n")
 
 
 def _compare_inputs(

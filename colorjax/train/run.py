@@ -54,7 +54,7 @@ def run_stage(
     )
     stage = build(name, config, weights, total_steps)
     text = weights.sizes.get("text_encoder", config.model.text_encoder)
-    tokenize = tokenizer.Tokenizer(tokens, text["max_position_embeddings"])
+    tokenize = tokenizer.Tokenizer(tokens, text["max_position_embeddings"], text["vocab_size"])
     state = loop.train(
         loop.Run(
             name=name,

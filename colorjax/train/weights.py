@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from colorjax import release
+from colorjax.data.tokenizer import FILES
 from colorjax.devices import processes
 from colorjax.errors import UserError
 from colorjax.train import places, vocabulary
@@ -147,9 +148,9 @@ def find_tokenizer(config: ConfigDict, workdir: Path) -> Path:
         UserError: there is none, and the towers are another's, who used theirs.
     """
     directories = [Path(config.tokenizer)] if config.tokenizer else []
-    directories.append(workdir / "release" / "tokenizer")
+    directories.append(release.tokenizer(workdir / "release", FILES))
     if config.init_from:
-        directories.append(release.locate(config.init_from) / "tokenizer")
+        directories.append(release.tokenizer(release.locate(config.init_from), FILES))
     for directory in directories:
         if (directory / "vocab.json").exists():
             return directory

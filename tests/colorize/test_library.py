@@ -187,7 +187,9 @@ def halves() -> np.ndarray:
     return masks
 
 
-@pytest.mark.parametrize("method", ["lcad", "diffusing_colors"])
+@pytest.mark.parametrize(
+    "method", ["lcad", pytest.param("diffusing_colors", marks=pytest.mark.proof)]
+)
 def test_masks_act(method, colorizer, cold, halves) -> None:
     one = colorizer if method == "lcad" else cold
     photo, prompt = smooth(7, 40, 40), "the red car, the blue truck"

@@ -17,7 +17,7 @@ def made(directory, changes=None, parts=PARTS):
     """A release of Stable Diffusion 2's kind; its weights do not matter here."""
     config = common.sd15().to_dict() | {"prediction_type": "v", "scaling_factor": 0.2}
     config["unet"].update(linear_projection=True, num_attention_heads=(5, 10, 20, 20), cec="none")
-    config["text_encoder"].update(hidden_size=1024, num_hidden_layers=23)
+    config["text_encoder"].update(hidden_size=1024, num_attention_heads=16, num_hidden_layers=23)
     config["schedule"].update(beta_end=0.013)
     for section, values in (changes or {}).items():
         config[section].update(values)

@@ -4,12 +4,8 @@ Parts are named trees: `text_encoder`, `image_encoder`, `vae`, `luminance_encode
 trees, not models.
 """
 
-import functools
-import hashlib
-import json
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +13,30 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from colorjax import files
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
+from colorjax.release import schema, sums
+from colorjax.release.sums import parts_in
+from colorjax.release.writing import FORMAT, write
 from colorjax.types import Params
 
-FORMAT = 1
-CHECKSUMS = "SHA256SUMS"
-CHECKED = (".safetensors", ".json", ".txt")
-BUNDLED = Path(__file__).parent / "bundled"
+__all__ = [
+    "BUNDLED",
+    "cached",
+    "conform",
+    "digest",
+    "find_part",
+    "locate",
+    "parts_in",
+    "read_config",
+    "read_lpips",
+    "read_part",
+    "tokenizer",
+    "write",
+]
+BUNDLED = Path(__file__).parent.parent / "bundled"
+MOST_CONFIG_BYTES = 2**20
+_ODD_HEADER = (AttributeError, LookupError, TypeError, ValueError)
+_ADVICE = "get the release again, or convert or train it again"
 
 
 def locate(model: str) -> Path:
@@ -42,24 +55,41 @@ def locate(model: str) -> Path:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """A release's `config.json`.
+    """A release's `config.json`, checked against the checksums and its schema.
 
     Raises:
-        UserError: it is missing, no JSON, or of a format that this version does not read.
+        UserError: it is missing, damaged, no JSON, of a format that this version does not read,
+            or describes a model that cannot be.
     """
-    try:
-        config = json.loads((directory / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"'{directory}/config.json' cannot be read ({error})") from error
+    path = directory / "config.json"
+    config = files.read_json(path, advice=_ADVICE, most_bytes=MOST_CONFIG_BYTES)
     version = config.get("format") if isinstance(config, dict) else None
     if version != FORMAT:
         raise UserError(f"'{directory}' has release format {version}; this version reads {FORMAT}")
+    sums.check(directory, path.name)
+    files.check_json(config, schema.CONFIG, path, _ADVICE)
+    for contradiction in schema.contradictions(config):
+        raise UserError(f"'{path}' describes no model ({contradiction}); {_ADVICE}")
     return config
 
 
-def parts_in(directory: Path) -> set[str]:
-    """The names of the parts whose weights a directory has."""
-    return {path.stem for path in directory.glob("*.safetensors")}
+def tokenizer(directory: Path, names: Iterable[str]) -> Path:
+    """The folder of a release's vocabulary, those files of which are as they were written.
+
+    A folder beside which there are no checksums is a user's own: there is nothing to compare.
+
+    Args:
+        names: of the files that will be read of it.
+
+    Raises:
+        UserError: one of them is damaged, or lies there without belonging to the release.
+    """
+    folder = directory / "tokenizer"
+    if (directory / sums.CHECKSUMS).is_file():
+        for name in names:
+            if (folder / name).exists():
+                sums.check(directory, f"tokenizer/{name}")
+    return folder
 
 
 def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
@@ -77,8 +107,7 @@ def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
         raise UserError(
             f"'{directory}' has no part {part!r}; it has {', '.join(sorted(parts_in(directory)))}"
         )
-    if _sha256(path) != _checksums(directory).get(path.name):
-        raise UserError(f"'{path}' does not match {CHECKSUMS}: it is damaged, get it again")
+    sums.check(directory, path.name)
     flat = {}
     try:
         with safe_open(path, framework="np") as file:
@@ -87,9 +116,12 @@ def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
             # Opened anew for each leaf, since what was read stays mapped until the file is closed.
             with safe_open(path, framework="np") as file:
                 flat[key] = file.get_tensor(key).astype(dtype, copy=False)
-    except SafetensorError as error:
-        raise UserError(f"'{path}' is not a safetensors file ({error})") from error
-    return unflatten_dict(flat, sep="/")
+        return unflatten_dict(flat, sep="/")
+    # A header may name types that NumPy has not, or a leaf that is a branch as well.
+    except (SafetensorError, OSError, *_ODD_HEADER) as error:
+        raise UserError(
+            f"'{path}' is not a part's safetensors file ({first_line(error)}); {_ADVICE}"
+        ) from error
 
 
 def cached(part: str) -> Path:
@@ -124,76 +156,9 @@ def find_lpips(backbone: str, directory: str = "") -> Path:
     return path
 
 
-def write(
-    directory: Path,
-    config: Mapping[str, Any],
-    parts: Mapping[str, Params],
-    tokenizer: Path | None = None,
-    dtype: Any = np.float32,
-    inherit: Path | None = None,
-) -> None:
-    """Adds parts to a release directory, or makes the directory.
-
-    Every file is whole or not there. The checksums come last, and those of files not written here
-    stay as they were: damage done to a file meanwhile is not confirmed.
-
-    Args:
-        directory: the release; parts that it has already and `parts` has not stay.
-        config: all of `config.json` but the format's version.
-        parts: name -> tree of arrays.
-        tokenizer: a folder whose files are copied.
-        dtype: of the stored weights.
-        inherit: another release, from which the parts are copied that are missing then.
-    """
-    from safetensors.numpy import save_file
-
-    directory.mkdir(parents=True, exist_ok=True)
-    digests = _checksums(directory) if (directory / CHECKSUMS).is_file() else {}
-    for name, params in parts.items():
-        flat = {
-            k: np.asarray(v, dtype, order="C") for k, v in flatten_dict(params, sep="/").items()
-        }
-        file = f"{name}.safetensors"
-        files.replace(directory / file, functools.partial(save_file, flat))
-        digests.pop(file, None)
-    if inherit is not None:
-        digests |= _copy_missing(inherit, directory)
-    if tokenizer is not None and tokenizer.resolve() != (directory / "tokenizer").resolve():
-        shutil.copytree(tokenizer, directory / "tokenizer", dirs_exist_ok=True)
-    text = json.dumps({"format": FORMAT, **config}, indent=1, sort_keys=True)
-    files.write_text(directory / "config.json", text + "\n")
-    lines = []
-    for path in sorted(p for p in directory.rglob("*") if p.suffix in CHECKED):
-        name = path.relative_to(directory).as_posix()
-        known = digests.get(name) if path.suffix == ".safetensors" else None
-        lines.append(f"{known or _sha256(path)}  {name}\n")
-    files.write_text(directory / CHECKSUMS, "".join(lines))
-
-
-def _copy_missing(source: Path, directory: Path) -> dict[str, str]:
-    """Copies the parts that a release lacks from another one; returns their checksums."""
-    names = [f"{part}.safetensors" for part in parts_in(source) - parts_in(directory)]
-    for file in names:
-        files.replace(directory / file, functools.partial(shutil.copyfile, source / file))
-    return {file: _checksums(source)[file] for file in names}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def digest(directory: Path, part: str) -> str:
-    """The recorded SHA-256 of a part's file."""
-    return _checksums(directory).get(f"{part}.safetensors", "")
-
-
-def _checksums(directory: Path) -> dict[str, str]:
-    path = directory / CHECKSUMS
-    if not path.is_file():
-        raise UserError(f"'{directory}' has no {CHECKSUMS}: the release is incomplete")
-    rows = (line.split(maxsplit=1) for line in path.read_text().splitlines())
-    return {name.strip(): digest for digest, name in rows}
+    """The recorded SHA-256 of a part's file; "" for one that is not listed."""
+    return min(sums.read(directory).get(f"{part}.safetensors", {""}))
 
 
 def conform(expected: Params, params: Params, what: str, may_lack: str = "^$") -> Params:
