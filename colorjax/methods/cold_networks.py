@@ -3,7 +3,7 @@
 Everything is a pure function of a `model` (sizes, settings) and `params` (a dict of parts).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,14 +138,21 @@ def decode(
     luminance: Luminance,
     decoder: str | None = None,
 ) -> Image:
-    """The unclamped image, by the plain decoder or by the one that the luminance guides.
+    """The unclamped image of latents, see `decoder_of`."""
+    return decoder_of(model, params, luminance, decoder)(latents)
+
+
+def decoder_of(
+    model: DiffusingColors, params: Params, luminance: Luminance, decoder: str | None = None
+) -> Callable[[Latents], Image]:
+    """The decoder of pictures of a luminance: the plain one, or the one that it guides.
 
     `decoder` is as in `Options`.
     """
     features = None
     if (decoder or model.cold.decoder) == "guided":
         features = stable_diffusion.encode_luminance(model.base, params, luminance)
-    return stable_diffusion.decode(model.base, params, latents, features)
+    return lambda latents: stable_diffusion.decode(model.base, params, latents, features)
 
 
 def predict(

@@ -26,6 +26,7 @@ from colorjax.methods.cold_networks import (
     DiffusingColors,
     build,
     decode,
+    decoder_of,
     encode,
     full_residual,
     init,
@@ -65,6 +66,7 @@ __all__ = [
     "check",
     "colorize",
     "decode",
+    "decoder_of",
     "encode",
     "full_residual",
     "init",
@@ -222,14 +224,11 @@ def colorize(model: DiffusingColors, params: Params, inputs: Inputs, options: Op
     photograph's lightness back.
     """
     latents, z_gray = walk(model, params, inputs, options)
+    decoded = decoder_of(model, params, inputs.luminance, options.decoder)
     if inputs.faded is not None:
-        return decode(model, params, latents, inputs.luminance, options.decoder)
-
-    def decoded(latents: Latents, luminance: Luminance) -> Image:
-        return decode(model, params, latents, luminance, options.decoder)
-
-    tint = vividness.tint(decoded, z_gray, inputs.luminance)
-    return vividness.decode_vivid(decoded, latents, inputs.luminance, inputs.vividness, tint)
+        return decoded(latents)
+    scales = jnp.broadcast_to(jnp.asarray(inputs.vividness), (len(latents),))[:, None]
+    return vividness.decode_vivid(decoded, latents[None], z_gray, inputs.luminance, scales)[:, 0]
 
 
 def _inputs(pictures: Pictures) -> Inputs:
@@ -285,6 +284,6 @@ METHOD = Method(
     base=lambda model: model.base,
     colorize=_colorize,
     walk=_walk,
-    decode=decode,
+    decoder=decoder_of,
     colourfulness=lambda model: model.cold.colourfulness,
 )

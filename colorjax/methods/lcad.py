@@ -3,7 +3,7 @@
 Everything is a pure function of a `model` (sizes, schedule) and `params` (a dict of parts).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -252,13 +252,12 @@ def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> I
     if inputs.vividness is None:
         return decode(model, params, latents, decoder_features)
 
-    def by_features(latents: Latents, luminance: Luminance) -> Image:
+    def by_features(latents: Latents) -> Image:
         return decode(model, params, latents, decoder_features)
 
     z_gray = stable_diffusion.encode_mean(model, params, vividness.gray_image(inputs.luminance))
-    tint = vividness.tint(by_features, z_gray, inputs.luminance)
-    scaled = cold_diffusion.rescale(latents, z_gray, inputs.vividness)
-    return vividness.decode_vivid(by_features, scaled, inputs.luminance, inputs.vividness, tint)
+    scales = jnp.broadcast_to(jnp.asarray(inputs.vividness), (len(latents),))[:, None]
+    return vividness.raw_versions(by_features, latents, z_gray, inputs.luminance, scales)[:, 0]
 
 
 def _features(model: LCAD, params: Params, luminance: Luminance) -> Features | None:
@@ -293,11 +292,11 @@ def _walk(model: LCAD, params: Params, pictures: Pictures, options: Options) -> 
     return Walk(latents, stable_diffusion.encode_mean(model, params, gray))
 
 
-def _decode(
-    model: LCAD, params: Params, latents: Latents, luminance: Luminance, decoder: str
-) -> Image:
-    guided = decoder == "guided"
-    return decode(model, params, latents, _features(model, params, luminance) if guided else None)
+def _decoder(
+    model: LCAD, params: Params, luminance: Luminance, decoder: str
+) -> Callable[[Latents], Image]:
+    features = _features(model, params, luminance) if decoder == "guided" else None
+    return lambda latents: decode(model, params, latents, features)
 
 
 def _release_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -321,5 +320,5 @@ METHOD = Method(
     base=lambda model: model,
     colorize=_colorize,
     walk=_walk,
-    decode=_decode,
+    decoder=_decoder,
 )

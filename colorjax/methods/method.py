@@ -199,7 +199,8 @@ class Method(Generic[Model, Options]):
     base: Callable[[Model], StableDiffusion]
     colorize: Callable[[Model, Params, Pictures, Options], Image]  # decoded, unclamped
     walk: Callable[[Model, Params, Pictures, Options], Walk]
-    decode: Callable[[Model, Params, Latents, Luminance, str], Image]  # by "plain" or "guided"
+    # Of pictures of a luminance, by "plain" or "guided".
+    decoder: Callable[[Model, Params, Luminance, str], Callable[[Latents], Image]]
     # Mean colourfulness of the training pictures, of a method that can begin with faded colours.
     colourfulness: Callable[[Model], float] | None = None
 

@@ -5,7 +5,6 @@ right, and on either side nearer to 1 is better. In a share of the steps the ver
 the colorizer's own result, and right is the scale whose colourfulness is nearest to the truth's.
 """
 
-import functools
 from collections.abc import Collection
 from typing import Any
 
@@ -73,7 +72,7 @@ def versions_of_truth(
     """The photographs themselves with their colour residual scaled."""
     z_color = diffusing_colors.encode(model, frozen, image)
     z_gray = diffusing_colors.encode(model, frozen, vividness.gray_image(luminance))
-    decode = functools.partial(diffusing_colors.decode, model, frozen)
+    decode = diffusing_colors.decoder_of(model, frozen, luminance)
     return vividness.versions(decode, z_color, z_gray, luminance, scales)
 
 
@@ -86,7 +85,7 @@ def versions_of_output(
 ) -> Versions:
     """What the colorizer makes of the gray photographs, with its colour residual scaled."""
     z_0, z_gray = diffusing_colors.walk(model, frozen, inputs, options)
-    decode = functools.partial(diffusing_colors.decode, model, frozen)
+    decode = diffusing_colors.decoder_of(model, frozen, inputs.luminance)
     return vividness.versions(decode, z_0, z_gray, inputs.luminance, scales)
 
 
