@@ -4,6 +4,7 @@ A complete description names the colours of object and background, a partial one
 out, a scarce one names neither colour nor object (Chang et al., NeurIPS 2023, section 4).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -59,6 +60,11 @@ def of_gray(sentence: str, rng: np.random.Generator) -> str:
 
 def _an(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def with_article(prompt: str, word: str) -> str:
+    """The prompt with the word at its place {}; "a {} car" is "an orange car"."""
+    return re.sub(r"\ban? \{\}", lambda match: _an(word), prompt).replace("{}", word)
 
 
 def phrase(object_colour: str, surround_colour: str, class_name: str) -> dict[str, list[str]]:
