@@ -65,12 +65,14 @@ def as_gray(image: np.ndarray) -> np.ndarray:
     return 255 * np.where(y > 0.0031308, 1.055 * y ** (1 / 2.4) - 0.055, 12.92 * y)
 
 
-def test_bytes_depend_on_picture_and_seed_only(folder, tmp_path, small_release) -> None:
+def test_pixels_depend_on_picture_and_seed_only(folder, tmp_path, small_release) -> None:
+    """Alone or in a batch: the programs of one picture and of a full batch round differently."""
     run(folder, "--output", tmp_path / "all", model=small_release)
     for i, name in enumerate(["0.png", "deep/2.png"]):
         alone = tmp_path / f"alone{i}.png"
         run(folder / name, "--output", alone, model=small_release)
-        assert alone.read_bytes() == (tmp_path / "all" / name).read_bytes()
+        among = read(tmp_path / "all" / name).astype(int)
+        assert np.abs(read(alone).astype(int) - among).max() <= 1
     run(folder / "0.png", "--output", tmp_path / "seed.png", "--seed", 1, model=small_release)
     assert (tmp_path / "seed.png").read_bytes() != (tmp_path / "all/0.png").read_bytes()
     run(folder / "0.png", "--output", tmp_path / "p.png", "--prompt", "red", model=small_release)
@@ -94,7 +96,8 @@ def test_a_new_size_never_compiles_again(colorizer: Colorizer) -> None:
         height, width = colorizer.buckets[0]
         picture = np.full((count, height, width), 20 + count, np.float32)
         colorizer(Pictures(picture, np.repeat(ids, count, 0), count))
-    assert colorizer.compilations == len(colorizer.buckets)
+    # Beside the single pictures' programs one for the full batch of the bucket that had one.
+    assert colorizer.compilations == len(colorizer.buckets) + 1
 
 
 @pytest.mark.parametrize(("size", "multiple"), [(32, 8), (256, 64), (512, 64)])
