@@ -71,7 +71,7 @@ def zero_conv(channels: int, kernel_size: int, dtype: Any, name: str, use_bias: 
 class ResnetBlock(nn.Module):
     """A residual block: norm, SiLU, conv, (+ time), norm, SiLU, conv, + shortcut.
 
-    The convolutions that `cec` names are channel-extended (L-CAD section 3.2): a second, bias-free
+    The convolutions that `cec` names are channel-extended (L-CAD Eq. 5): a second, bias-free
     kernel reads the luminance feature and its output is added. This equals one convolution over
     concatenated channels, and is zero at initialisation.
     """

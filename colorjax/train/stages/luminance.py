@@ -1,4 +1,4 @@
-"""L-CAD's pixel space: the luminance encoder learns to guide the frozen decoder (section 3.1)."""
+"""L-CAD's pixel space: the luminance encoder learns to guide the frozen decoder (section 3.2)."""
 
 from collections.abc import Collection
 from typing import Any
@@ -66,7 +66,7 @@ def loss(
     options: Any,
     step: Int[Array, ""] | int = 0,
 ) -> tuple[Float[Array, ""], optim.Metrics]:
-    """Generator's plus critic's loss (L-CAD Eq. 2-4); all randomness comes from outside.
+    """Generator's plus critic's loss (L-CAD Eq. 3 and 4); all randomness comes from outside.
 
     Each of the two sees the other as constant, so one gradient of the sum is both gradients.
 
