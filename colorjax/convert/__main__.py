@@ -147,10 +147,10 @@ def convert(
     """
     source, wanted = _read(kind, paths, parts)
     settings = _settings(source, paths[0], config_file)
+    assumed: list[str]
     try:
-        if source.config is not None:
-            config, assumed = dict(source.config), []
-        else:
+        config, assumed = dict(source.config or {}), []
+        if not config:
             config, assumed = architecture.configure(source.parts, settings)
     except architecture.Unreadable as error:
         raise leaves.unreadable(source, error.pattern) from error
