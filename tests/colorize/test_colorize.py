@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from colorjax.colorize import __main__ as colorize
-from colorjax.colorize import jobs, painters
+from colorjax.colorize import batching, jobs, painters
 from colorjax.colorize.buckets import bucket_for, buckets
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.errors import UserError
@@ -98,6 +99,19 @@ def test_a_new_size_never_compiles_again(colorizer: Colorizer) -> None:
         colorizer(Pictures(picture, np.repeat(ids, count, 0), count))
     # Beside the single pictures' programs one for the full batch of the bucket that had one.
     assert colorizer.compilations == len(colorizer.buckets) + 1
+
+
+def test_weights_lie_on_the_device(colorizer: Colorizer) -> None:
+    """A program given NumPy's arrays would fetch them from the host for every batch."""
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(colorizer.params))
+
+
+def test_a_batch_is_one_picture_or_full() -> None:
+    sizes = [batching.size(count, 1, 4) for count in (1, 2, 3, 4)]
+    assert sizes == [1, 4, 4, 4]
+    assert [batching.size(count, 8, 32) for count in (1, 8, 9, 32)] == [8, 8, 32, 32]
+    with pytest.raises(ValueError, match="5 pictures for batches of 4"):
+        batching.size(5, 1, 4)
 
 
 @pytest.mark.parametrize(("size", "multiple"), [(32, 8), (256, 64), (512, 64)])
