@@ -212,7 +212,7 @@ def test_without_masks_attention_makes_them(network, colorize) -> None:
 @pytest.mark.parametrize("cells", [64, 256, 1024])
 @pytest.mark.parametrize("share", [0.5, 0.125])
 def test_the_default_step_binds_maps_of_every_size(cells: int, share: float) -> None:
-    """Logits as random weights give them at Stable Diffusion's size: 8 heads, a deviation of 0.5."""
+    """Logits as random weights give them at full size: 8 heads, a deviation of 0.5."""
     side = 32
     masks = np.zeros((1, 2, side, side), np.float32)
     masks[:, 0, :, : int(share * side)] = masks[:, 1, :, -int(share * side) :] = 1.0
