@@ -201,6 +201,7 @@ def stage(**changes: Any) -> ConfigDict:
             scarce_share=0.0,
             drop_share=0.0,
             partial_share=0.0,  # neither in the papers nor in the release
+            turned_share=0.0,  # for captions that are measured: pictures with their hues turned
             gray_share=0.0,
         )
     )

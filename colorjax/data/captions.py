@@ -88,6 +88,20 @@ def describe(image: UInt8[np.ndarray, "h w 3"], class_name: str) -> dict[str, li
     return phrase(*colour_names.region_colours(image), class_name)
 
 
+def of_colours(image: UInt8[np.ndarray, "h w 3"], class_name: str, rng: np.random.Generator) -> str:
+    """A training sentence that names the object's colour: of six in ten the background's too."""
+    object_colour, surround_colour = colour_names.region_colours(image)
+    sentences = phrase(object_colour, surround_colour, class_name)
+    choice = sentences["complete"]
+    if rng.random() >= 0.6:
+        choice = [
+            sentence
+            for sentence in sentences["partial"]
+            if object_colour in sentence and "background" not in sentence
+        ]
+    return choice[int(rng.integers(len(choice)))]
+
+
 def _sentences(captions: Mapping[str, Sequence[str]], level: str) -> Sequence[str]:
     """The sentences of a level; of its neighbour if it has none; else the scarce ones."""
     other = "partial" if level == "complete" else "complete"

@@ -67,6 +67,7 @@ class _Examples:
     size: int
     crop: str | None
     sentences: _Captions
+    turned_share: float
     gray_share: float
 
     def order(self) -> grain.MapDataset:
@@ -92,6 +93,9 @@ class _Examples:
         pixels = transforms.decode(record.image)
         pixels = transforms.for_training(pixels, rng, self.size, self.crop)
         text = self.sentences.draw(record, rng)
+        if record.label and self.turned_share and rng.random() < self.turned_share:
+            pixels = transforms.with_hues_turned(pixels, rng)
+            text = captions.of_colours(pixels, record.label, rng)
         if self.gray_share and rng.random() < self.gray_share:
             return transforms.without_colours(pixels), captions.of_gray(text, rng)
         return pixels, text
@@ -109,6 +113,7 @@ def train_batches(
     scarce_share: float = 0.3,
     drop_share: float = 0.1,
     partial_share: float = 0.0,
+    turned_share: float = 0.0,
     gray_share: float = 0.0,
     level: Level | None = None,
     start_step: int = 0,
@@ -126,6 +131,9 @@ def train_batches(
         tokenize: texts -> ids, called by several threads; it should remember the texts it has seen.
         crop: None if the pictures have the model's size, then they are only flipped.
         scarce_share, drop_share, partial_share: see `captions.sample`.
+        turned_share: how many of the pictures with a label have all their hues turned by one
+            angle, and a caption that names the new colours: words that are rare in photographs are
+            learnt too, and what is likely without a word stays what it is (ours).
         gray_share: how many pictures lose their colours, and have a caption that says so.
         level: one level for all captions instead of sampling them.
         start_step: the first step given out, as if the ones before had been consumed.
@@ -143,7 +151,7 @@ def train_batches(
     _check_order(seed, start_step, level)
     source = records.open_split(directory, split)
     sentences = _Captions(level, scarce_share, drop_share, partial_share)
-    examples = _Examples(source, seed, size, crop, sentences, gray_share)
+    examples = _Examples(source, seed, size, crop, sentences, turned_share, gray_share)
     order, part = examples.order(), batch_size // process_count
 
     def batch_at(first: int) -> Batch:

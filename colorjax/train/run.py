@@ -209,6 +209,7 @@ def train_batches(
         scarce_share=options.scarce_share,
         drop_share=options.drop_share,
         partial_share=options.partial_share,
+        turned_share=options.turned_share,
         gray_share=options.gray_share,
         start_step=start_step,
         process_index=0 if alone else jax.process_index(),
