@@ -139,7 +139,8 @@ def test_noise_is_of_the_seed_alone(colorizer: Colorizer) -> None:
     another = colorizer(Pictures(light, ids[:1], 8))[0]
     assert np.abs(retouched - first).mean() < 0.02 * np.abs(another - first).mean()
     two = colorizer(Pictures(batch[[0, 0]], ids[:2], np.array([7, 8], np.uint32)))
-    np.testing.assert_array_equal(two, [first, another])
+    # A single picture is another program's than a batch, which rounds differently.
+    np.testing.assert_allclose(two, [first, another], atol=1e-5)
 
 
 def bad_files(folder: Path) -> dict[str, Path]:
