@@ -19,6 +19,7 @@ from benchmarks.cold_diffusion import BATCH, add_data, by_place, cold, keep
 from colorjax import errors, release
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.devices import compile_cache
+from colorjax.errors import UserError
 from colorjax.evaluate.pictures import Selection, batches
 from colorjax.maths import color, metrics
 from colorjax.methods import diffusing_colors, vividness
@@ -68,6 +69,11 @@ def on_photographs(
         each = np.tile(training, (len(image), 1))
         _, scores = versions(image, each)
         right.append(ranker_stage.loss(scores, each, np.ones(len(image)))[1]["pairs_right"])
+    if not chosen:
+        raise UserError(
+            f"--limit={selection.limit} gives fewer than {BATCH} pictures of a colourfulness above "
+            "15, which is a batch: give a larger one"
+        )
     values = np.concatenate(chosen)
     print("chosen on photographs:", dict(zip(*np.unique(values, return_counts=True))))
     return {

@@ -8,6 +8,8 @@ from ml_collections import ConfigDict
 from colorjax.errors import UserError, one_of
 from colorjax.methods import diffusing_colors, lcad
 
+# How many pictures their training splits have; after L-CAD's selection COCO-Stuff has 59,000.
+PICTURES = {"coco": 118_287, "multi_instance": 65_000, "imagenet": 1_281_167, "cifar10": 50_000}
 # How the data sets of the papers are made ready, without --output.
 PREPARE = {
     "coco": "--source=coco_stuff --input=coco --captions=coco/captions --short_side=320",
@@ -209,29 +211,30 @@ def stage(**changes: Any) -> ConfigDict:
 
 def full(data: str) -> ConfigDict:
     """A run at Stable Diffusion 1.5's size on the data set `data/<data>`."""
-    config = _run()
+    config = run()
     config.model = sd15()
     config.data.update(directory=f"data/{data}", eval_split="val")
-    config.prepare = PREPARE[data]
+    config.prepare, config.pictures = PREPARE[data], PICTURES[data]
     return config
 
 
 def small() -> ConfigDict:
     """A run at the bundled model's size on CIFAR-10."""
-    config = _run()
+    config = run()
     config.model = tiny()
     config.data.update(directory="data/cifar10", eval_split="test", crop="none")
-    config.prepare = PREPARE["cifar10"]
+    config.prepare, config.pictures = PREPARE["cifar10"], PICTURES["cifar10"]
     config.mesh.fsdp = 1  # a few megabytes are not worth a collective
     return config
 
 
-def _run() -> ConfigDict:
+def run() -> ConfigDict:
     """What every configuration says about a run."""
     config = ConfigDict()
     config.recipe = ""  # the command line's words for this configuration, without a stage
     config.seed = 0
     config.init_from = ""  # release directory, or 'bundled', that training starts from
+    config.start_part = ""  # text_to_image_unet: from the stand-in, though there is a trained UNet
     config.lpips = ""  # release directory with LPIPS's weights; empty: where convert put them
     config.tokenizer = ""  # vocab.json and merges.txt, where init_from brings none
     config.data = ConfigDict(
@@ -247,7 +250,7 @@ def _run() -> ConfigDict:
     config.dtype = "float32"
     config.remat = "none"  # of the UNet's blocks; "products" or "blocks" save memory
     config.log_every = 50
-    config.sample_every = 1000
+    config.sample_every = 1000  # 0: never, not even at the end
     config.checkpoint_every = 1000
     config.keep_checkpoints = 2
     return config

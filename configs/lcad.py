@@ -19,7 +19,7 @@ Variants, after a colon and between commas: `tiny`, `released`, `stage`, `data` 
 multi_instance, imagenet: `data/<name>`), `captions` (any, scarce), `cec` (none, conv_in,
 down_blocks), `trainable` (paper, released, all), `ablation`.
 
-Where the numbers come from (paper, section 4.1, unless said otherwise):
+Where the numbers come from (paper, section 3.5, unless said otherwise):
 
 | | luminance | latent |
 |---|---|---|
@@ -38,7 +38,7 @@ from colorjax.errors import UserError
 DATA = ("coco", "multi_instance", "imagenet")
 CEC = ("none", "conv_in", "down_blocks")
 TRAINABLE = {
-    # Extended channels only, the rest of the UNet as pretrained (paper, section 3.2).
+    # Extended channels only, the rest of the UNet as pretrained (paper, section 3.3).
     "paper": ("(.*/)?cec_.*",),
     # The released code since January 2024: first convolution, output blocks, head.
     "released": ("(cec_)?conv_in/.*", "up_blocks_.*", "conv_norm_out/.*", "conv_out/.*"),
@@ -47,7 +47,7 @@ TRAINABLE = {
 ABLATIONS = ("", "no_slr")
 SAME_MODEL = {"no_lic": "with --decoder=plain", "no_iss": "without --masks"}
 
-# Of the luminance stage (paper, section 3.1); `released` in `losses.artifact_weights`.
+# Of the luminance stage (paper, section 3.2, Eq. 4); `released` in `losses.artifact_weights`.
 PIXEL_LOSS = dict(
     artifact_weights="paper",
     adversarial_weight=1.0,

@@ -59,6 +59,31 @@ def test_reading_needs_little_more_memory_than_the_result(tmp_path) -> None:
 def test_missing_things_are_named(tmp_path) -> None:
     with pytest.raises(UserError, match="unknown"):
         release.locate(str(tmp_path))
+
+
+def test_what_people_bring_is_named_with_the_command_that_converts_it(tmp_path) -> None:
+    folder = tmp_path / "stable-diffusion-v1-5"
+    folder.mkdir()
+    (folder / "model_index.json").write_text("{}")
+    with pytest.raises(
+        UserError, match=f"Stable Diffusion folder of diffusers: .*{folder} --output"
+    ):
+        release.locate(str(folder))
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    (clip / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(UserError, match="--format=clip.clipseg"):
+        release.locate(str(clip))
+    (tmp_path / "coco_weight.ckpt").write_bytes(b"")
+    with pytest.raises(UserError, match="--format=lcad.ldm"):
+        release.locate(str(tmp_path / "coco_weight.ckpt"))
+
+
+def test_files_are_for_everyone_who_may_read_the_folder(tmp_path) -> None:
+    release.write(tmp_path / "release", {}, {"vae": {"a": np.zeros(1)}})
+    (tmp_path / "ordinary").touch()
+    ordinary = (tmp_path / "ordinary").stat().st_mode
+    assert {p.stat().st_mode for p in (tmp_path / "release").iterdir()} == {ordinary}
     write(tmp_path)
     with pytest.raises(UserError, match="no part 'unet'"):
         release.read_part(tmp_path, "unet")

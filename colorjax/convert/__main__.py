@@ -8,6 +8,7 @@
     python -m colorjax.convert --format=lpips --input=vgg16.pth --input=vgg.pth --output=DIR
     python -m colorjax.convert --format=clipseg --input=clipseg-rd64-refined --output=DIR
     python -m colorjax.convert --to=lcad --input=DIR --output=lcad.ckpt
+    python -m colorjax.convert --to=diffusers --input=DIR --output=FOLDER
     python -m colorjax.convert --to=bundle --input=DIR --output=DIR [--dtype=float16]
 
 Every key of the input and every leaf of the model is accounted for, or nothing is written.
@@ -28,6 +29,7 @@ from colorjax.convert import (
     formats,
     initial,
     leaves,
+    own,
     perceptual,
     read_configs,
     writers,
@@ -145,8 +147,11 @@ def convert(
     """
     source, wanted = _read(kind, paths, parts)
     settings = _settings(source, paths[0], config_file)
+    assumed: list[str]
     try:
-        config, assumed = architecture.configure(source.parts, settings)
+        config, assumed = dict(source.config or {}), []
+        if not config:
+            config, assumed = architecture.configure(source.parts, settings)
     except architecture.Unreadable as error:
         raise leaves.unreadable(source, error.pattern) from error
     except WRONG_KIND as error:
@@ -184,7 +189,7 @@ def _read(
     kind: str, paths: Sequence[Path], parts: tuple[str, ...]
 ) -> tuple[formats.Source, tuple[str, ...]]:
     """The sorted source, and the parts that it must have."""
-    known = (*formats.NEEDED["lcad"], "image_encoder")
+    known = (*formats.NEEDED["lcad"], *own.FOLDERS[1:])
     for part in parts:
         errors.one_of("--parts", part, known)
     for path in paths:
@@ -199,6 +204,8 @@ def _read(
         return initial.FORMATS[kind](paths), initial.NEEDED[kind]
     (path,) = paths
     source = MODELS[kind](path, parts)
+    if source.config is not None:
+        return source, parts or tuple(source.parts)
     return source, parts or formats.NEEDED.get(kind) or tuple(source.parts)
 
 

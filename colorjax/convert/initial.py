@@ -57,7 +57,7 @@ NEEDED = {
 
 
 def extend(source: Source) -> Source:
-    """Adds zero CEC kernels and a luminance encoder that starts as the VAE's (L-CAD 3.1, 3.2).
+    """Adds zero CEC kernels and a luminance encoder that starts as the VAE's (L-CAD 3.2, 3.3).
 
     Its 1x1 convolutions are zero, so that the decoder and the UNet start as they were.
     """

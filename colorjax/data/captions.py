@@ -1,7 +1,7 @@
 """Captions measured from the picture, in L-CAD's three levels of detail.
 
 A complete description names the colours of object and background, a partial one leaves something
-out, a scarce one names neither colour nor object (Chang et al., NeurIPS 2023, section 4).
+out, a scarce one names neither colour nor object (Chang et al., NeurIPS 2023).
 """
 
 import re

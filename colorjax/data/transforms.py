@@ -137,7 +137,8 @@ def _checked(image: Image, size: int) -> Image:
     if image.shape[:2] != (size, size):
         raise UserError(
             f"a picture is {image.shape[1]}x{image.shape[0]} but the model's size is {size}x{size}"
-            "; choose a crop, which resizes"
+            ": it has to be brought to that, by --crop=resize or --crop=center of a command, and "
+            "in training by --config.data.crop=random_resized"
         )
     return image
 

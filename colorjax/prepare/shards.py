@@ -65,7 +65,7 @@ class Outcome:
         shard: the file.
         rejected: what was left out.
         gray: how many decoded pictures were gray, dropped or not.
-        captions: how many sentences people wrote.
+        captions: how many sentences people wrote, or where a captioner did how many there are.
         colours: for measured captions, pictures with each colour word by region.
     """
 
@@ -82,7 +82,7 @@ def make(task: Task, tick: Callable[[], Any] = lambda: None) -> None:
     examples = _records(task, outcome, tick)
     if options.captioner is not None:
         machine = captioner.load(options.captioner, options.captioner_sees)
-        examples = captioner.add_captions(examples, machine)
+        examples = _counted(captioner.add_captions(examples, machine), outcome)
     outcome.shard = records.write_shard(task.path, examples)
     # Not `asdict(outcome)`, which would count the items of its counters.
     content = {
@@ -140,6 +140,15 @@ def _records(task: Task, outcome: Outcome, tick: Callable[[], Any]) -> Iterator[
             except Rejected as rejected:
                 outcome.rejected.append(Rejection(item.key, rejected.reason, rejected.detail))
         tick()
+
+
+def _counted(examples: Iterator[records.Record], outcome: Outcome) -> Iterator[records.Record]:
+    """The records, whose sentences are counted in the place of the source's."""
+    count = 0
+    for record in examples:
+        count += sum(map(len, record.captions.values()))
+        yield record
+    outcome.captions = count
 
 
 def _record(entry: Entry, options: Options, outcome: Outcome) -> records.Record:

@@ -4,6 +4,7 @@ Parts are named trees: `text_encoder`, `image_encoder`, `vae`, `luminance_encode
 trees, not models.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ __all__ = [
 ]
 BUNDLED = Path(__file__).parent.parent / "bundled"
 MOST_CONFIG_BYTES = 2**20
+FOREIGN = {"_class_name", "architectures", "model_type"}  # keys of other projects' config.json
 _ODD_HEADER = (AttributeError, LookupError, TypeError, ValueError)
 _ADVICE = "get the release again, or convert or train it again"
 
@@ -46,12 +48,45 @@ def locate(model: str) -> Path:
         UserError: there is no model.
     """
     directory = BUNDLED if model == "bundled" else Path(model)
-    if not (directory / "config.json").is_file():
-        raise UserError(
-            f"model {model!r} is unknown: give 'bundled' or a directory with a config.json, such "
-            "as the 'release' folder of a training run"
+    if (directory / "config.json").is_file() and not _is_transformers(directory):
+        return directory
+    if advice := _conversion(directory):
+        raise UserError(f"{str(directory)!r} is no release of colorjax but {advice}")
+    raise UserError(
+        f"model {model!r} is unknown: give 'bundled' or a directory with a config.json, such as "
+        "the 'release' folder of a training run, or what python -m colorjax.convert has written"
+    )
+
+
+def _is_transformers(directory: Path) -> bool:
+    """Whether the `config.json` is one of transformers or diffusers, which name a class there."""
+    try:
+        config = json.loads((directory / "config.json").read_bytes()[:MOST_CONFIG_BYTES])
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "format" not in config and bool(FOREIGN & config.keys())
+
+
+def _conversion(path: Path) -> str:
+    """What another project's weights are, and the command that makes a release of them."""
+
+    def command(*formats: str) -> str:
+        return (
+            f"convert it by python -m colorjax.convert --format={'|'.join(formats)} --input={path} "
+            "--output=DIR, and give DIR"
         )
-    return directory
+
+    if (path / "model_index.json").is_file():
+        kinds = command("diffusers", "init-lcad", "init-cold")
+        return (
+            f"a Stable Diffusion folder of diffusers: {kinds}. diffusers colours with it as it is, "
+            "init-lcad and init-cold (which takes CLIP by a second --input) start a training"
+        )
+    if _is_transformers(path):
+        return f"a folder of transformers or diffusers: {command('clip', 'clipseg')}"
+    if path.is_file() and path.suffix in (".ckpt", ".pt", ".pth", ".bin", ".safetensors"):
+        return f"a file of weights: {command('lcad', 'ldm', 'init-lcad')}"
+    return ""
 
 
 def read_config(directory: Path) -> dict[str, Any]:

@@ -88,8 +88,11 @@ def _save(flat: Mapping[str, np.ndarray], path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
+    path.touch()
+    readers = path.stat().st_mode  # an ordinary file's; safetensors' own is its owner's alone
     try:
         save_file(dict(flat), path)
+        path.chmod(readers)
     except SafetensorError as error:  # what it makes of a full disk
         raise OSError(first_line(error)) from error
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from colorjax.devices import processes, sharding
 from colorjax.train import checkpoint, guard, optim, samples, tracking
 from colorjax.train.stages.stage import Batch, Stage
-from colorjax.types import Params
+from colorjax.types import Params, PRNGKey
 
 
 @runtime_checkable
@@ -85,7 +85,17 @@ def programs(stage: Stage, options: ConfigDict, config: ConfigDict, mesh: Mesh) 
         return guarded(state, frozen, batch, jax.random.fold_in(key, state.step))
 
     def predict(params: Params, frozen: Params, examples: Batch) -> dict[str, Any]:
-        return stage.predict(sharding.gathered(params), frozen, examples, key)
+        whole = sharding.gathered(params)
+
+        def one(row: tuple[Batch, PRNGKey]) -> dict[str, Any]:
+            example, own_key = jax.tree.map(lambda leaf: leaf[None], row[0]), row[1]
+            return jax.tree.map(
+                lambda rows: rows[0], stage.predict(whole, frozen, example, own_key)
+            )
+
+        # One after the other: the state is there as well, and a sample takes more than a step.
+        keys = jax.random.split(key, len(jax.tree.leaves(examples)[0]))
+        return jax.lax.map(one, (examples, keys))
 
     everywhere = sharding.replicated(mesh)
     return Programs(
@@ -168,7 +178,7 @@ def _steps(
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
             tracker.write(n, values, run.options.batch_size, clock.overhead)
             guard.check_skipped(values, run.options.max_skipped, n, known_row)
-        if _due(n, config.sample_every, run.total_steps):
+        if config.sample_every > 0 and _due(n, config.sample_every, run.total_steps):
             with clock.spent("samples"):
                 columns = compiled.predict(optim.averaged(state), frozen, run.examples)
                 sheet = run.directory / "samples" / f"{n:07d}.png"

@@ -58,8 +58,8 @@ def find(
         elif part in recipe.needs and part not in coming:
             raise UserError(_missing(name, part, config, workdir))
     for role, candidates in recipe.starts_from.items():
-        refused = ""
-        for part in candidates:
+        refused, asked = "", config.get("start_part")
+        for part in (asked,) if asked in candidates else candidates:
             # What a stage makes itself is not what it starts from.
             directories = initial if part in recipe.makes else [*own, *initial]
             directory = release.find_part(directories, part)

@@ -207,3 +207,26 @@ def test_without_masks_attention_makes_them(network, colorize) -> None:
     image, given = colorize(inputs._replace(masks=None)), colorize()
     assert image.shape == given.shape and np.isfinite(image).all()
     assert float(jnp.abs(image - given).max()) > 1e-3
+
+
+@pytest.mark.parametrize("cells", [64, 256, 1024])
+@pytest.mark.parametrize("share", [0.5, 0.125])
+def test_the_default_step_binds_maps_of_every_size(cells: int, share: float) -> None:
+    """Logits as random weights give them at full size: 8 heads, a deviation of 0.5."""
+    side = 32
+    masks = np.zeros((1, 2, side, side), np.float32)
+    masks[:, 0, :, : int(share * side)] = masks[:, 1, :, -int(share * side) :] = 1.0
+    spans = np.zeros((1, 2, 77), bool)
+    spans[:, 0, 1:3], spans[:, 1, 4:6] = True, True
+    logits = 0.5 * normal(5, 1, 8, cells, 77)
+    refined = guidance.refine_logits(logits, masks, spans, lcad.Options().refine_step_size)
+    inside = np.asarray(guidance.cell_masks(masks, cells))
+
+    def share_inside(logits: jax.Array) -> float:
+        attention = np.asarray(jax.nn.softmax(logits, axis=-1).mean(1))
+        seen = np.einsum("bqn,bkn->bkq", attention, spans.astype(np.float32))
+        return float((seen * inside).sum() / seen.sum())
+
+    assert share_inside(refined) > 0.9 > 0.6 > share_inside(logits)
+    released = guidance.refine_logits(logits, masks, spans, 1.0, "inside", side * side)
+    assert abs(share_inside(released) - share_inside(logits)) < 0.01

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from colorjax.configs import common
 from colorjax.devices import processes, sharding
@@ -40,6 +41,9 @@ def train(
     steps: int,
     stop: processes.Stop | None = None,
     stream: Callable[[int], Iterator[dict[str, np.ndarray]]] = batches,
+    *,
+    predict: Callable[..., dict[str, Any]] = lambda params, frozen, batch, key: {},
+    examples: dict[str, np.ndarray] | None = None,
 ) -> Any:
     def loss(params: Any, frozen: Any, batch: Any, key: Any) -> Any:
         return ((batch["x"] @ params["w"] - 1.0) ** 2).mean(), {}
@@ -49,12 +53,13 @@ def train(
         loss=loss,
         options=made.toy,
         total_steps=steps,
-        predict=lambda params, frozen, batch, key: {},
+        predict=predict,
         finish=lambda params, frozen, batch: ({}, {}),
     )
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     with jax.set_mesh(mesh):
-        return loop.train(loop.Run("toy", stage, made, mesh, directory, steps, stream, {}, stop))
+        run = loop.Run("toy", stage, made, mesh, directory, steps, stream, examples or {}, stop)
+        return loop.train(run)
 
 
 def saved_steps(directory: Path) -> list[int]:
@@ -97,3 +102,23 @@ def test_a_row_of_broken_steps_ends_the_run_once(tmp_path: Path) -> None:
     assert saved_steps(tmp_path) == [8]
     state = train(tmp_path, made, 12, stream=stream)
     assert int(state.step) == 12 and int(state.guard.skipped) == 4
+
+
+@pytest.mark.parametrize(("every", "sheets"), [(0, []), (2, ["0000002", "0000003"])])
+def test_samples_are_drawn_one_by_one_or_not_at_all(
+    every: int, sheets: list[str], tmp_path: Path
+) -> None:
+    """Each example by its own key: a row of three random pictures that are not the same."""
+
+    def predict(params: Any, frozen: Any, batch: Any, key: Any) -> dict[str, Any]:
+        assert batch["image"].shape == (1, 8, 8, 3)
+        return {"z": jax.random.normal(key, batch["image"].shape)}
+
+    examples = {"image": np.zeros((3, 8, 8, 3), np.uint8)}
+    train(tmp_path, config(sample_every=every), 3, predict=predict, examples=examples)
+    drawn = sorted(path.stem for path in (tmp_path / "samples").glob("*.png"))
+    assert drawn == sheets
+    for sheet in drawn:
+        with Image.open(tmp_path / "samples" / f"{sheet}.png") as picture:
+            noise = np.split(np.asarray(picture)[:, -80:], 3)
+        assert (noise[0] != noise[1]).any() and (noise[1] != noise[2]).any()

@@ -127,3 +127,9 @@ def test_only_the_small_models_leave_colours_out_of_captions() -> None:
             assert shares == ({0.5} if argument else {0.0})
     released = lcad.get_config("released")
     assert released.latent.partial_share == released.latent.scarce_share == 0.0
+
+
+def test_the_stand_in_can_be_asked_for() -> None:
+    config = begun("tiny,stage=latent,trainable=paper", "bundled")
+    config.start_part = "text_to_image_unet"
+    assert places.find("latent", config, Path("none")).start["unet"][0] == "text_to_image_unet"

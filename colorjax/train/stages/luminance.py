@@ -1,4 +1,4 @@
-"""L-CAD's pixel space: the luminance encoder learns to guide the frozen decoder (section 3.1)."""
+"""L-CAD's pixel space: the luminance encoder learns to guide the frozen decoder (section 3.2)."""
 
 from collections.abc import Collection
 from typing import Any
@@ -26,6 +26,7 @@ from colorjax.train.stages.stage import (
 from colorjax.types import Array, Image, ImageBytes, Latents, Params, PRNGKey
 
 LPIPS = Lpips("vgg16")
+LPIPS_PART = "lpips_vgg16"
 
 
 def guided_sample(
@@ -65,7 +66,7 @@ def loss(
     options: Any,
     step: Int[Array, ""] | int = 0,
 ) -> tuple[Float[Array, ""], optim.Metrics]:
-    """Generator's plus critic's loss (L-CAD Eq. 2-4); all randomness comes from outside.
+    """Generator's plus critic's loss (L-CAD Eq. 3 and 4); all randomness comes from outside.
 
     Each of the two sees the other as constant, so one gradient of the sum is both gradients.
 
@@ -85,7 +86,7 @@ def loss(
     def reconstruction(of: Image) -> Float[Array, ""]:
         value = losses.artifact_l1(image, of, options["artifact_weights"])
         if options["perceptual_weight"]:
-            distance = lpips(params["lpips_vgg16"], image, of, options["perceptual_size"])
+            distance = lpips(params[LPIPS_PART], image, of, options["perceptual_size"])
             value += options["perceptual_weight"] * distance
         return value
 
@@ -118,6 +119,12 @@ def loss(
 def lpips(params: Params, image: Image, other: Image, size: int) -> Float[Array, ""]:
     """Mean LPIPS on VGG16 between pictures enlarged until their shorter side is `size`."""
     return apply(LPIPS, params, enlarged(image, size), enlarged(other, size)).mean()
+
+
+def init_lpips(key: PRNGKey) -> Params:
+    """Random weights of LPIPS."""
+    params: Params = LPIPS.init(key, *[jnp.zeros((1, 64, 64, 3))] * 2)["params"]
+    return params
 
 
 def from_vae_encoder(vae: Params, fresh: Params) -> Params:
@@ -157,7 +164,8 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
     side = size // model.vae.factor
     frozen = {"vae": weights.parts["vae"]}
     if options.perceptual_weight:
-        frozen["lpips_vgg16"] = release.read_lpips("vgg16", config.lpips)
+        given = weights.parts.get(LPIPS_PART)  # of a plan, which needs shapes only
+        frozen[LPIPS_PART] = given or release.read_lpips("vgg16", config.lpips)
     start = weights.start
     if "luminance_encoder" not in start:
         start = {"vae": weights.parts["vae"]}
