@@ -129,8 +129,12 @@ def splits(directory: str | Path) -> dict[str, list[Path]]:
     return {split: paths for split, paths in shards.items() if len(paths) == counts[split]}
 
 
-def open_split(directory: str | Path, split: str) -> "grain.sources.ArrayRecordDataSource":
+def open_split(
+    directory: str | Path, split: str, flag: str = "--split"
+) -> "grain.sources.ArrayRecordDataSource":
     """Random access to the packed records of a split: `len(source)`, `source[i] -> bytes`.
+
+    `flag` is what a message calls the choice of the split.
 
     Raises:
         UserError: no such directory, or no such (complete) split in it.
@@ -147,7 +151,7 @@ def open_split(directory: str | Path, split: str) -> "grain.sources.ArrayRecordD
         names = ", ".join(sorted(available)) or "none"
         raise UserError(
             f"{str(directory)!r} has no complete split {split!r} (splits there: {names}); "
-            f"choose one of those or prepare it with `{_PREPARE}`"
+            f"choose one of those by {flag}=SPLIT, or prepare it with `{_PREPARE}`"
         )
     return grain.sources.ArrayRecordDataSource([str(path) for path in available[split]])
 
