@@ -123,7 +123,7 @@ def _checked(image: Image, size: int) -> Image:
     if image.shape[:2] != (size, size):
         raise UserError(
             f"a picture is {image.shape[1]}x{image.shape[0]} but the model's size is {size}x{size}"
-            "; choose a crop, which resizes"
+            "; give --config.data.crop=random_resized to training, --crop=resize to evaluation"
         )
     return image
 
