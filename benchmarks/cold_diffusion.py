@@ -20,7 +20,7 @@ from colorjax import errors, release
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.data import captions
 from colorjax.devices import compile_cache
-from colorjax.evaluate.pictures import Selection, as_pictures, batches, coloured, shown
+from colorjax.evaluate.pictures import Batch, Selection, batches, coloured, seeds_of, shown
 from colorjax.maths import color, metrics
 from colorjax.methods.method import DECODER, Pictures
 from colorjax.methods.vividness import CANDIDATES
@@ -84,7 +84,11 @@ def outputs(
     pictures, truths = [], []
     for batch in batches(selection, colorizer, level):
         lightness = color.lightness(batch.truth)
-        pictures.append(shown(coloured(colorizer, lightness, batch.input_ids), lightness))
+        pictures.append(
+            shown(
+                coloured(colorizer, lightness, batch.input_ids, seeds_of(batch.places)), lightness
+            )
+        )
         truths.append(batch.truth)
     return np.concatenate(pictures), np.concatenate(truths)
 
@@ -119,7 +123,7 @@ def scaling(measure: Measure) -> dict[str, Any]:
     colorizer = cold(measure.models[0])
     truths = []
     for batch in batches(measure.selection, colorizer, "complete"):
-        candidates = colorizer.candidates(by_place(batch.truth, batch.input_ids))
+        candidates = colorizer.candidates(gray_of(batch))
         afterwards.append(color.to_unit(candidates.images))
         truths.append(batch.truth)
     whole, reference = np.concatenate(afterwards), np.concatenate(truths)
@@ -134,10 +138,10 @@ def scaling(measure: Measure) -> dict[str, Any]:
     return rows
 
 
-def by_place(truth: np.ndarray, input_ids: np.ndarray) -> Pictures:
-    """Gray versions of a batch, with noise by their places in it."""
-    prints = np.arange(len(truth), dtype=np.uint32)
-    return as_pictures(color.lightness(truth), input_ids)._replace(fingerprints=prints)
+def gray_of(batch: Batch) -> Pictures:
+    """Gray versions of a batch, with the noise that `outputs` gives them."""
+    lightness = color.lightness(batch.truth)[..., 0]
+    return Pictures(lightness, batch.input_ids, seeds_of(batch.places))
 
 
 def strategies(measure: Measure) -> dict[str, Any]:

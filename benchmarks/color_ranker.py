@@ -7,7 +7,6 @@ colourings of gray pictures, where right is the truth's colourfulness.
 """
 
 import argparse
-import functools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,15 +32,14 @@ Versions = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 def versions_of_truth(model_directory: str) -> Versions:
     """Jitted: pictures to their versions at scales, and the ranker's scores."""
     model, params = diffusing_colors.load(model_directory)
-    decode = functools.partial(diffusing_colors.decode, model)
 
     @jax.jit
     def run(params: Any, image: jax.Array, scales: jax.Array) -> Any:
         luminance = color.luminance(image)
         gray = vividness.gray_image(luminance)
         z_color, z_gray = (diffusing_colors.encode(model, params, each) for each in (image, gray))
-        decoder = functools.partial(decode, params)
-        versions = vividness.versions(decoder, z_color, z_gray, luminance, scales)
+        decode = diffusing_colors.decoder_of(model, params, luminance)
+        versions = vividness.versions(decode, z_color, z_gray, luminance, scales)
         return versions, vividness.rank(model.ranker, params["ranker"], versions)
 
     return lambda image, scales: jax.device_get(run(params, image, scales))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from colorjax import release
 from colorjax.colorize import recombine
-from colorjax.colorize.buckets import bucket_for, fingerprint
+from colorjax.colorize.buckets import bucket_for
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.photos import load_photo, to_picture
 from colorjax.devices import compile_cache
@@ -30,7 +30,7 @@ ROWS = (
 
 def main() -> None:
     compile_cache.setup()
-    colorizer = Colorizer(release.BUNDLED, guidance_scale=3.0)
+    colorizer = Colorizer(release.BUNDLED)
     save("prompts.png", [prompts(colorizer, name, *texts) for name, *texts in ROWS])
     cold = Colorizer(release.BUNDLED, "diffusing_colors")
     save("vividness.png", [vividness(cold, name, text) for name, text, _ in ROWS])
@@ -42,22 +42,19 @@ def save(name: str, rows: list[np.ndarray]) -> None:
 
 def prompts(colorizer: Colorizer, name: str, *texts: str) -> np.ndarray:
     lightness, small = load(colorizer, name)
-    images = colorizer(pictures(colorizer, lightness, small, texts))
+    images = colorizer(pictures(colorizer, small, texts))
     return row(images, lightness, small)
 
 
 def vividness(colorizer: Colorizer, name: str, text: str) -> np.ndarray:
     lightness, small = load(colorizer, name)
-    candidates = colorizer.candidates(pictures(colorizer, lightness, small, [text]))
+    candidates = colorizer.candidates(pictures(colorizer, small, [text]))
     return row(candidates.images[0, ::2], lightness, small)
 
 
-def pictures(
-    colorizer: Colorizer, lightness: np.ndarray, small: np.ndarray, texts: Sequence[str]
-) -> Pictures:
+def pictures(colorizer: Colorizer, small: np.ndarray, texts: Sequence[str]) -> Pictures:
     """One photograph, once for each text."""
-    prints = np.full(len(texts), fingerprint(lightness), np.uint32)
-    return Pictures(np.stack([small] * len(texts)), colorizer.tokenize(texts), prints, seed=0)
+    return Pictures(np.stack([small] * len(texts)), colorizer.tokenize(texts), seed=0)
 
 
 def load(colorizer: Colorizer, name: str) -> tuple[np.ndarray, np.ndarray]:

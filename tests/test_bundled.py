@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import colorjax
 from colorjax import release
 from colorjax.evaluate import __main__ as evaluate
+from colorjax.maths import color
 from colorjax.methods import diffusing_colors, lcad
 
 SIZE_LIMIT = 40e6
@@ -47,6 +51,7 @@ def test_it_colours_better_than_a_mean(level, gain, colour, cifar, tmp_path) -> 
     assert figures["autoencoder"]["psnr_pooled"] >= 29.0
 
 
+@pytest.mark.proof
 def test_prompts_act(cifar, tmp_path) -> None:
     prompts = ["--swap", "a red car", "a blue car", "--labels", "automobile,truck"]
     figures = measure(cifar, tmp_path, *prompts, "--limit", "40")
@@ -57,6 +62,7 @@ def test_prompts_act(cifar, tmp_path) -> None:
 COLD = ("--method", "diffusing_colors")
 
 
+@pytest.mark.proof
 def test_prompts_act_in_cold_diffusion(cifar, tmp_path) -> None:
     """Acceptance check 6: a model that ignores text would have no share at all."""
     prompts = ["--swap", "a red car", "a blue car", "--labels", "automobile,truck"]
@@ -103,13 +109,31 @@ def test_the_command_colours_an_example(tmp_path) -> None:
     assert (tmp_path / "car.png").is_file() and str(tmp_path / "car.png") in done.stdout
 
 
+def test_a_retouched_copy_keeps_its_colours(tmp_path) -> None:
+    """One pixel by one level, and the next frame of a film: a share of what another seed does."""
+    coarse = np.random.default_rng(0).uniform(20, 235, (6, 6)).astype(np.uint8)
+    frame = np.array(Image.fromarray(coarse).resize((70, 70), Image.Resampling.BICUBIC))
+    colorizer = colorjax.load("bundled", batch_size=1)
+
+    def ab(gray: np.ndarray, seed: int = 0) -> np.ndarray:
+        image = np.asarray(colorizer(gray, "a red car", seed=seed).image) / np.float32(255)
+        return color.srgb_to_lab(image)[..., 1:]
+
+    retouched = frame.copy()
+    retouched[30, 30] += 1
+    usual, other = ab(frame[:, :-1]), ab(frame[:, :-1], seed=1)
+    assert np.abs(ab(retouched[:, :-1]) - usual).mean() < 0.3
+    assert np.abs(ab(frame[:, 1:]) - usual).mean() < 1.0 < np.abs(other - usual).mean()
+
+
+@pytest.mark.proof
 def test_masks_put_colours_into_their_instances(cifar, tmp_path) -> None:
     """On 30 pairs of pictures side by side, at the model's own step size and at none."""
     from benchmarks import instance_aware
 
     path = tmp_path / "figures.json"
     command = ["--data", str(cifar), "--count", "30", "--guidance_scale", "4"]
-    instance_aware.main([*command, "--step_sizes", "0,3000", "--json", str(path)])
+    instance_aware.main([*command, "--step_sizes", "0,10", "--json", str(path)])
     without, refined = json.loads(path.read_text())
     assert refined["attention_inside"] > 0.95 > 0.6 > without["attention_inside"]
     assert refined["apart"] > without["apart"] + 5.0

@@ -1,11 +1,7 @@
-"""The few sizes that a model works at, and what tells one photograph from another."""
+"""The few sizes that a model works at."""
 
-import hashlib
 import math
 from collections.abc import Sequence
-
-import numpy as np
-from jaxtyping import Float
 
 Size = tuple[int, int]  # height, width
 
@@ -27,10 +23,3 @@ def bucket_for(height: int, width: int, sizes: Sequence[Size]) -> Size:
     """The bucket whose aspect ratio is nearest."""
     aspect = math.log(width / height)
     return min(sizes, key=lambda size: abs(math.log(size[1] / size[0]) - aspect))
-
-
-def fingerprint(lightness: Float[np.ndarray, "h w"]) -> int:
-    """32 bits of what a picture shows: SHA-256 of its size and lightness, in 1/100 of L."""
-    digest = hashlib.sha256(np.asarray(lightness.shape, "<i4").tobytes())
-    digest.update(np.round(lightness * 100.0).astype("<i2").tobytes())
-    return int.from_bytes(digest.digest()[:4], "little")

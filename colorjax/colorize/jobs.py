@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from colorjax.colorize import photos, recombine
-from colorjax.colorize.buckets import Size, bucket_for, fingerprint
+from colorjax.colorize.buckets import Size, bucket_for
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.instances import Instances
 from colorjax.errors import UserError
@@ -123,7 +123,6 @@ def pictures(
     return Pictures(
         np.stack([job.small for job in jobs]),
         colorizer.tokenize(prompts),
-        np.array([fingerprint(job.lightness) for job in jobs], np.uint32),
         seed,
         spans=_stacked([job.spans for job in jobs]),
         masks=_stacked([job.masks for job in jobs]),

@@ -19,7 +19,6 @@ DEFAULTS: dict[str, Any] = {
     "schedule": dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012),
     "scaling_factor": 0.18215,
     "prediction_type": "eps",
-    "colorize": dict(num_steps=50, guidance_scale=5.0, spacing="released", batch_size=4),
 }
 
 

@@ -196,6 +196,8 @@ def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
             source.place(part, rules.rename(key, table) or key, f"{part}/{key}", tensor)
         describe = read_configs.diffusers_unet if part == "unet" else read_configs.diffusers_vae
         source.settings |= describe(path / part / "config.json")
+    if {"unet", "vae"} <= source.parts.keys():
+        _image_size(source, path)
     scheduler = path / "scheduler" / "scheduler_config.json"
     if scheduler.is_file():
         settings = read_configs.diffusers_scheduler(scheduler)
@@ -204,6 +206,14 @@ def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
     if (path / "tokenizer").is_dir():
         source.tokenizer = path / "tokenizer"
     return source
+
+
+def _image_size(source: Source, path: Path) -> None:
+    """The size of pictures that the UNet was made for: it is told in latents."""
+    side = readers.read_json(path / "unet" / "config.json").get("sample_size")
+    channels = source.settings["vae"].get("block_out_channels", ())
+    if isinstance(side, int) and channels:
+        source.settings.setdefault("", {})["image_size"] = side * 2 ** (len(channels) - 1)
 
 
 def clip(path: Path, parts: tuple[str, ...]) -> Source:

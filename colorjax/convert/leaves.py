@@ -81,7 +81,7 @@ def _image_encoder(config: Mapping[str, Any], flat: Mapping[str, Any]) -> Shapes
     }
     if "visual_projection/kernel" in flat:
         shapes["visual_projection/kernel"] = (tower.hidden_size, config["projection_dim"])
-    if "text_encoder" in config:
+    if "text_encoder" in config and "unet" not in config:  # a whole CLIP, with both its towers
         text = config["text_encoder"]["hidden_size"]
         dimension = config.get("projection_dim", text)
         shapes["visual_projection/kernel"] = (tower.hidden_size, dimension)

@@ -10,6 +10,11 @@ Parts = Mapping[str, Tensors]
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}
 
 
+def _factor(config: Mapping[str, Any]) -> int:
+    """Pixels of a picture to one of its latents, in height or width."""
+    return 2 ** (len(config.get("vae", {}).get("block_out_channels", range(4))) - 1)
+
+
 def _unet(config: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     sizes = config["unet"]
     attention = list(sizes["attention_levels"])
@@ -27,7 +32,7 @@ def _unet(config: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
         "layers_per_block": sizes["layers_per_block"],
         "norm_num_groups": sizes["norm_num_groups"],
         "out_channels": sizes["out_channels"],
-        "sample_size": config["image_size"] // 8,
+        "sample_size": config["image_size"] // _factor(config),
         "transformer_layers_per_block": sizes["transformer_depth"],
         "up_block_types": [
             "CrossAttnUpBlock2D" if level else "UpBlock2D" for level in reversed(attention)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from colorjax import errors, files, release
+from colorjax.colorize.jobs import check_seed
 from colorjax.colorize.options import add_sampling, make_colorizer
 from colorjax.data import captions
 from colorjax.devices import compile_cache, processes
@@ -60,6 +61,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parse(arguments)
+    check_seed(args.seed)
     selection = Selection.find(args.data, args.split, args.limit, args.crop)
     model = release.locate(args.model)
     compile_cache.setup()

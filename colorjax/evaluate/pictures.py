@@ -1,14 +1,15 @@
 """Pictures of a prepared data set, coloured as they are measured: at the model's own size."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Bool, Float, Int32, UInt32
 
-from colorjax.colorize.buckets import fingerprint
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.data import phrases, pipeline, records
 from colorjax.data.tokenizer import Tokenizer
@@ -54,6 +55,7 @@ class Batch(NamedTuple):
     """Pictures with what is known of them; the last batch of a split may be short."""
 
     truth: Float[np.ndarray, "n h w 3"]  # [0,1]
+    places: UInt32[np.ndarray, " n"]  # of each picture in the split
     input_ids: Int32[np.ndarray, "n tokens"]
     captions: list[str]
     labels: list[str | None]
@@ -71,33 +73,34 @@ def batches(selection: Selection, colorizer: Colorizer, level: str) -> Iterator[
         limit=selection.limit,
         crop=selection.crop,
     )
+    first = 0
     for batch in padded:
         count = int(batch["weights"].sum())
         yield Batch(
             batch["image"][:count].astype(np.float32) / 255.0,
+            np.arange(first, first + count, dtype=np.uint32),
             batch["input_ids"][:count],
             batch["captions"][:count],
             batch["labels"][:count],
         )
+        first += count
 
 
 def coloured(
     colorizer: Colorizer,
     lightness: Float[np.ndarray, "n h w 1"],
     input_ids: Int32[np.ndarray, "n tokens"],
-    seed: int = 0,
+    seeds: UInt32[np.ndarray, " n"],
     spans: Bool[np.ndarray, "n k tokens"] | None = None,
 ) -> Float[np.ndarray, "n h w 3"]:
     """Raw outputs in [-1,1] for pictures of a size that the model works at."""
-    return colorizer(as_pictures(lightness, input_ids, seed)._replace(spans=spans))
+    return colorizer(Pictures(lightness[..., 0], input_ids, seeds, spans=spans))
 
 
-def as_pictures(
-    lightness: Float[np.ndarray, "n h w 1"], input_ids: Int32[np.ndarray, "n tokens"], seed: int = 0
-) -> Pictures:
-    """A batch as colorizers take it, each picture with its own fingerprint."""
-    prints = np.array([fingerprint(picture[..., 0]) for picture in lightness], np.uint32)
-    return Pictures(lightness[..., 0], input_ids, prints, seed)
+def seeds_of(places: UInt32[np.ndarray, " n"], seed: int = 0) -> UInt32[np.ndarray, " n"]:
+    """A seed for each picture by its place in the split: one noise for all would be one sample."""
+    folded = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(places)
+    return np.asarray(jax.vmap(jax.random.bits)(folded))
 
 
 def shown(

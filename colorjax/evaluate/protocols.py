@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt32
 
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.data import colour_names, records, transforms
@@ -51,7 +51,8 @@ def outputs(selection: Selection, colorizer: Colorizer, colouring: Colouring) ->
         spans = None
         if colouring.by_masks:
             spans = pictures.phrase_spans(colorizer.tokenize, batch.captions)
-        raw = coloured(colorizer, lightness, batch.input_ids, colouring.seed, spans)
+        seeds = pictures.seeds_of(batch.places, colouring.seed)
+        raw = coloured(colorizer, lightness, batch.input_ids, seeds, spans)
         yield Output(batch.truth, lightness, raw)
 
 
@@ -159,7 +160,8 @@ def swap(selection: Selection, colorizer: Colorizer, swapped: Swap) -> Row:
         labels = swapped.labels
         chosen = [i for i, label in enumerate(batch.labels) if not labels or label in labels]
         if chosen:
-            pulls += list(_pulls(colorizer, batch.truth[chosen], swapped, direction))
+            seeds = pictures.seeds_of(batch.places[chosen], swapped.seed)
+            pulls += list(_pulls(colorizer, batch.truth[chosen], seeds, swapped.prompts, direction))
         if selection.limit is not None and len(pulls) >= selection.limit:
             break
     if not pulls:
@@ -174,19 +176,23 @@ def swap(selection: Selection, colorizer: Colorizer, swapped: Swap) -> Row:
 
 
 def _pulls(
-    colorizer: Colorizer, truth: Shown, swapped: Swap, direction: Float[np.ndarray, "2"]
+    colorizer: Colorizer,
+    truth: Shown,
+    seeds: UInt32[np.ndarray, " n"],
+    prompts: tuple[str, str],
+    direction: Float[np.ndarray, "2"],
 ) -> Float[np.ndarray, " n"]:
     lightness = color.lightness(truth)
     quarter = colorizer.image_size // 4
 
     def centre(prompt: str) -> Float[np.ndarray, "n 2"]:
         ids = np.repeat(colorizer.tokenize([prompt]), len(truth), axis=0)
-        raw = coloured(colorizer, lightness, ids, swapped.seed)
+        raw = coloured(colorizer, lightness, ids, seeds)
         lab: np.ndarray = color.srgb_to_lab(pictures.shown(raw, lightness))
         mean: np.ndarray = lab[:, quarter:-quarter, quarter:-quarter, 1:].mean(axis=(1, 2))
         return mean
 
-    first, second = swapped.prompts
+    first, second = prompts
     pulls: np.ndarray = (centre(first) - centre(second)) @ direction
     return pulls
 

@@ -106,9 +106,21 @@ TEMPERATURE = Setting(
 DECODER = Setting(
     "decoder", str, "guided by the luminance, or plain", "guided", choices=("guided", "plain")
 )
-REFINE_STEP_SIZE = Setting("refine_step_size", float, "how strictly masks are kept", 1.0)
+RELEASED = "released"
+REFINE_STEP_SIZE = Setting(
+    "refine_step_size",
+    float,
+    "how strictly masks are kept, the same at every size; released: L-CAD's, which is next to none",
+    10.0,
+    least=0.0,
+    words=(RELEASED,),
+)
 REFINE_OBJECTIVE = Setting(
-    "refine_objective", str, "what masks ask of attention", "inside", choices=guidance.OBJECTIVES
+    "refine_objective",
+    str,
+    "what masks ask of attention: L-CAD's release, its paper's algorithm 1, an earlier release",
+    "inside",
+    choices=guidance.OBJECTIVES,
 )
 REPLAY = Setting("replay", str, "which attention masks replay", "cross", choices=("cross", "all"))
 MASK_STEPS = Setting(
@@ -128,8 +140,7 @@ class Pictures(NamedTuple):
 
     lightness: Float[Array, "b h w 1"] | Float[Array, "b h w"]  # L in 0..100, at the model's size
     input_ids: TokenIds
-    fingerprints: UInt[Array, "b"]  # 32 bits of what each photograph shows, at its full size
-    seed: UInt[Array, ""] | int
+    seed: UInt[Array, "b"] | int  # of the noise: one for all, or one for each
     spans: Bool[Array, "b k n"] | None = None  # the tokens of each phrase that has a mask
     masks: Float[Array, "b k h w"] | None = None  # of the phrases; None: by attention
     faded: Image | None = None  # colours to begin with instead of gray
@@ -140,12 +151,13 @@ class Pictures(NamedTuple):
     vividness: Float[Array, ""] | float | None = None
 
 
-def picture_keys(seed: UInt[Array, ""] | int, fingerprints: UInt[Array, "b"]) -> Key[Array, "b"]:
-    """A key for each picture's noise, from the seed and from what it shows.
+def noise_keys(seed: UInt[Array, "b"]) -> Key[Array, "b"]:
+    """A key for each picture's noise, from its seed alone.
 
-    So the noise does not depend on a picture's place in the batch, nor on its neighbours.
+    So a retouched copy and the next frame of a film have the same noise and get the same colours,
+    and neither a picture's place in the batch nor its neighbours matter.
     """
-    return jax.vmap(lambda bits: jax.random.fold_in(jax.random.key(seed), bits))(fingerprints)
+    return jax.vmap(jax.random.key)(seed)
 
 
 class Walk(NamedTuple):
@@ -153,6 +165,15 @@ class Walk(NamedTuple):
 
     latents: Latents
     z_gray: Latents
+
+
+def section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What a release's `config.json` says about a method's settings; it may say nothing."""
+    values = dict(config.get(name, {}))
+    if "instance_aware" in values:
+        # Of a release from before the step size meant the same for attention maps of every size.
+        values.pop("refine_step_size", None)
+    return values
 
 
 Model = TypeVar("Model")
@@ -178,13 +199,18 @@ class Method(Generic[Model, Options]):
     base: Callable[[Model], StableDiffusion]
     colorize: Callable[[Model, Params, Pictures, Options], Image]  # decoded, unclamped
     walk: Callable[[Model, Params, Pictures, Options], Walk]
-    decode: Callable[[Model, Params, Latents, Luminance, str], Image]  # by "plain" or "guided"
+    # Of pictures of a luminance, by "plain" or "guided".
+    decoder: Callable[[Model, Params, Luminance, str], Callable[[Latents], Image]]
     # Mean colourfulness of the training pictures, of a method that can begin with faded colours.
     colourfulness: Callable[[Model], float] | None = None
 
     def setting(self, name: str) -> Setting | None:
         """The row of the table, or None if another method has it or none."""
         return next((row for row in self.settings if row.name == name), None)
+
+    def defaults(self) -> dict[str, Value]:
+        """Every setting's value where nobody says anything."""
+        return {row.name: row.default for row in self.settings}
 
     def static(self, values: Mapping[str, Value]) -> Options:
         """The options of which a change compiles another program."""

@@ -70,16 +70,19 @@ def _fresh(config: ConfigDict) -> Params:
     return fresh
 
 
-def lower(config: ConfigDict, topology: chips.Topology, what: str, per_chip: int) -> Lowered:
+def lower(
+    config: ConfigDict, topology: chips.Topology, what: str, per_chip: int, *, masks: bool = False
+) -> Lowered:
     """A program of a configuration for a topology, `per_chip` pictures on each of its chips.
 
     Args:
         what: a stage, for its training step; "unet", for the latent stage's step of that network
             without the others; or "sampler", for the configured method's colorization.
+        masks: whether the sampler is instance-aware.
     """
     mesh = mesh_of(topology, config)
     if what == "sampler":
-        return sampling.sampler(config, mesh, per_chip)
+        return sampling.sampler(config, mesh, per_chip, masks=masks)
     return training(config, mesh, what, per_chip)
 
 

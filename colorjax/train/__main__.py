@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     processes.check_shared(workdir)
     for name in config.stages:  # the last one's mistake is told before the first one trains
         run.check(name, config, mesh)
+    run.check_needs(config, workdir)
     with jax.set_mesh(mesh), processes.Stop() as stop:
         for name in config.stages:
             run.run_stage(name, config, workdir, mesh, stop, watch, command=command)

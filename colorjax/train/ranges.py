@@ -51,6 +51,8 @@ OF_STAGE = {
     "ema_decay": _DECAY,
     "scarce_share": _SHARE,
     "drop_share": _SHARE,
+    "partial_share": _SHARE,
+    "turned_share": _SHARE,
     "gray_share": _SHARE,
 }
 

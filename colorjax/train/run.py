@@ -16,7 +16,7 @@ from colorjax.data import captions, pipeline, records, tokenizer
 from colorjax.devices import processes, sharding
 from colorjax.errors import UserError, one_of
 from colorjax.models.unet import REMAT_CHOICES
-from colorjax.train import loop, optim, provenance, ranges, tracking
+from colorjax.train import loop, optim, places, provenance, ranges, tracking
 from colorjax.train.loop import Command
 from colorjax.train.stages import STAGES
 from colorjax.train.stages.stage import Stage, Weights
@@ -138,6 +138,7 @@ def check(name: str, config: ConfigDict, mesh: Mesh) -> None:
         UserError: missing data, an unknown choice, or a batch that the devices cannot share.
     """
     ranges.check(config, name)
+    _check_data(config)
     for key in ("eval_split", "train_split"):
         records.open_split(config.data.directory, config.data[key], f"--config.data.{key}")
     sharding.check_rules(config.sharding_rules)
@@ -159,6 +160,48 @@ def check(name: str, config: ConfigDict, mesh: Mesh) -> None:
             f"{name}.accumulate is {options.accumulate}; it must be 1, since the loss of this "
             "stage compares all pictures of a batch"
         )
+
+    if not STAGES[name].selects and tuple(options.trainable) != (".*",):
+        raise UserError(
+            f"{name}.trainable is {tuple(options.trainable)}; this stage trains all of its "
+            "network: leave it out"
+        )
+
+
+def _check_data(config: ConfigDict) -> None:
+    directory = config.data.directory
+    if not Path(directory).is_dir() and config.get("prepare"):
+        raise UserError(
+            f"there is no data directory {directory!r}; make it for pictures of "
+            f"{config.model.image_size} pixels by python -m colorjax.prepare {config.prepare} "
+            f"--output={directory}; docs/data.md says where its pictures come from"
+        )
+
+
+def check_needs(config: ConfigDict, workdir: Path) -> None:
+    """Checks that every stage will find what it needs, before the first one trains.
+
+    Raises:
+        UserError: weights are nowhere and no earlier stage makes them, or an option of the run is
+            one that none of its stages has.
+    """
+    recipes = [STAGES[name] for name in config.stages]
+    for key, none, can in (
+        ("remat", "none", [recipe.remats for recipe in recipes]),
+        ("dtype", "float32", [recipe.narrows for recipe in recipes]),
+    ):
+        if config[key] != none and not any(can):
+            raise UserError(
+                f"{key} is {config[key]!r}, which stage {', '.join(config.stages)} has not: "
+                f"leave it at {none!r}"
+            )
+    coming: set[str] = set()
+    for name, recipe in zip(config.stages, recipes, strict=True):
+        where = places.find(name, config, workdir, coming)
+        candidates = {part for parts in recipe.starts_from.values() for part in parts}
+        starts = {"start"} if where.start or candidates & coming else set()
+        recipe.check(config, config[name], {*where.parts, *coming, *starts})
+        coming |= set(recipe.makes)
 
 
 def build(name: str, config: ConfigDict, weights: Weights, total_steps: int) -> Stage:
@@ -207,6 +250,8 @@ def train_batches(
         crop=None if config.data.crop == "none" else config.data.crop,
         scarce_share=options.scarce_share,
         drop_share=options.drop_share,
+        partial_share=options.partial_share,
+        turned_share=options.turned_share,
         gray_share=options.gray_share,
         start_step=start_step,
         process_index=0 if alone else jax.process_index(),

@@ -229,7 +229,7 @@ SAMPLERS = {
     "lcad": small.smallest,
     "another sampler": lambda: changed(small.smallest(), "colorize", sampler="unipc"),
     "plain decoder": lambda: changed(small.smallest(), "colorize", decoder="plain"),
-    "instance-aware": lambda: changed(small.smallest(), "colorize", instance_aware=True),
+    "instance-aware": small.smallest,
     "diffusing_colors": cold,
     "another solver": lambda: cold(solver="heun", num_steps=3),
     "no guidance": lambda: changed(cold(guidance_scale=1.0), "cold", decoder="guided"),
@@ -241,12 +241,11 @@ def colorize_by_hand(config, params, luminance, ids, keys, spans):
     sizes = config.model.to_dict()
     if config.method == "lcad":
         its = sizes["colorize"]
-        names = ("num_steps", "spacing", "sampler", "decoder", "instance_aware", "refine_step_size")
+        names = ("num_steps", "spacing", "sampler", "decoder", "refine_step_size")
         options = lcad.Options(**{name: its[name] for name in names})
         inputs = lcad.Inputs(
             luminance, ids, ids, its["guidance_scale"], keys, temperature=its["temperature"]
         )
-        inputs = inputs._replace(spans=spans if options.instance_aware else None)
         return lcad.colorize(lcad.build(sizes), params, inputs, options)
     its = sizes["cold_colorize"]
     inputs = diffusing_colors.Inputs(
@@ -264,7 +263,7 @@ def colorize_by_hand(config, params, luminance, ids, keys, spans):
 @functools.cache
 def lowered_sampler(name: str) -> costs.Lowered:
     mesh = sharding.make_mesh(devices=jax.devices()[:2])
-    return sampling.sampler(SAMPLERS[name](), mesh, per_chip=3)
+    return sampling.sampler(SAMPLERS[name](), mesh, per_chip=3, masks=name == "instance-aware")
 
 
 @pytest.mark.parametrize("name", ["plain decoder", "no guidance"])

@@ -25,7 +25,7 @@ from colorjax.train.stages.stage import single_loss_stage
 
 
 def config(**changes: Any) -> ConfigDict:
-    made = common.run()
+    made = common.small()
     made.update(log_every=1, checkpoint_every=0, sample_every=0)
     made.toy = common.stage(batch_size=8, learning_rate=0.1)
     made.update_from_flattened_dict(changes)
@@ -122,6 +122,7 @@ def test_a_row_that_ended_a_run_does_not_end_the_next_one(tmp_path: Path) -> Non
     assert int(state.guard.longest) == 4, "the counts are the run's, not this start's"
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 def test_the_advice_can_be_followed(tmp_path: Path) -> None:
     """The command of the message is parsed as its reader's shell and `train` would."""
     path = tmp_path / "config.py"

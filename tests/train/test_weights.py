@@ -64,25 +64,6 @@ def test_parts_of_two_models_are_told(own, words, tmp_path) -> None:
         weights.model_sizes(MODEL, directories, ["unet"])
 
 
-def test_extended_convolutions_are_not_dropped(tmp_path) -> None:
-    given = made(tmp_path, {"unet": {"cec": "conv_in"}})
-    for cec in ("conv_in", "down_blocks"):
-        model = MODEL | {"unet": MODEL["unet"] | {"cec": cec}}
-        assert weights.model_sizes(model, [given], ["unet"])["unet"]["cec"] == cec
-    model = MODEL | {"unet": MODEL["unet"] | {"cec": "none"}}
-    with pytest.raises(
-        UserError, match="extends conv_in, .* set --config.model.unet.cec='conv_in'"
-    ):
-        weights.model_sizes(model, [given], ["unet"])
-    both = {"cec": "down_blocks", "cec_convolutions": ("conv1", "conv2")}
-    given = made(tmp_path / "both", {"unet": both})
-    model = MODEL | {"unet": MODEL["unet"] | both}
-    found = weights.model_sizes(model, [given], ["unet"])["unet"]
-    assert found["cec_convolutions"] == both["cec_convolutions"]
-    with pytest.raises(UserError, match="extends conv2, "):
-        weights.model_sizes(MODEL, [given], ["unet"])
-
-
 def test_pictures_too_small_for_the_networks_are_told(tmp_path) -> None:
     with pytest.raises(UserError, match="image_size is 32, but .* a multiple of 64"):
         weights.model_sizes(MODEL | {"image_size": 32}, [made(tmp_path)], ["unet"])

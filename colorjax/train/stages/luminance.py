@@ -1,5 +1,6 @@
 """L-CAD's pixel space: the luminance encoder learns to guide the frozen decoder (section 3.1)."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -141,6 +142,12 @@ def samples(model: lcad.LCAD, params: Params, batch: Batch) -> dict[str, Image]:
         "plain": lcad.reconstruct(model, params, image),
         "guided": lcad.reconstruct(model, params, image, features),
     }
+
+
+def check(config: ConfigDict, options: ConfigDict, parts: Collection[str]) -> None:
+    """Raises `UserError` if LPIPS's weights are needed and not there."""
+    if options.perceptual_weight:
+        release.find_lpips("vgg16", config.lpips)
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
