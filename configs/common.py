@@ -194,7 +194,7 @@ def stage(**changes: Any) -> ConfigDict:
             weight_decay=0.0,
             clip_norm=0.0,
             accumulate=1,  # parts that a batch is computed in
-            spike_factor=0.0,  # skip steps whose gradient is so many times the usual; 0: never
+            spike_factor=5.0,  # skip steps whose gradient is so many times the usual; 0: never
             max_skipped=10,  # steps in a row, for that or for NaN, that end the run
             ema_decay=0.0,
             trainable=(".*",),

@@ -62,7 +62,7 @@ class _Captions(NamedTuple):
 class _Examples:
     """Training examples by their position in an endless order; see `train_batches`."""
 
-    source: grain.sources.ArrayRecordDataSource
+    source: records.Source
     seed: int
     size: int
     crop: str | None

@@ -6,7 +6,6 @@ written last, and while it is missing the shard counts as not made.
 """
 
 import json
-import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,11 +14,37 @@ from typing import Any
 
 from colorjax import files
 from colorjax.data import captions, colour_names, records
+from colorjax.errors import UserError
 from colorjax.prepare import captioner, validation
 from colorjax.prepare.sources import Entry, Item, Rejected, Rejection
 
 Histogram = dict[str, Counter[str]]
 _REGIONS = ("object", "surround", "either")
+_COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
+_OUTCOME = {
+    "type": "object",
+    "required": ["shard", "rejected", "gray", "captions", "colours"],
+    "properties": {
+        "shard": {
+            "type": "object",
+            "required": ["file", "records", "sha256"],
+            "additionalProperties": False,
+            "properties": {
+                "file": {"type": "string"},
+                "records": {"type": "integer"},
+                "sha256": {"type": "string"},
+            },
+        },
+        "rejected": {"type": "array"},
+        "gray": {"type": "integer"},
+        "captions": {"type": "integer"},
+        "colours": {
+            "type": "object",
+            "required": list(_REGIONS),
+            "properties": dict.fromkeys(_REGIONS, _COUNTS),
+        },
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -95,19 +120,6 @@ def make(task: Task, tick: Callable[[], Any] = lambda: None) -> None:
     files.write_text(outcome_file(task), json.dumps(content) + "\n")
 
 
-def store_task(task: Task) -> str:
-    """Writes a task beside its shard, for `make_stored`; returns the file's path."""
-    file = task.path.with_suffix(".task")
-    file.write_bytes(pickle.dumps(task))
-    return str(file)
-
-
-def make_stored(file: str) -> None:
-    """Makes the shard of a task that `store_task` wrote, perhaps on another machine."""
-    task = pickle.loads(Path(file).read_bytes())
-    make(task)
-
-
 def outcome_file(task: Task) -> Path:
     """Where the outcome of a task is: beside its shard."""
     return task.path.with_suffix(".json")
@@ -116,10 +128,10 @@ def outcome_file(task: Task) -> Path:
 def read_outcome(task: Task) -> Outcome | None:
     """The outcome of a task that was made and whose shard still has its checksum, else None."""
     try:
-        stored = json.loads(outcome_file(task).read_text(encoding="utf-8"))
+        stored = files.read_json(outcome_file(task), _OUTCOME, advice="it is made again")
         if records.sha256(task.path) != stored["shard"]["sha256"]:
             return None
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, UserError):
         return None
     return Outcome(
         shard=records.Shard(**stored["shard"]),

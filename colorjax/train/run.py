@@ -16,7 +16,8 @@ from colorjax.data import captions, pipeline, records, tokenizer
 from colorjax.devices import processes, sharding
 from colorjax.errors import UserError, one_of
 from colorjax.models.unet import REMAT_CHOICES
-from colorjax.train import loop, optim, places, provenance, tracking
+from colorjax.train import loop, optim, places, provenance, ranges, tracking
+from colorjax.train.loop import Command
 from colorjax.train.stages import STAGES
 from colorjax.train.stages.stage import Stage, Weights
 from colorjax.train.weights import find_tokenizer, find_weights
@@ -33,24 +34,30 @@ def run_stage(
     mesh: Mesh,
     stop: processes.Stop | None = None,
     watch: tracking.Watch = tracking.Watch(),
+    *,
+    command: Command = lambda **changes: "the same command",
 ) -> None:
     """Trains one stage to its end, or until `stop`, and adds what it learned to the release.
 
-    `check` has found the configuration sound.
+    `check` has found the configuration sound. `command` is told to who has to start again, with
+    other values of the configuration.
 
     Raises:
         UserError: the data, the weights or the folder do not fit the configuration.
     """
     options, directory = config[name], workdir / name
-    count = len(records.open_split(config.data.directory, config.data.train_split))
-    total_steps = options.total_steps or math.ceil(options.epochs * count / options.batch_size)
+    spans = provenance.batch_sizes(name, directory, options.batch_size)
+    total_steps = steps(config, name, spans, provenance.latest_step(directory))
     weights = find_weights(name, config, workdir)
     if provenance.is_finished(name, weights.inputs, directory, total_steps):
         say(f"[{name}] finished before, skipped; delete '{directory}' to train it again")
         return
     tokens = find_tokenizer(config, workdir)
     processes.on_first(
-        lambda: provenance.remember(name, config, weights.inputs, directory), directory.name
+        lambda: provenance.remember(
+            name, config, weights.inputs, directory, lambda text: say(f"[{name}] {text}")
+        ),
+        directory.name,
     )
     stage = build(name, config, weights, total_steps)
     text = weights.sizes.get("text_encoder", config.model.text_encoder)
@@ -63,10 +70,11 @@ def run_stage(
             mesh=mesh,
             directory=directory,
             total_steps=total_steps,
-            batches=functools.partial(train_batches, config, options, tokenize),
+            batches=functools.partial(_batches_from, config, name, tokenize, directory, spans),
             examples=caption_examples(config, tokenize, EXAMPLES),
             stop=stop,
             watch=watch,
+            command=command,
         )
     )
     if int(state.step) < total_steps:
@@ -84,6 +92,39 @@ def run_stage(
     say(f"[{name}] finished; {', '.join(parts)} in '{workdir / 'release'}'")
 
 
+def steps(config: ConfigDict, name: str, spans: provenance.Spans, begun: int) -> int:
+    """How many steps a stage has: as many as it is told, or as its epochs need.
+
+    Args:
+        spans: of the batches until step `begun`, from which on they have the size of `config`.
+    """
+    options = config[name]
+    if options.total_steps:
+        return int(options.total_steps)
+    count = len(records.open_split(config.data.directory, config.data.train_split))
+    left = options.epochs * count - provenance.pictures_taken(spans, begun)
+    return begun + max(0, math.ceil(left / options.batch_size))
+
+
+def _batches_from(
+    config: ConfigDict,
+    name: str,
+    tokenize: pipeline.Tokenize,
+    directory: Path,
+    spans: provenance.Spans,
+    first: int,
+) -> pipeline.TrainBatches:
+    """The batches of the steps after `first`, whatever size those before it had."""
+    options = config[name]
+    going_on = provenance.going_on(spans, first, options.batch_size)
+    processes.on_first(
+        lambda: provenance.remember_batch_sizes(directory, going_on), "writing the batch size"
+    )
+    batches = train_batches(config, options, tokenize, 0)
+    batches.go_on_at(provenance.pictures_taken(going_on, first))
+    return batches
+
+
 def say(message: str) -> None:
     """Prints on process 0."""
     if processes.is_first():
@@ -96,9 +137,10 @@ def check(name: str, config: ConfigDict, mesh: Mesh) -> None:
     Raises:
         UserError: missing data, an unknown choice, or a batch that the devices cannot share.
     """
+    ranges.check(config, name)
     _check_data(config)
-    for split in (config.data.eval_split, config.data.train_split):
-        records.open_split(config.data.directory, split)
+    for key in ("eval_split", "train_split"):
+        records.open_split(config.data.directory, config.data[key], f"--config.data.{key}")
     sharding.check_rules(config.sharding_rules)
     one_of("dtype", config.dtype, DTYPES)
     one_of("remat", config.remat, REMAT_CHOICES)
