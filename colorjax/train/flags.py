@@ -9,10 +9,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-import colorjax
 from colorjax.errors import UserError
 
-PACKAGE = Path(colorjax.__file__).parent
+PACKAGE = Path(__file__).parent.parent
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, variants by colon.")
 DISTRIBUTED = flags.DEFINE_string("distributed", "auto", "Several processes: auto, on or off.")
 COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0.")
