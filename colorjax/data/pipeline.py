@@ -131,9 +131,8 @@ def train_batches(
         tokenize: texts -> ids, called by several threads; it should remember the texts it has seen.
         crop: None if the pictures have the model's size, then they are only flipped.
         scarce_share, drop_share, partial_share: see `captions.sample`.
-        turned_share: how many of the pictures with a label have all their hues turned by one
-            angle, and a caption that names the new colours: words that are rare in photographs are
-            learnt too, and what is likely without a word stays what it is (ours).
+        turned_share: how many of those with a label have their hues turned, and a caption that
+            names the new colours: words rare in photographs are learnt too (ours).
         gray_share: how many pictures lose their colours, and have a caption that says so.
         level: one level for all captions instead of sampling them.
         start_step: the first step given out, as if the ones before had been consumed.
