@@ -66,8 +66,6 @@ def _check(path: Path, about: os.stat_result, owners: tuple[int, ...], closed: o
     if not stat.S_ISDIR(about.st_mode):
         raise Untrusted(f"'{path}' is a link or no folder; put a folder of your own in its place")
     if about.st_uid not in owners:
-        raise Untrusted(
-            f"'{path}' belongs to another user; set XDG_CACHE_HOME"
-        )
+        raise Untrusted(f"'{path}' belongs to another user; set XDG_CACHE_HOME")
     if not closed:
         raise Untrusted(f"'{path}' is open to others; say chmod go-rwx '{path}'")
