@@ -93,9 +93,15 @@ install() {
 }
 
 start() {
-    local arguments
+    local arguments place_of_run
     arguments=$(printf '%q ' "$@")
-    on_workers all "cd colorjax && nohup setsid sh -c 'echo \$\$ >~/colorjax.pid; exec ~/venv/bin/python -m colorjax.train --distributed=on --workdir=\"$workdir\" \"\$@\"' train $arguments >~/colorjax.log 2>&1 </dev/null &"
+    # The workers' shell gets what was given as it is, except for $HOME or ~/ at its beginning.
+    case $workdir in
+        \$HOME/*) place_of_run=\"\$HOME\"/$(printf %q "${workdir#\$HOME/}") ;;
+        \~/*) place_of_run=\"\$HOME\"/$(printf %q "${workdir#\~/}") ;;
+        *) place_of_run=$(printf %q "$workdir") ;;
+    esac
+    on_workers all "cd colorjax && nohup setsid sh -c 'echo \$\$ >~/colorjax.pid; exec ~/venv/bin/python -m colorjax.train --distributed=on --workdir=\"\$0\" \"\$@\"' $place_of_run $arguments >~/colorjax.log 2>&1 </dev/null &"
 }
 
 # shellcheck disable=SC2016

@@ -18,6 +18,7 @@ from colorjax.errors import UserError
 
 _NUMBERS = re.compile(r"b1|[iu][1248]|f[248]")
 Buffer = bytes | bytearray
+_MOST_VALUES, _MOST_LEVELS = 1_000_000, 100  # a large model has thousands of arrays
 _DAMAGE = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -110,14 +111,25 @@ class ArrayUnpickler(pickle.Unpickler):
         return lambda *arguments: stand_in(*arguments)
 
 
-def _plain(value: Any) -> Any:
-    """The same containers with arrays in place of the stand-ins."""
+def _plain(value: Any, above: tuple[int, ...] = (), budget: list[int] | None = None) -> Any:
+    """The same containers with arrays in place of the stand-ins.
+
+    Args:
+        above: the containers that this one is in.
+        budget: how many values there may be yet. A pickle of a hundred bytes can hold one list
+            twice in another, and so on, which written out is more than any memory.
+    """
+    budget = [_MOST_VALUES] if budget is None else budget
+    budget[0] -= 1
+    if budget[0] < 0 or len(above) > _MOST_LEVELS or id(value) in above:
+        raise ValueError("its containers hold too much, or themselves")
     if isinstance(value, _PickledArray):
         return value.value
+    within = (*above, id(value))
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, within, budget) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_plain(item) for item in value)
+        return type(value)(_plain(item, within, budget) for item in value)
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return value
     raise TypeError(f"a value of type {type(value).__name__}")

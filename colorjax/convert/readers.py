@@ -35,6 +35,7 @@ WEIGHTS = [
     for stem in ("diffusion_pytorch_model", "model", "pytorch_model")
     for end in (".safetensors", ".safetensors.index.json", ".bin")
 ]
+MOST_LAYERS = 4  # of a state_dict in a state_dict; a file's may hold itself
 MAX_HEADER = 100 * 2**20
 
 
@@ -114,8 +115,9 @@ def _read_shards(index: Path) -> Tensors:
 
 
 def _state_dict(path: Path, content: Any) -> Tensors:
-    while isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    for _ in range(MOST_LAYERS):
+        if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+            content = content["state_dict"]
     if not isinstance(content, Mapping):
         raise UserError(f"'{path}' holds no state dict but a {type(content).__name__}")
     for key, value in content.items():

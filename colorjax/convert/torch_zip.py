@@ -6,6 +6,7 @@ few below exist, and any other name is refused when it is read, before anything 
 """
 
 import collections
+import math
 import mmap
 import pickle
 import re
@@ -50,6 +51,7 @@ DAMAGE = (
     AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
     NotImplementedError,
     RecursionError,
     RuntimeError,
@@ -175,6 +177,8 @@ class Unpickler(pickle.Unpickler):
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         if not isinstance(storage, np.ndarray) or storage.ndim != 1 or last >= len(storage):
             raise ValueError(f"a tensor of shape {shape} leaves its storage")
+        if math.prod(shape) > len(storage):  # by strides of 0, which a copy would write out
+            raise ValueError(f"a tensor of shape {shape} is more than its storage")
         return np.lib.stride_tricks.as_strided(
             storage[offset:],
             tuple(shape),

@@ -60,6 +60,7 @@ def join(
             num_processes=count,
             process_id=index,
             heartbeat_timeout_seconds=heartbeat_seconds,
+            coordinator_bind_address=_bind_address(coordinator, environment),
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(
@@ -67,6 +68,14 @@ def join(
             "them by --coordinator=HOST:PORT --num_processes=N --process_id=I, or say "
             "--distributed=off"
         ) from error
+
+
+def _bind_address(coordinator: str, environment: Mapping[str, str]) -> str | None:
+    """Where process 0 listens: at the address that was named, and not on every network it has.
+
+    jax heeds JAX_COORDINATOR_BIND_ADDRESS itself, for a host that others know by another name.
+    """
+    return None if "JAX_COORDINATOR_BIND_ADDRESS" in environment else coordinator or None
 
 
 def _number(name: str, environment: Mapping[str, str]) -> int | None:

@@ -75,3 +75,21 @@ def test_damaged_pickles_are_told() -> None:
     for end in range(len(data) - 1):
         with pytest.raises(UserError, match="not a whole pickle"):
             pickles.load(io.BytesIO(data[:end]), "x")
+
+
+def test_containers_that_hold_too_much_or_themselves_are_told() -> None:
+    """Each list twice in the next one, 60 deep, is 2^60 lists when it is written out."""
+    doubled: Any = []
+    for _ in range(60):
+        doubled = [doubled, doubled]
+    deep: Any = []
+    for _ in range(300):
+        deep = {"a": deep}
+    itself: dict[str, Any] = {}
+    itself["state_dict"] = itself
+    for value in (doubled, deep, itself, [0] * 1_000_001):
+        with pytest.raises(UserError, match="hold too much, or themselves"):
+            pickles.load(io.BytesIO(pickle.dumps(value)), "a.pkl")
+    shared = np.ones(3)
+    both = pickles.load(io.BytesIO(pickle.dumps({"a": shared, "b": [shared, shared]})), "a.pkl")
+    assert len(both["b"]) == 2

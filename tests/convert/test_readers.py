@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from colorjax.convert import readers, writers
+from colorjax.convert import readers, torch_zip, writers
 from colorjax.errors import UserError
 
 TENSORS = {
@@ -203,6 +203,9 @@ def test_tensors_stay_in_their_storage(tmp_path) -> None:
         (6, -1, (2,), (1,)),
         (6, 0, (2, 2), (1,)),
         (7, 0, (2,), (1,)),
+        (6, 0, (2**33,), (0,)),  # one value, as 32 GB
+        (6, 0, (7, 1), (0, 1)),
+        (6, 0, (2**62, 2**62, 0), (1, 1, 1)),
     ):
         with pytest.raises(UserError, match="damaged"):
             readers.read(checkpoint(tmp_path / "a.ckpt", tensor_pickle(*wrong), **data))
@@ -254,4 +257,22 @@ def test_checksums_beside_a_file_are_compared(tmp_path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match="SHA256SUMS"):
+        readers.read(path)
+
+
+def test_a_state_dict_that_holds_itself_is_told(tmp_path) -> None:
+    itself: dict = {}
+    itself["state_dict"] = itself
+    path = checkpoint(tmp_path / "a.ckpt", pickle.dumps(itself, 2))
+    with pytest.raises(UserError, match="has an entry 'state_dict' that is no tensor"):
+        readers.read(path)
+
+
+def test_more_memory_than_there_is_is_damage(tmp_path, monkeypatch) -> None:
+    def exhausted(*_):
+        raise MemoryError("cannot allocate 2 EB")
+
+    monkeypatch.setattr(torch_zip, "_load", exhausted)
+    path = checkpoint(tmp_path / "a.ckpt", pickle.dumps({}, 2))
+    with pytest.raises(UserError, match="a.ckpt' is damaged or no PyTorch file .MemoryError"):
         readers.read(path)

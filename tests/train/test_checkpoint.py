@@ -155,3 +155,18 @@ def test_a_save_that_fails_is_told_and_the_last_one_stays(folder: Path) -> None:
         saved.confirm(wait=True)
     saved.close()
     assert said == [] and restore(folder)[0] == 2
+
+
+def test_what_is_no_checkpoint_is_put_aside(folder: Path) -> None:
+    """Names that look like numbers to Python and not to Orbax, and a file where a folder should be."""
+    odd = ["abc", "\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT THREE}", "007", "-1", "1.5", "+3"]
+    for name in odd:
+        (folder / name).mkdir()
+    (folder / "5").write_text("a file")
+    (folder / "4.orbax-checkpoint-tmp").mkdir()
+    step, got, said = restore(folder)
+    assert step == 2 and len(said) == len(odd) + 1
+    assert all("is no checkpoint and is put aside" in line for line in said)
+    jax.tree.map(np.testing.assert_array_equal, got, tree(2))
+    aside = {path.name for path in (folder.parent / "damaged").iterdir()}
+    assert aside == {f"{name}-0" for name in [*odd, "5"]}

@@ -42,7 +42,7 @@ def test_the_dockerfile_is_linted() -> None:
     )
     assert done.returncode == 0, done.stdout
     text = (LAUNCH / "Dockerfile").read_text()
-    for source in re.findall(r"^COPY --chown=\w+ (.*) \S+$", text, re.M):
+    for source in re.findall(r"^COPY (.*) \S+$", text, re.M):
         assert all((LAUNCH.parent / name).exists() for name in source.split())
 
 
@@ -112,6 +112,9 @@ def test_the_jobset_is_valid() -> None:
     pod = spec["template"]["spec"]
     x, y = map(int, pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"].split("x"))
     (container,) = pod["containers"]
+    own = container["securityContext"]
+    assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] == 1000
+    assert not own["allowPrivilegeEscalation"] and own["capabilities"]["drop"] == ["ALL"]
     chips = container["resources"]["limits"]["google.com/tpu"]
     assert spec["parallelism"] == spec["completions"] == x * y // chips
     known_to_training(container["args"])
@@ -156,9 +159,22 @@ def test_dry_runs_print_the_commands() -> None:
     assert "--config=c.py" in tpu.stdout and "bucket/runs/tpu" in tpu.stdout
 
 
-def test_what_the_worker_runs_is_the_training(tmp_path: Path) -> None:
+HOSTILE = "a b'\"$(touch owned)`touch owned`;touch owned;$HOME"
+
+
+@pytest.mark.parametrize(
+    "workdir,meant",
+    [
+        ("", "{home}/runs/tpu"),
+        ("/mnt/" + HOSTILE, "/mnt/" + HOSTILE),
+        ("~/" + HOSTILE, "{home}/" + HOSTILE),
+        ("$HOME/" + HOSTILE, "{home}/" + HOSTILE),
+    ],
+)
+def test_what_the_worker_runs_is_the_training(tmp_path: Path, workdir: str, meant: str) -> None:
     """The quoted command inside the quoted command, run by a real shell with a false python."""
-    tpu = run("tpu_vm.sh", "run", *TPU, "--dry_run", "--", "--config=c.py:a b", "--x='")
+    more = [f"--workdir={workdir}"] if workdir else []
+    tpu = run("tpu_vm.sh", "run", *TPU, *more, "--dry_run", "--", "--config=c.py:a b", "--x='")
     command = subprocess.run(
         ["bash", "-c", f"printf '%s\\n' {tpu.stdout}"], capture_output=True, text=True
     ).stdout
@@ -173,7 +189,8 @@ def test_what_the_worker_runs_is_the_training(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     given = (tmp_path / "colorjax.log").read_text().splitlines()
-    home = f"--workdir={tmp_path}/runs/tpu"
+    home = "--workdir=" + meant.replace("{home}", str(tmp_path))
+    assert not list(tmp_path.rglob("owned"))
     assert given == ["-m", "colorjax.train", "--distributed=on", home, "--config=c.py:a b", "--x='"]
     assert (tmp_path / "colorjax.pid").read_text().strip().isdigit()
 
