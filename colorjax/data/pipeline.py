@@ -126,22 +126,21 @@ def train_batches(
     Args:
         directory, split: what `prepare` wrote.
         size: height and width of the pictures given out.
-        batch_size: pictures of a step over all processes.
+        batch_size: of all processes together.
         seed: in 0..2**32-1; with the position it decides order, crops, flips and captions.
-        tokenize: texts -> ids, called by several threads; it should remember the texts it has seen.
+        tokenize: texts -> ids, called by several threads; best with a memory of its texts.
         crop: None if the pictures have the model's size, then they are only flipped.
         scarce_share, drop_share, partial_share: see `captions.sample`.
-        turned_share: how many of those with a label have their hues turned, and a caption that
-            names the new colours: words rare in photographs are learnt too (ours).
-        gray_share: how many pictures lose their colours, and have a caption that says so.
+        turned_share: how many of those with a label have other hues and a caption of them (ours).
+        gray_share: how many lose their colours, and have a caption that says so.
         level: one level for all captions instead of sampling them.
-        start_step: the first step given out, as if the ones before had been consumed.
+        start_step: the first step given out.
         process_index, process_count: which part of each global batch is given out.
-        num_threads: threads that read, decode and crop; one for each core, 16 at most, by default.
+        num_threads: threads that read, decode and crop; by default one a core, at most 16.
 
     Returns:
         An iterator of `{"image": uint8 [local_b, size, size, 3], "input_ids": int32 [local_b,
-        length]}`; its `close()` stops the threads. No worker processes are started.
+        length]}`; `close()` stops the threads.
 
     Raises:
         UserError: no such data, or an option out of its range.
@@ -149,8 +148,8 @@ def train_batches(
     _check_share(batch_size, process_index, process_count)
     _check_order(seed, start_step, level)
     source = records.open_split(directory, split)
-    sentences = _Captions(level, scarce_share, drop_share, partial_share)
-    examples = _Examples(source, seed, size, crop, sentences, turned_share, gray_share)
+    said = _Captions(level, scarce_share, drop_share, partial_share)
+    examples = _Examples(source, seed, size, crop, said, turned_share, gray_share)
     order, part = examples.order(), batch_size // process_count
 
     def batch_at(first: int) -> Batch:

@@ -54,10 +54,7 @@ def run_stage(
         return
     tokens = find_tokenizer(config, workdir)
     processes.on_first(
-        lambda: provenance.remember(
-            name, config, weights.inputs, directory, lambda text: say(f"[{name}] {text}")
-        ),
-        directory.name,
+        functools.partial(_remember, name, config, weights, directory), directory.name
     )
     stage = build(name, config, weights, total_steps)
     text = weights.sizes.get("text_encoder", config.model.text_encoder)
@@ -90,6 +87,13 @@ def run_stage(
 
     processes.on_first(write, "writing the release")
     say(f"[{name}] finished; {', '.join(parts)} in '{workdir / 'release'}'")
+
+
+def _remember(name: str, config: ConfigDict, weights: Weights, directory: Path) -> None:
+    def tell(text: str) -> None:
+        say(f"[{name}] {text}")
+
+    provenance.remember(name, config, weights.inputs, directory, tell)
 
 
 def steps(config: ConfigDict, name: str, spans: provenance.Spans, begun: int) -> int:
