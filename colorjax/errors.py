@@ -19,6 +19,11 @@ def one_of(name: str, value: object, allowed: Iterable[object]) -> None:
         raise UserError(f"{name} is {value!r}; it must be one of {', '.join(map(str, choices))}")
 
 
+def printable(text: str) -> str:
+    """A line without control characters: names of files may hold what steers a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def first_line(error: BaseException, most: int = 200) -> str:
     """What an error says, for a sentence of ours: its first line, or its type if it says nothing.
 
@@ -39,7 +44,7 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         code = main()
     except (UserError, OSError) as error:
-        print(f"colorjax: {error}", file=sys.stderr)
+        print(f"colorjax: {printable(str(error))}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("colorjax: interrupted", file=sys.stderr)
