@@ -7,7 +7,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 COLORIZE := $(BIN)/python -m colorjax.colorize
-PROMPTED := $(COLORIZE) --guidance_scale 3
 
 .PHONY: demo test test-all beam parity check clean
 
@@ -33,9 +32,9 @@ $(VENV)-beam/dev: setup.cfg pyproject.toml
 
 demo: $(VENV)/run
 	$(COLORIZE) examples --output outputs/automatic
-	$(PROMPTED) examples/car.png --prompt "a red car on a gray background" --output outputs/red_car.png
-	$(PROMPTED) examples/car.png --prompt "a blue car on a gray background" --output outputs/blue_car.png
-	$(PROMPTED) examples/horse.png --prompt "a brown horse on a green background" --output outputs/brown_horse.png
+	$(COLORIZE) examples/car.png --prompt "a red car on a gray background" --output outputs/red_car.png
+	$(COLORIZE) examples/car.png --prompt "a blue car on a gray background" --output outputs/blue_car.png
+	$(COLORIZE) examples/horse.png --prompt "a brown horse on a green background" --output outputs/brown_horse.png
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile

@@ -7,7 +7,6 @@ colourings of gray pictures, where right is the truth's colourfulness.
 """
 
 import argparse
-import functools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +19,7 @@ from benchmarks.cold_diffusion import BATCH, add_data, by_place, cold, keep
 from colorjax import errors, release
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.devices import compile_cache
+from colorjax.errors import UserError
 from colorjax.evaluate.pictures import Selection, batches
 from colorjax.maths import color, metrics
 from colorjax.methods import diffusing_colors, vividness
@@ -33,15 +33,14 @@ Versions = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 def versions_of_truth(model_directory: str) -> Versions:
     """Jitted: pictures to their versions at scales, and the ranker's scores."""
     model, params = diffusing_colors.load(model_directory)
-    decode = functools.partial(diffusing_colors.decode, model)
 
     @jax.jit
     def run(params: Any, image: jax.Array, scales: jax.Array) -> Any:
         luminance = color.luminance(image)
         gray = vividness.gray_image(luminance)
         z_color, z_gray = (diffusing_colors.encode(model, params, each) for each in (image, gray))
-        decoder = functools.partial(decode, params)
-        versions = vividness.versions(decoder, z_color, z_gray, luminance, scales)
+        decode = diffusing_colors.decoder_of(model, params, luminance)
+        versions = vividness.versions(decode, z_color, z_gray, luminance, scales)
         return versions, vividness.rank(model.ranker, params["ranker"], versions)
 
     return lambda image, scales: jax.device_get(run(params, image, scales))
@@ -70,6 +69,11 @@ def on_photographs(
         each = np.tile(training, (len(image), 1))
         _, scores = versions(image, each)
         right.append(ranker_stage.loss(scores, each, np.ones(len(image)))[1]["pairs_right"])
+    if not chosen:
+        raise UserError(
+            f"--limit={selection.limit} gives fewer than {BATCH} pictures of a colourfulness above "
+            "15, which is a batch: give a larger one"
+        )
     values = np.concatenate(chosen)
     print("chosen on photographs:", dict(zip(*np.unique(values, return_counts=True))))
     return {

@@ -23,7 +23,7 @@ from colorjax.data import colour_names, phrases, records, transforms
 from colorjax.devices import compile_cache
 from colorjax.evaluate.pictures import data_directory, shown
 from colorjax.maths import color, guidance, samplers
-from colorjax.methods import lcad
+from colorjax.methods import lcad, method
 from colorjax.types import Params
 
 NOUNS = {"automobile": "car", "airplane": "plane"}
@@ -38,7 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--objective", choices=guidance.OBJECTIVES, default="inside")
     parser.add_argument("--masks", choices=("given", "attention"), default="given")
     parser.add_argument("--articles", choices=("in", "out"), default="out", help="of the phrases")
-    parser.add_argument("--step_sizes", default="0,1,100,300,1000,3000,10000")
+    parser.add_argument("--step_sizes", default="0,released,1,3,10,20,50,100")
     parser.add_argument("--guidance_scale", type=float)
     parser.add_argument("--json", type=Path)
     return parser.parse_args(arguments)
@@ -100,9 +100,9 @@ class Study:
     def __init__(self, colorizer: Colorizer, args: argparse.Namespace) -> None:
         self.colorizer, self.by_attention = colorizer, args.masks == "attention"
         options = lcad.METHOD.static(colorizer.settings)
-        self.options = options._replace(instance_aware=True, refine_objective=args.objective)
-        self.colorize = jax.jit(self._colorize)
-        self.attention_inside = jax.jit(self._attention_inside)
+        self.options = options._replace(refine_objective=args.objective)
+        self.colorize = jax.jit(self._colorize, static_argnames="released")
+        self.attention_inside = jax.jit(self._attention_inside, static_argnames="released")
 
     def inputs(self, composites: Composites, seed: int) -> lcad.Inputs:
         """What the sampler is given."""
@@ -120,12 +120,14 @@ class Study:
             spans=composites.spans,
         )
 
-    def _colorize(self, params: Params, inputs: lcad.Inputs, step_size: jax.Array) -> jax.Array:
-        options = self.options._replace(refine_step_size=step_size)
+    def _colorize(
+        self, params: Params, inputs: lcad.Inputs, step_size: jax.Array, *, released: bool
+    ) -> jax.Array:
+        options = self.options._replace(refine_step_size="released" if released else step_size)
         return lcad.colorize(self.colorizer.model, params, inputs, options)
 
     def _attention_inside(
-        self, params: Params, inputs: lcad.Inputs, step_size: jax.Array
+        self, params: Params, inputs: lcad.Inputs, step_size: jax.Array, *, released: bool
     ) -> jax.Array:
         model, options = self.colorizer.model, self.options
         features = lcad.encode_luminance(model, params, inputs.luminance)
@@ -135,10 +137,11 @@ class Study:
         time = jnp.full(len(noise), first)
         _, captured = lcad.predict_and_capture(model, params, noise, time, context, features)
         masks = jnp.broadcast_to(halves(), (len(noise), *halves().shape))
+        pixels = noise.shape[1] * noise.shape[2] if released else None
         shares = []
         for layer in jax.tree.leaves(captured["capture"]):
             refined = guidance.refine_logits(
-                layer, masks, inputs.spans, step_size, options.refine_objective
+                layer, masks, inputs.spans, step_size, options.refine_objective, pixels
             )
             attention = jax.nn.softmax(refined, axis=-1).mean(1)
             seen = jnp.einsum("bqn,bkn->bkq", attention, inputs.spans.astype(jnp.float32))
@@ -147,23 +150,26 @@ class Study:
         return jnp.stack(shares).mean()
 
 
-def measure(study: Study, composites: Composites, step_size: float) -> dict[str, float]:
-    """The figures of a step size."""
+def measure(study: Study, composites: Composites, word: str) -> dict[str, float | str]:
+    """The figures of a step size, a number or "released"."""
+    released = word == method.RELEASED
+    step_size = 1.0 if released else float(word)
     own = other = 0
     inside, distances = [], []
     count, params = len(composites.tokens), study.colorizer.params
     for start in range(0, count, BATCH):
         batch = composites.batch(slice(start, min(start + BATCH, count)))
         inputs = study.inputs(batch, start)
-        raw = np.asarray(study.colorize(params, inputs, step_size))
-        inside.append(float(study.attention_inside(params, inputs, step_size)))
+        raw = np.asarray(study.colorize(params, inputs, step_size, released=released))
+        share = study.attention_inside(params, inputs, step_size, released=released)
+        inside.append(float(share))
         for picture, pair in zip(shown(raw, batch.lightness[..., None]), batch.colours):
             words = named(picture)
             distances.append(apart(picture, pair))
             own += sum(word == wanted for word, wanted in zip(words, pair, strict=True))
             other += sum(word == wanted for word, wanted in zip(words, pair[::-1], strict=True))
     return dict(
-        step_size=step_size,
+        step_size=word,
         own_colour=own / (2 * count),
         other_colour=other / (2 * count),
         apart=float(np.mean(distances)),
@@ -186,9 +192,15 @@ def main(arguments: list[str] | None = None) -> int:
     pairs = Composites(lightness, tokenize(prompts), np.stack(spans), colours)
     study = Study(colorizer, args)
     rows = []
-    for step_size in map(float, args.step_sizes.split(",")):
-        rows.append(measure(study, pairs, step_size))
-        print("  ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()), flush=True)
+    for word in args.step_sizes.split(","):
+        rows.append(measure(study, pairs, word))
+        print(
+            "  ".join(
+                f"{name} {value if name == 'step_size' else round(value, 3)}"
+                for name, value in rows[-1].items()
+            ),
+            flush=True,
+        )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

@@ -1,7 +1,9 @@
 """What goes wrong by the user's hand, told in one sentence."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterable
+from types import FrameType
 
 
 class UserError(Exception):
@@ -19,11 +21,6 @@ def one_of(name: str, value: object, allowed: Iterable[object]) -> None:
         raise UserError(f"{name} is {value!r}; it must be one of {', '.join(map(str, choices))}")
 
 
-def printable(text: str) -> str:
-    """A line without control characters: names of files may hold what steers a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def first_line(error: BaseException, most: int = 200) -> str:
     """What an error says, for a sentence of ours: its first line, or its type if it says nothing.
 
@@ -33,20 +30,36 @@ def first_line(error: BaseException, most: int = 200) -> str:
     return lines[0][:most] if lines else type(error).__name__
 
 
+def printable(text: object) -> str:
+    """A text on one line, with escapes for what a terminal would obey or hide.
+
+    Names of files may hold newlines, escape sequences and marks that turn the direction of
+    writing: printed as they are they could forge a line of ours.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Runs an entry point; a `UserError` becomes one line on stderr and exit code 2.
 
     So does what the system refuses: a full disk, a missing permission, a name that is too long.
+    Ctrl-C ends with exit code 130 and SIGTERM with 143, both after what is half written is removed.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         code = main()
     except (UserError, OSError) as error:
-        print(f"colorjax: {printable(str(error))}", file=sys.stderr)
+        print(f"colorjax: {printable(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("colorjax: interrupted", file=sys.stderr)
         code = 130
     sys.exit(code or 0)
+
+
+def _terminated(_number: int, _frame: FrameType | None) -> None:
+    # An exception, and not the signal's own end, which would leave temporary files behind.
+    sys.exit(128 + signal.SIGTERM)

@@ -1,15 +1,28 @@
 """Writing files whole or not at all, and where colorjax keeps what it can make again.
 
 A reader never sees half a file under its final name, and what was there before stays until the
-new one is complete on the disk.
+new one is complete on the disk. What libraries make, such as a PNG, is best encoded to memory and
+given to `write_bytes`: not all of them tell of a write that came short.
 """
 
+import contextlib
+import errno
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from colorjax.errors import UserError, first_line
+
+MOST_JSON_BYTES = 64 * 2**20
+_ADVICE = {
+    "make room there, or choose another place": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    "choose a place that you may write to": (errno.EACCES, errno.EPERM, errno.EROFS),
+    "give a shorter name": (errno.ENAMETOOLONG,),
+}
 
 
 def cache_folder(*names: str) -> Path:
@@ -22,6 +35,18 @@ def cache_folder(*names: str) -> Path:
     return Path(root, "colorjax", *names)
 
 
+def unwritable(path: Path, error: OSError) -> UserError:
+    """The sentence for a file or folder that the system refuses to write: which, why, what to do.
+
+    Libraries' own errors have no number; what they say about a full disk differs.
+    """
+    advice = (text for text, numbers in _ADVICE.items() if error.errno in numbers)
+    return UserError(
+        f"'{path}' could not be written ({error.strerror or first_line(error)}); "
+        f"{next(advice, 'make room there, or choose another place')}"
+    )
+
+
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
     """Lets `write` make a temporary file or folder beside `path`, which then takes its name.
 
@@ -30,55 +55,112 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
 
     Args:
         path: the final name; its folder is made if it is missing. What is there is replaced.
-        write: makes the file or folder that it is given the temporary name of. The name has the
-            suffix of `path`, which decides the format in some libraries.
+        write: makes the file or folder that it is given the temporary name of, and raises OSError
+            if it cannot. The name has the suffix of `path`, which decides the format in some
+            libraries.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written to; `path` is as it was and
-            nothing is left beside it.
+        UserError: the disk is full, the folder cannot be written to, or `path` is a device;
+            `path` is as it was and nothing is left beside it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # A new name each time: services such as Dataflow have the same work done twice at once.
     partial = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"'{path}' is a device, not a file or folder; give another name")
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         for part in [*partial.rglob("*"), partial]:
             _flush(part)
         put_in_place(partial, path)
-    except BaseException:
+    except BaseException as error:  # an interruption too, and the SystemExit of SIGTERM
         _remove(partial)
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from error
         raise
-    _flush(path.parent)
 
 
 def put_in_place(partial: Path, path: Path) -> None:
-    """Gives a complete file or folder its final name, beside which it was made.
+    """Gives a complete file or folder its final name, beside which it was made, for good.
 
     A file that is there is replaced in one step. Nothing can do that with a folder that holds
     something: it steps aside as `.<name>.old`, and is removed when the new one is in its place.
     """
-    if not path.is_dir():
+    if path.is_dir():
+        _exchange(partial, path)
+    else:
         partial.replace(path)
-        return
+    with contextlib.suppress(OSError):  # some mounted buckets cannot flush a folder
+        _flush(path.parent)
+
+
+def _exchange(partial: Path, path: Path) -> None:
     old = path.with_name(f".{path.name}.old")
     _remove(old)
     path.rename(old)
     try:
         partial.rename(path)
-    except OSError:
+    except BaseException:
         old.rename(path)
         raise
     _remove(old)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes bytes whole or not at all."""
+    """Writes bytes whole or not at all; raises as `replace` does."""
     replace(path, lambda partial: partial.write_bytes(data))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text whole or not at all."""
+    """Writes UTF-8 text whole or not at all; raises as `replace` does."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def read_json(
+    path: Path,
+    schema: Mapping[str, Any] | None = None,
+    *,
+    advice: str,
+    most_bytes: int = MOST_JSON_BYTES,
+) -> Any:
+    """What a JSON file holds, if it is as a JSON Schema says.
+
+    Args:
+        advice: what to do about a damaged file, for the sentence that tells of it.
+        most_bytes: a larger file is not read.
+
+    Raises:
+        UserError: it is missing, too large, no JSON (which knows neither NaN nor
+            infinity), or not what the schema describes; the sentence names the value.
+    """
+    try:
+        if path.stat().st_size > most_bytes:
+            raise ValueError(f"it has more than {most_bytes} bytes")
+        value = json.loads(path.read_text("utf-8"), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"'{path}' cannot be read ({first_line(error)}); {advice}") from error
+    if schema is not None:
+        check_json(value, schema, path, advice)
+    return value
+
+
+def check_json(value: Any, schema: Mapping[str, Any], path: Path, advice: str) -> None:
+    """Checks what a JSON file held, as `read_json` does with a schema."""
+    from jsonschema import Draft202012Validator, validators
+
+    # Theirs takes 4.0 for an integer, which no shape of an array can be.
+    strict = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, n: type(n) is int)
+    kind = validators.extend(Draft202012Validator, type_checker=strict)
+    error = next(kind(schema).iter_errors(value), None)
+    if error is not None:
+        place = ".".join(map(str, error.absolute_path))
+        said = error.message
+        said = said if len(said) < 200 else f"{said[:80]} ... {said[-80:]}"
+        raise UserError(f"'{path}' cannot be used ({place + ': ' * bool(place)}{said}); {advice}")
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
 
 
 def _flush(path: Path) -> None:
@@ -93,4 +175,5 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it could not even be begun
+            path.unlink()

@@ -6,6 +6,17 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from colorjax.errors import UserError, one_of
+from colorjax.methods import diffusing_colors, lcad
+
+# How many pictures their training splits have; after L-CAD's selection COCO-Stuff has 59,000.
+PICTURES = {"coco": 118_287, "multi_instance": 65_000, "imagenet": 1_281_167, "cifar10": 50_000}
+# How the data sets of the papers are made ready, without --output.
+PREPARE = {
+    "coco": "--source=coco_stuff --input=coco --captions=coco/captions --short_side=320",
+    "multi_instance": "--source=multi_instance --input=multi_instance --short_side=320",
+    "imagenet": "--source=imagenet --input=imagenet --short_side=320",
+    "cifar10": "--source=cifar10 --input=cifar-10-python.tar.gz",
+}
 
 
 def parse(argument: str | None, **defaults: Any) -> dict[str, Any]:
@@ -23,6 +34,16 @@ def parse(argument: str | None, **defaults: Any) -> dict[str, Any]:
             raise UserError(f"variant {item!r}: write {key if switch else key + '=VALUE'}")
         values[key] = True if switch else value
     return values
+
+
+def recipe(file: str, variant: dict[str, Any]) -> str:
+    """What `--config` takes for these variants, whatever the stage."""
+    said = [
+        key if value is True else f"{key}={value}"
+        for key, value in variant.items()
+        if value and key != "stage"
+    ]
+    return f"configs/{file}.py" + (f":{','.join(said)}" if said else "")
 
 
 def choice(variant: str, value: str, allowed: Iterable[str]) -> str:
@@ -105,33 +126,13 @@ def _add_sampling(model: ConfigDict) -> None:
     """Noise schedule, the settings of both methods, and what is ranked."""
     model.schedule = ConfigDict(dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012))
     model.scaling_factor = 0.18215
-    model.colorize = ConfigDict(
-        dict(
-            num_steps=50,
-            guidance_scale=5.0,
-            spacing="released",
-            sampler="ddim",
-            temperature=1.0,
-            decoder="guided",
-            instance_aware=False,  # needs a prompt that names instances
-            refine_step_size=1.0,
-            batch_size=4,
-        )
-    )
+    model.colorize = ConfigDict(lcad.METHOD.defaults())
     model.cold = ConfigDict(
         dict(sigma=0.0, prediction="full", gray_channels=False, decoder="plain", colourfulness=0.0)
     )
     model.ranker = ConfigDict(dict(hidden_size=256, dropout=0.1, normalization="clip"))
-    model.cold_colorize = ConfigDict(
-        dict(
-            num_steps=20,
-            solver="algorithm_2",
-            guidance_scale=1.6,
-            vividness=0.8,
-            negative_prompt="black and white, grayscale, monochrome, sepia, desaturated",
-            batch_size=4,
-        )
-    )
+    model.cold_colorize = ConfigDict(diffusing_colors.METHOD.defaults())
+    del model.cold_colorize.decoder  # it is the one that was trained beside: `cold.decoder`
 
 
 def tiny() -> ConfigDict:
@@ -169,7 +170,6 @@ def tiny() -> ConfigDict:
         guidance_scale=1.5,
         spacing="even",
         temperature=0.5,
-        refine_step_size=3000.0,
         batch_size=8,
     )
     model.ranker.normalization = "none"
@@ -194,12 +194,14 @@ def stage(**changes: Any) -> ConfigDict:
             weight_decay=0.0,
             clip_norm=0.0,
             accumulate=1,  # parts that a batch is computed in
-            spike_factor=0.0,  # skip steps whose gradient is so many times the usual; 0: never
+            spike_factor=5.0,  # skip steps whose gradient is so many times the usual; 0: never
             max_skipped=10,  # steps in a row, for that or for NaN, that end the run
             ema_decay=0.0,
             trainable=(".*",),
             scarce_share=0.0,
             drop_share=0.0,
+            partial_share=0.0,  # neither in the papers nor in the release
+            turned_share=0.0,  # for captions that are measured: pictures with their hues turned
             gray_share=0.0,
         )
     )
@@ -207,17 +209,39 @@ def stage(**changes: Any) -> ConfigDict:
     return options
 
 
+def full(data: str) -> ConfigDict:
+    """A run at Stable Diffusion 1.5's size on the data set `data/<data>`."""
+    config = run()
+    config.model = sd15()
+    config.data.update(directory=f"data/{data}", eval_split="val")
+    config.prepare, config.pictures = PREPARE[data], PICTURES[data]
+    return config
+
+
+def small() -> ConfigDict:
+    """A run at the bundled model's size on CIFAR-10."""
+    config = run()
+    config.model = tiny()
+    config.data.update(directory="data/cifar10", eval_split="test", crop="none")
+    config.prepare, config.pictures = PREPARE["cifar10"], PICTURES["cifar10"]
+    config.mesh.fsdp = 1  # a few megabytes are not worth a collective
+    return config
+
+
 def run() -> ConfigDict:
     """What every configuration says about a run."""
     config = ConfigDict()
+    config.recipe = ""  # the command line's words for this configuration, without a stage
     config.seed = 0
     config.init_from = ""  # release directory, or 'bundled', that training starts from
+    config.start_part = ""  # text_to_image_unet: from the stand-in, though there is a trained UNet
     config.lpips = ""  # release directory with LPIPS's weights; empty: where convert put them
     config.tokenizer = ""  # vocab.json and merges.txt, where init_from brings none
     config.data = ConfigDict(
         dict(directory="", train_split="train", eval_split="test", crop="random_resized")
     )
-    config.mesh = ConfigDict(dict(dcn=1, data=-1, fsdp=1))
+    # With both -1: weights and optimizer over as many devices as divide their number, up to 16.
+    config.mesh = ConfigDict(dict(dcn=1, data=-1, fsdp=-1))
     config.sharding_rules = (
         ("params/.*", "fsdp"),
         ("(opt_state|ema)/.*", "fsdp"),
@@ -226,7 +250,7 @@ def run() -> ConfigDict:
     config.dtype = "float32"
     config.remat = "none"  # of the UNet's blocks; "products" or "blocks" save memory
     config.log_every = 50
-    config.sample_every = 1000
+    config.sample_every = 1000  # 0: never, not even at the end
     config.checkpoint_every = 1000
     config.keep_checkpoints = 2
     return config

@@ -30,26 +30,26 @@ def get_config(argument: str | None = None) -> ConfigDict:
         UserError: an unknown variant.
     """
     variant = common.parse(
-        argument, tiny=False, stage="", sigma="", prediction="full", gray_channels=""
+        argument, tiny=False, stage="", sigma="", prediction="", gray_channels=""
     )
-    config = _tiny() if variant["tiny"] else _full()
+    config = _tiny() if variant["tiny"] else _with_stages(common.full("coco"))
     config.name = "diffusing_colors_tiny" if variant["tiny"] else "diffusing_colors"
     config.method = "diffusing_colors"
-    config.model.cold.prediction = variant["prediction"]
+    config.recipe = common.recipe("diffusing_colors", variant)
+    if variant["prediction"]:
+        config.model.cold.prediction = variant["prediction"]
     if variant["sigma"]:
         config.model.cold.sigma = float(variant["sigma"])
     if variant["gray_channels"]:
-        config.model.cold.gray_channels = variant["gray_channels"] == "yes"
+        yes = common.choice("gray_channels", variant["gray_channels"], ("yes", "no")) == "yes"
+        config.model.cold.gray_channels = yes
     if variant["stage"]:
         config.stages = (variant["stage"],)
     return config
 
 
-def _full() -> ConfigDict:
-    config = common.run()
-    config.model = common.sd15()
-    config.data.directory = "data/coco"
-    config.data.eval_split = "val"
+def _with_stages(config: ConfigDict) -> ConfigDict:
+    """The same run, of the cold UNet and then the ranker."""
     config.stages = ("cold", "ranker")
     config.cold = common.stage(
         batch_size=64,
@@ -71,10 +71,8 @@ def _full() -> ConfigDict:
 
 def _tiny() -> ConfigDict:
     """The frozen small tower knows too little of colour: all of the ranker is trained."""
-    config = _full()
-    config.model = common.tiny()
+    config = _with_stages(common.small())
     config.init_from = "bundled"
-    config.data.update(directory="data/cifar10", eval_split="test", crop="none")
     small = dict(
         learning_rate=1e-3,
         schedule="cosine",
@@ -82,6 +80,7 @@ def _tiny() -> ConfigDict:
         clip_norm=1.0,
         weight_decay=0.0,
         total_steps=0,
+        partial_share=0.5,
     )
     config.cold.update(small | dict(ema_decay=0.9995, epochs=4.0))
     config.ranker.update(

@@ -12,14 +12,14 @@
             --config.init_from=RELEASE
         the paper's section 4.4: ImageNet without descriptions, from the weights of COCO
     python -m colorjax.train --config=configs/lcad.py:ablation=no_slr
-        the paper's Table 1: no_lic (plain decoder), no_slr (no luminance in the UNet), no_iss (no
-        instance-aware sampling; like no_lic a way of sampling, the weights are the full model's)
+        the paper's ablation (section 4.3) without luminance in the UNet; its other two, no_lic
+        (plain decoder) and no_iss (no masks), are ways of sampling the full model
 
 Variants, after a colon and between commas: `tiny`, `released`, `stage`, `data` (coco,
 multi_instance, imagenet: `data/<name>`), `captions` (any, scarce), `cec` (none, conv_in,
 down_blocks), `trainable` (paper, released, all), `ablation`.
 
-Where the numbers come from (paper, section 4.1, unless said otherwise):
+Where the numbers come from (paper, section 3.5, unless said otherwise):
 
 | | luminance | latent |
 |---|---|---|
@@ -38,15 +38,16 @@ from colorjax.errors import UserError
 DATA = ("coco", "multi_instance", "imagenet")
 CEC = ("none", "conv_in", "down_blocks")
 TRAINABLE = {
-    # Extended channels only, the rest of the UNet as pretrained (paper, section 3.2).
+    # Extended channels only, the rest of the UNet as pretrained (paper, section 3.3).
     "paper": ("(.*/)?cec_.*",),
     # The released code since January 2024: first convolution, output blocks, head.
     "released": ("(cec_)?conv_in/.*", "up_blocks_.*", "conv_norm_out/.*", "conv_out/.*"),
     "all": (".*",),
 }
-ABLATIONS = ("", "no_lic", "no_slr", "no_iss")
+ABLATIONS = ("", "no_slr")
+SAME_MODEL = {"no_lic": "with --decoder=plain", "no_iss": "without --masks"}
 
-# Of the luminance stage (paper, section 3.1); `released` in `losses.artifact_weights`.
+# Of the luminance stage (paper, section 3.2, Eq. 4); `released` in `losses.artifact_weights`.
 PIXEL_LOSS = dict(
     artifact_weights="paper",
     adversarial_weight=1.0,
@@ -69,7 +70,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         released=False,
         stage="",
         data="",
-        captions="any",
+        captions="",
         cec="",
         trainable="",
         ablation="",
@@ -86,9 +87,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
         _as_released(config)
     if variant["cec"]:
         config.model.unet.cec = common.choice("cec", variant["cec"], CEC)
-    if common.choice("captions", variant["captions"], ("any", "scarce")) == "scarce":
+    if common.choice("captions", variant["captions"] or "any", ("any", "scarce")) == "scarce":
         config.latent.scarce_share = 1.0
-    _ablate(config, common.choice("ablation", variant["ablation"], ABLATIONS))
+    _ablate(config, variant["ablation"])
     if variant["trainable"]:
         name = common.choice("trainable", variant["trainable"], TRAINABLE)
         config.latent.trainable = TRAINABLE[name]
@@ -98,6 +99,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.stages = (variant["stage"],)
     # Runs that differ in more than their stages have directories of their own.
     said = [key if value is True else value for key, value in variant.items() if key != "stage"]
+    config.recipe = common.recipe("lcad", variant)
     config.name = "_".join(["lcad", *(word for word in said if word not in (False, "", "any"))])
     return config
 
@@ -117,21 +119,22 @@ def _as_released(config: ConfigDict) -> None:
 
 
 def _ablate(config: ConfigDict, name: str) -> None:
-    """The paper's Table 1. `no_lic` and `no_iss` are ways of sampling the full model: here they
-    decide the training's sample grids and what the release does by default."""
-    if name == "no_slr":
+    """The paper's ablations that are trained (section 4.3).
+
+    Raises:
+        UserError: the other two, which sample the full model in another way, or an unknown one.
+    """
+    if name in SAME_MODEL:
+        raise UserError(
+            f"ablation {name!r} is the full model, sampled in another way: train it without "
+            f"ablation=, and run python -m colorjax.evaluate {SAME_MODEL[name]}"
+        )
+    if common.choice("ablation", name, ABLATIONS) == "no_slr":
         config.model.unet.cec = "none"
-    elif name == "no_lic":
-        config.model.colorize.decoder = "plain"
-    elif name == "no_iss":
-        config.model.colorize.instance_aware = False
 
 
 def _full(data: str) -> ConfigDict:
-    config = common.run()
-    config.model = common.sd15()
-    config.data.update(directory=f"data/{data}", eval_split="val")
-    config.mesh.fsdp = -1  # with data=-1: optimizer and weights over up to 16 devices
+    config = common.full(data)
     config.stages = ("luminance", "latent")
     config.luminance = common.stage(batch_size=8, epochs=10.0, learning_rate=1e-6, b1=0.5, b2=0.9)
     config.luminance.update(PIXEL_LOSS)
@@ -149,12 +152,15 @@ def _tiny() -> ConfigDict:
     """No pretrained weights exist at this size, so three stages more make stand-ins for them:
     `clip` for CLIP's, `vae` and `text_to_image` (a UNet without CEC that sees captions only) for
     Stable Diffusion's. All of the UNet is trained in `latent`: the stand-in is weak."""
-    config = common.run()
-    config.model = common.tiny()
-    config.data.update(directory="data/cifar10", crop="none")
+    config = common.small()
     config.stages = ("clip", "vae", "luminance", "text_to_image", "latent")
     small = dict(
-        batch_size=64, learning_rate=1e-3, schedule="cosine", warmup_steps=200, clip_norm=1.0
+        batch_size=64,
+        learning_rate=1e-3,
+        schedule="cosine",
+        warmup_steps=200,
+        clip_norm=1.0,
+        partial_share=0.5,
     )
     config.clip = common.stage(**small | dict(batch_size=128, epochs=0.75))
     config.vae = common.stage(**small | dict(epochs=1.5, ema_decay=0.995))

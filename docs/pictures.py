@@ -31,7 +31,7 @@ ROWS = (
 
 def main() -> None:
     compile_cache.setup()
-    colorizer = Colorizer(release.BUNDLED, guidance_scale=3.0)
+    colorizer = Colorizer(release.BUNDLED)
     save("prompts.png", [prompts(colorizer, name, *texts) for name, *texts in ROWS])
     cold = Colorizer(release.BUNDLED, "diffusing_colors")
     save("vividness.png", [vividness(cold, name, text) for name, text, _ in ROWS])

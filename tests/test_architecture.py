@@ -22,7 +22,7 @@ ROOMS = {
     "__main__": {"colorize"},
     "errors": set(),
     "types": set(),
-    "files": set(),
+    "files": {"errors"},
     "maths": GROUND,
     "models": GROUND,
     "release": GROUND | {"files"},

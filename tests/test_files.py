@@ -1,10 +1,36 @@
 """Files and folders are written whole, or what was there stays and nothing is left beside it."""
 
 import errno
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
-from colorjax import files
+from colorjax import errors, files
+from colorjax.errors import UserError
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from colorjax import errors, files
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+errors.run(lambda: files.write_bytes(Path(sys.argv[1]), bytes(1001)))
+"""
+SLOW = """
+import sys, time
+from pathlib import Path
+from colorjax import errors, files
+
+def write(partial):
+    partial.write_bytes(b"half")
+    print("begun", flush=True)
+    time.sleep(60)
+
+errors.run(lambda: files.replace(Path(sys.argv[1]), write))
+"""
 
 
 def full(partial) -> None:
@@ -29,11 +55,11 @@ def test_a_file_is_replaced_whole(tmp_path) -> None:
 @pytest.mark.parametrize("write", [full, full_folder])
 def test_a_full_disk_changes_nothing(tmp_path, write) -> None:
     path = tmp_path / "file"
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match="file' could not be written .No space left.*make room"):
         files.replace(path, write)
     assert not list(tmp_path.iterdir())
     path.write_bytes(b"before")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match="file' could not be written .No space left.*make room"):
         files.replace(path, write)
     assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
 
@@ -60,3 +86,78 @@ def test_a_folder_comes_back_if_the_new_one_cannot_be_renamed(tmp_path) -> None:
         files.put_in_place(tmp_path / "nowhere", output)
     assert [path.name for path in output.iterdir()] == ["before"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_disk_that_is_full_is_told_in_a_sentence(small_disk) -> None:
+    path = small_disk / "file"
+    files.write_bytes(path, bytes(700_000))
+    for size in (400_000, 10_000_000):
+        with pytest.raises(UserError, match="file' could not be written .No space left.*make room"):
+            files.write_bytes(path, bytes(size))
+    assert path.read_bytes() == bytes(700_000) and list(small_disk.iterdir()) == [path]
+
+
+def test_a_file_that_is_cut_short_never_has_its_name(tmp_path) -> None:
+    """The limit is the system's own, by which a write of 1001 bytes may put down 1000 of them."""
+    path = tmp_path / "file"
+    command = [sys.executable, "-c", LIMITED, str(path)]
+    out = subprocess.run(command, capture_output=True, text=True)
+    assert out.returncode == 2 and out.stderr.count("\n") == 1 and "File too large" in out.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number,code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_nothing_half_written(tmp_path, number, code) -> None:
+    command = [sys.executable, "-c", SLOW, str(tmp_path / "file")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n" and len(list(tmp_path.iterdir())) == 1
+    start = time.monotonic()
+    process.send_signal(number)
+    assert process.communicate()[1].count("\n") <= 1
+    assert process.returncode == code and time.monotonic() - start < 30
+    assert not list(tmp_path.iterdir())
+
+
+def test_everything_is_on_the_disk_before_the_name_and_the_name_after(
+    tmp_path, monkeypatch
+) -> None:
+    steps = []
+    flush, rename = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        steps.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", lambda *names: (steps.append("name"), rename(*names)))
+    files.write_bytes(tmp_path / "file", b"data")
+    assert steps[1:] == ["name", str(tmp_path)] and steps[0].endswith(".partial")
+
+
+def test_a_device_is_not_replaced_by_a_file(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe' is a device, not a file or folder"):
+        files.write_text(tmp_path / "pipe", "text")
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["file/inner", "n" * 300])
+def test_an_impossible_place_is_named(tmp_path, name) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"{name}' could not be written"):
+        files.write_text(tmp_path / name, "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "text,shown",
+    [
+        ("a\nb", r"a\nb"),
+        ("\x1b[2Jdone", r"\x1b[2Jdone"),
+        ("a\u202eb", r"a\u202eb"),
+        ("a\udcffb", r"a\udcffb"),
+        ("rot ä 赤 '\\'", "rot ä 赤 '\\'"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text, shown) -> None:
+    assert errors.printable(text) == shown

@@ -1,6 +1,9 @@
 """Release directories: what is written is read, what is damaged is told."""
 
+import copy
 import json
+import os
+import subprocess
 import tracemalloc
 
 import jax.numpy as jnp
@@ -8,7 +11,10 @@ import numpy as np
 import pytest
 
 from colorjax import release
+from colorjax.configs import diffusing_colors, lcad
+from colorjax.data.tokenizer import FILES
 from colorjax.errors import UserError
+from tests import small
 
 TREE = {"conv": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.ones(3)}}
 
@@ -53,6 +59,31 @@ def test_reading_needs_little_more_memory_than_the_result(tmp_path) -> None:
 def test_missing_things_are_named(tmp_path) -> None:
     with pytest.raises(UserError, match="unknown"):
         release.locate(str(tmp_path))
+
+
+def test_what_people_bring_is_named_with_the_command_that_converts_it(tmp_path) -> None:
+    folder = tmp_path / "stable-diffusion-v1-5"
+    folder.mkdir()
+    (folder / "model_index.json").write_text("{}")
+    with pytest.raises(
+        UserError, match=f"Stable Diffusion folder of diffusers: .*{folder} --output"
+    ):
+        release.locate(str(folder))
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    (clip / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(UserError, match="--format=clip.clipseg"):
+        release.locate(str(clip))
+    (tmp_path / "coco_weight.ckpt").write_bytes(b"")
+    with pytest.raises(UserError, match="--format=lcad.ldm"):
+        release.locate(str(tmp_path / "coco_weight.ckpt"))
+
+
+def test_files_are_for_everyone_who_may_read_the_folder(tmp_path) -> None:
+    release.write(tmp_path / "release", {}, {"vae": {"a": np.zeros(1)}})
+    (tmp_path / "ordinary").touch()
+    ordinary = (tmp_path / "ordinary").stat().st_mode
+    assert {p.stat().st_mode for p in (tmp_path / "release").iterdir()} == {ordinary}
     write(tmp_path)
     with pytest.raises(UserError, match="no part 'unet'"):
         release.read_part(tmp_path, "unet")
@@ -65,6 +96,231 @@ def test_another_format_is_refused(tmp_path) -> None:
     (write(tmp_path) / "config.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(UserError, match="99"):
         release.read_config(tmp_path)
+    (tmp_path / "config.json").write_text("[1]")
+    with pytest.raises(UserError, match="format None"):
+        release.read_config(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="config.json"):
         release.read_config(tmp_path)
+
+
+MODEL = json.loads((release.BUNDLED / "config.json").read_text())
+
+
+def written(directory, config):
+    release.write(directory, config, {})
+    return directory
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: MODEL,
+        lambda: lcad.get_config().model.to_dict(),
+        lambda: lcad.get_config("tiny").model.to_dict(),
+        lambda: diffusing_colors.get_config().model.to_dict(),
+        lambda: diffusing_colors.get_config("tiny").model.to_dict(),
+        lambda: small.cold_config().model.to_dict(),
+        lambda: release.read_config(small.DATA / "before" / "release"),
+        lambda: release.read_config(small.DATA / "before" / "run" / "release"),
+    ],
+)
+def test_every_model_of_ours_is_within_the_ranges(tmp_path, model) -> None:
+    config = json.loads(json.dumps(model()))
+    assert release.read_config(written(tmp_path, config)) == config | {"format": 1}
+
+
+@pytest.mark.parametrize(
+    "place,value,message",
+    [
+        ("image_size", -32, "image_size: -32 is less than the minimum of 8"),
+        ("image_size", 2**40, "image_size: .* is greater than the maximum"),
+        ("image_size", 32.0, "image_size: 32.0 is not of type 'integer'"),
+        ("image_size", "32", "image_size: '32' is not of type 'integer'"),
+        ("image_size", True, "image_size: True is not of type 'integer'"),
+        ("scaling_factor", 0, "scaling_factor: 0 is less than the minimum"),
+        ("scaling_factor", None, "scaling_factor: None is not of type 'number'"),
+        ("schedule.beta_start", float("nan"), "NaN is no number"),
+        ("schedule.beta_end", float("inf"), "Infinity is no number"),
+        ("schedule.beta_end", 1, "schedule.beta_end: 1 is greater"),
+        ("schedule.beta_end", 1e-5, "beta_start 0.00085 is above beta_end 1e-05"),
+        ("schedule.num_timesteps", 10**9, "num_timesteps: 1000000000 is greater"),
+        ("schedule.steps", 5, "'steps' was unexpected"),
+        ("schedule", [], "schedule: .. is not of type 'object'"),
+        ("unet.block_out_channels", [], "block_out_channels: .*(non-empty|too short)"),
+        ("unet.block_out_channels", [64] * 1000, "block_out_channels: .*too long"),
+        ("unet.block_out_channels", [64, -64], "block_out_channels.1: -64 is less"),
+        ("unet.block_out_channels", [64, 60], "60 is no multiple of 8 groups"),
+        ("unet.block_out_channels", [64], "has 2 values for 1 levels"),
+        ("unet.num_attention_heads", [4, 3], "3 heads do not divide 128 channels"),
+        ("unet.attention_levels", [True], "attention_levels has 1 values for 2 levels"),
+        ("unet.layers_per_block", 0, "layers_per_block: 0 is less"),
+        ("unet.transformer_depth", 10**4, "transformer_depth: 10000 is greater"),
+        ("vae.norm_num_groups", 5, "16 is no multiple of 5 groups"),
+        ("text_encoder.num_hidden_layers", 10**5, "num_hidden_layers: 100000 is greater"),
+        ("text_encoder.num_attention_heads", 5, "5 heads do not divide a hidden_size of 96"),
+        ("text_encoder.hidden_act", "exec", "'exec' is not one of"),
+        ("image_encoder.patch_size", 5, "patches of 5 do not fill 32"),
+        ("ranker.dropout", -1, "ranker.dropout: -1 is less"),
+        ("cold.sigma", 1e300, "cold.sigma: 1e.300 is greater"),
+        ("colorize.num_steps", 0, "colorize.num_steps: 0 is less"),
+        ("colorize.guidance_scale", 1e38, "guidance_scale: 1e.38 is greater"),
+        ("colorize.sampler", {"a": 1}, "colorize.sampler: .* is not of type"),
+        ("cold_colorize.batch_size", 10**9, "batch_size: 1000000000 is greater"),
+        ("method", 3, "method: 3 is not of type 'string'"),
+    ],
+)
+def test_a_model_that_cannot_be_is_told(tmp_path, place, value, message) -> None:
+    config = copy.deepcopy(MODEL)
+    *sections, key = place.split(".")
+    section = config
+    for name in sections:
+        section = section[name]
+    section[key] = value
+    with pytest.raises(UserError, match=message) as error:
+        release.read_config(written(tmp_path, config))
+    assert "config.json" in str(error.value) and len(str(error.value)) < 500
+
+
+def test_a_configuration_of_megabytes_is_not_read(tmp_path) -> None:
+    config = MODEL | {"method": "a" * 2**20}
+    with pytest.raises(UserError, match="config.json' cannot be read .it has more than 1048576"):
+        release.read_config(written(tmp_path, config))
+
+
+def test_many_blocks_that_are_few_each_for_itself_are_too_many(tmp_path) -> None:
+    config = copy.deepcopy(MODEL)
+    config["unet"] |= {"layers_per_block": 8, "transformer_depth": 16}
+    with pytest.raises(UserError, match="unet has 288 blocks of attention"):  # (1 + 17) * 16
+        release.read_config(written(tmp_path, config))
+
+
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        ("one\n", "line 1 is 'one', not a SHA-256"),
+        ("0" * 64 + "\n", "line 1 is"),
+        ("0" * 63 + "g  config.json\n", "line 1 is"),
+        ("0" * 64 + "  a\n\n", "line 2 is ''"),
+        ("", "config.json' is not listed"),
+        (b"\xff", "SHA256SUMS' cannot be read"),
+    ],
+)
+def test_damaged_checksums_are_told(tmp_path, text, message) -> None:
+    path = write(tmp_path) / "SHA256SUMS"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=message):
+        release.read_config(tmp_path)
+
+
+def test_a_changed_configuration_is_told(tmp_path) -> None:
+    path = write(tmp_path) / "config.json"
+    path.write_text(path.read_text().replace("lcad", "diffusing_colors"))
+    with pytest.raises(UserError, match="config.json' does not match SHA256SUMS"):
+        release.read_config(tmp_path)
+
+
+def with_tokenizer(directory):
+    release.write(directory, {"method": "lcad"}, {"vae": TREE}, small.DATA / "tokenizer")
+    return directory
+
+
+def test_a_changed_vocabulary_is_told(tmp_path) -> None:
+    """Two words that changed places are a valid vocabulary, and colour a red car blue."""
+    path = with_tokenizer(tmp_path) / "tokenizer" / "vocab.json"
+    assert release.tokenizer(tmp_path, FILES) == path.parent
+    words = json.loads(path.read_text("utf-8"))
+    words["red</w>"], words["blue</w>"] = words["blue</w>"], words["red</w>"]
+    path.write_text(json.dumps(words, ensure_ascii=False), "utf-8")
+    with pytest.raises(UserError, match="vocab.json' does not match SHA256SUMS"):
+        release.tokenizer(tmp_path, FILES)
+
+
+def test_what_is_not_listed_is_no_part_of_a_release(tmp_path) -> None:
+    folder = with_tokenizer(tmp_path) / "tokenizer"
+    (tmp_path / "unet.safetensors").write_bytes((tmp_path / "vae.safetensors").read_bytes())
+    (tmp_path / ".0a.partial.safetensors").touch()
+    (folder / "tokenizer.json").write_text("{}")  # which is not read
+    assert release.parts_in(tmp_path) == {"vae"}
+    assert release.tokenizer(tmp_path, FILES) == folder
+    with pytest.raises(UserError, match="no|not listed"):
+        release.read_part(tmp_path, "unet")
+    release.write(tmp_path, {"method": "lcad"}, {})
+    assert release.parts_in(tmp_path) == {"vae"}
+    (folder / "special_tokens_map.json").write_text('{"pad_token": "!"}')
+    with pytest.raises(UserError, match="special_tokens_map.json' is not listed.*delete it"):
+        release.tokenizer(tmp_path, FILES)
+
+
+def test_sha256sum_agrees(tmp_path) -> None:
+    with_tokenizer(tmp_path)
+    check = ["sha256sum", "--strict", "--check", "SHA256SUMS"]
+    out = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert sorted(out.stdout.split()) == sorted(
+        "config.json: OK tokenizer/merges.txt: OK tokenizer/vocab.json: OK "
+        "vae.safetensors: OK".split()
+    )
+
+
+def test_a_release_can_be_read_wherever_its_writing_stops(tmp_path, monkeypatch) -> None:
+    """Of a part that is made anew its old or new bytes, of the configuration either one."""
+    real = os.replace
+
+    def stop_after(count):
+        def rename(*names):
+            nonlocal count
+            count -= 1
+            if count < 0:
+                raise KeyboardInterrupt
+            real(*names)
+
+        return rename
+
+    for count in range(4):
+        directory = with_tokenizer(tmp_path / str(count))
+        monkeypatch.setattr(os, "replace", stop_after(count))
+        with pytest.raises(KeyboardInterrupt):
+            release.write(directory, {"method": "diffusing_colors"}, {"unet": TREE})
+        monkeypatch.undo()
+        method = release.read_config(directory)["method"]
+        assert method == ("diffusing_colors" if count == 3 else "lcad")
+        release.read_part(directory, "vae")
+    release.write(directory, {"method": "lcad"}, {"unet": TREE})
+    release.read_part(directory, "unet")
+    assert len((directory / "SHA256SUMS").read_text().splitlines()) == 5
+
+
+def test_a_full_disk_at_a_part_is_a_sentence(small_disk) -> None:
+    write(small_disk / "release")
+    large = {"leaf": np.ones(300_000, np.float32)}
+    with pytest.raises(UserError, match="unet.safetensors' could not be written .*make room"):
+        release.write(small_disk / "release", {"method": "lcad"}, {"unet": large})
+    assert release.parts_in(small_disk / "release") == {"vae"}
+    assert len(list((small_disk / "release").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        {"a": "F32", "a/b": "F32"},
+        {"a/b": "F32", "a": "F32"},
+        {"a": "F8_E4M3"},  # a type that NumPy has not
+        {"a": "F32", "b": ""},
+    ],
+)
+def test_a_header_that_is_no_tree_is_told(tmp_path, leaves) -> None:
+    header = {
+        name: {
+            "dtype": dtype,
+            "shape": [4 if dtype == "F8_E4M3" else 1],
+            "data_offsets": [4 * i, 4 * i + 4],
+        }
+        for i, (name, dtype) in enumerate(leaves.items())
+    }
+    text = json.dumps(header).encode()
+    tmp_path.joinpath("vae.safetensors").write_bytes(
+        len(text).to_bytes(8, "little") + text + bytes(4 * len(leaves))
+    )
+    release.write(tmp_path, {"method": "lcad"}, {})
+    with pytest.raises(UserError, match="vae.safetensors' is not a part's safetensors file"):
+        release.read_part(tmp_path, "vae")

@@ -1,5 +1,6 @@
 """The analysis as a picture: curves with their lines, drift, probe, and decodes at every scale."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ def draw(path: Path, figures: Figures, pictures: Float[np.ndarray, "n k h w 3"])
     strip = sheet.add_subplot(grid[1, :], title="decoded at s = " + scales)
     strip.imshow(np.concatenate([np.concatenate(list(row), axis=1) for row in pictures]))
     strip.axis("off")
-    files.replace(path, lambda partial: sheet.savefig(partial, dpi=110))
+    encoded = io.BytesIO()
+    sheet.savefig(encoded, dpi=110, format=path.suffix[1:])
+    files.write_bytes(path, encoded.getvalue())
 
 
 def _growth(axes: Axes, figures: Figures) -> None:

@@ -3,7 +3,6 @@
 Nothing heavy is imported before the first line is said: jax and the networks take seconds.
 """
 
-import signal
 import sys
 
 from colorjax import __version__, errors
@@ -23,13 +22,7 @@ def command() -> None:
         return
     if not {"-h", "--help"} & set(sys.argv[1:]):
         print("colorjax: starting", file=sys.stderr, flush=True)
-    signal.signal(signal.SIGTERM, _end)
     errors.run(main)
-
-
-def _end(number: int, _: object) -> None:
-    """As an exception, so that half-written files are cleared away."""
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from colorjax import release
+from colorjax.colorize import batching
 from colorjax.colorize.buckets import buckets
 from colorjax.colorize.programs import PROGRAMS, Networks, reconstruct
-from colorjax.data.tokenizer import Tokenizer
+from colorjax.data.tokenizer import FILES, Tokenizer
 from colorjax.devices import replicas
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, metrics
@@ -25,7 +26,6 @@ from colorjax.methods.method import AUTO, Method, Pictures
 from colorjax.methods.stable_diffusion import StableDiffusion
 from colorjax.types import Params
 
-PHRASES = 8  # their number is filled up to a multiple of it: few numbers of them compile anew
 # How a batch lies over several devices, in the structure of the batch.
 SPECS = Pictures(
     **dict.fromkeys(Pictures._fields, replicas.CUT)
@@ -40,13 +40,15 @@ class Candidates(NamedTuple):
     images: Float[np.ndarray, "n k h w 3"]  # [-1,1], with the input's lightness
     scores: Float[np.ndarray, "n k"]
     chosen: Int[np.ndarray, " n"]
+    raw: Float[np.ndarray, "n k h w 3"]  # at the model's own lightness, unclamped
 
 
 class Colorizer:
-    """A release, ready to run: compiles once for each bucket, whatever pictures come.
+    """A release, ready to run: compiles twice for each bucket, whatever pictures come.
 
-    A picture's noise depends on its seed alone, and a batch is always full: the result is the
-    same alone, in a folder, in any order, and hardly another for a retouched copy.
+    One program is for a single picture, which does not pay for a batch, the other for a full batch.
+    A picture's noise depends on its seed alone: the result is the same alone, in a folder, in any
+    order, up to what the two programs round differently, and hardly another for a retouched copy.
 
     Attributes:
         settings: the value of every setting of the method.
@@ -93,18 +95,22 @@ class Colorizer:
         options, decoder = self.method.static(self.settings), str(self.settings["decoder"])
         self._networks = Networks(self.method, self.model, options, decoder, ranker)
         self._mesh = mesh
+        self._devices = mesh.size if mesh else 1
         # The same for all copies, and read when one of them first asks for it.
         self._ranker_params = functools.cache(lambda: self._load_ranker(directory, dtype))
         self._check_vividness()
-        length = config["text_encoder"]["max_position_embeddings"]
-        self.tokenize = Tokenizer(directory / "tokenizer", length)
+        text = config["text_encoder"]
+        self.tokenize = Tokenizer(
+            release.tokenizer(directory, FILES),
+            text["max_position_embeddings"],
+            text["vocab_size"],
+        )
         base = self.base
         self.image_size = int(config["image_size"])
         multiple = base.vae.factor * 2 ** (len(base.unet.block_out_channels) - 1)
         self.buckets = buckets(self.image_size, multiple)
-        self.batch_size = int(self.settings["batch_size"]) * (mesh.size if mesh else 1)
-        if mesh is not None:
-            self.params = replicas.place(self.params, mesh, replicas.WHOLE)
+        self.batch_size = int(self.settings["batch_size"]) * self._devices
+        self.params = self._resident(self.params)
         self._programs = {name: self._program(run) for name, run in PROGRAMS.items()}
         self._reconstruct = jax.jit(functools.partial(reconstruct, base))
 
@@ -140,7 +146,7 @@ class Colorizer:
         """
         if self.settings["vividness"] == AUTO:
             candidates = self.candidates(pictures)
-            image: Raw = candidates.images[np.arange(len(pictures.lightness)), candidates.chosen]
+            image: Raw = candidates.raw[np.arange(len(pictures.lightness)), candidates.chosen]
         else:
             image = self._run("colorize", pictures)
         return image
@@ -208,10 +214,14 @@ class Colorizer:
     def _load_ranker(self, directory: Path, dtype: Any) -> Params:
         if not self.has_ranker:
             raise UserError(f"'{directory}' has no ranker to choose a vividness; give a number")
-        params: Params = vividness.load_ranker(directory, dtype)[1]
+        return self._resident(vividness.load_ranker(directory, dtype)[1])
+
+    def _resident(self, params: Params) -> Params:
+        """Parameters on the devices, once: a program would fetch them from the host every time."""
         if self._mesh is not None:
-            params = replicas.place(params, self._mesh, replicas.WHOLE)
-        return params
+            placed: Params = replicas.place(params, self._mesh, replicas.WHOLE)
+            return placed
+        return batching.moved(params)
 
     def _refuse_faded(self) -> Callable[[Any], float]:
         if self.method.colourfulness is None:
@@ -239,30 +249,13 @@ class Colorizer:
         return placed
 
     def _filled(self, pictures: Pictures) -> Pictures:
-        """A full batch, with the settings that its program reads."""
-        if len(pictures.lightness) > self.batch_size:
-            count = len(pictures.lightness)
-            raise ValueError(f"{count} pictures for batches of {self.batch_size}")
-        if pictures.masks is not None and pictures.spans is None:
-            raise ValueError("masks need the spans of the phrases that they are of")
-
-        def rows(array: Any, fill: float = 0.0) -> Any:
-            return None if array is None else _rows(np.asarray(array), self.batch_size, fill)
-
+        """One picture on each device, or a full batch, with the settings that its program reads."""
+        count = batching.size(len(pictures.lightness), self._devices, self.batch_size)
         negative = self.tokenize([str(self.settings["negative_prompt"])])
         guidance_scale = self._traced("guidance_scale")
-        return Pictures(
-            lightness=rows(pictures.lightness)[..., None],
-            input_ids=rows(pictures.input_ids),
-            seed=rows(
-                np.broadcast_to(np.asarray(pictures.seed, np.uint32), len(pictures.lightness))
-            ),
-            spans=rows(_phrases(pictures.spans)),
-            masks=rows(_phrases(pictures.masks)),
-            faded=rows(pictures.faded),
-            t_start=rows(_float32(pictures.t_start), fill=1.0),
+        return batching.filled(pictures, count)._replace(
             uncond_input_ids=(
-                None if guidance_scale is None else np.repeat(negative, self.batch_size, axis=0)
+                None if guidance_scale is None else np.repeat(negative, count, axis=0)
             ),
             guidance_scale=guidance_scale,
             temperature=self._traced("temperature"),
@@ -273,21 +266,3 @@ class Colorizer:
         """A traced number; None where its value means that nothing is computed for it."""
         value = self.method.traced(name, self.settings)
         return None if value is None else np.float32(value)
-
-
-def _rows(array: np.ndarray, count: int, fill: float) -> np.ndarray:
-    padding = [(0, count - len(array))] + [(0, 0)] * (array.ndim - 1)
-    return np.pad(array, padding, constant_values=fill)
-
-
-def _phrases(array: Any) -> Any:
-    """Filled up to a multiple of `PHRASES` phrases; those without tokens have no effect."""
-    if array is None:
-        return None
-    padding = [(0, 0)] * array.ndim
-    padding[1] = (0, -array.shape[1] % PHRASES)
-    return np.pad(array, padding)
-
-
-def _float32(array: Any) -> Any:
-    return None if array is None else np.asarray(array, np.float32)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from colorjax import release
 from colorjax.colorize import saving
 from colorjax.colorize.instances import NAMED, MaskSource
+from colorjax.errors import UserError
+from colorjax.release import sums
 
 FORMAT = 1  # another number when the same settings come to give other pictures
 INPUT = "input"
@@ -51,16 +52,15 @@ def is_finished(output: Path, note: Mapping[str, Any], source: Path) -> bool:
 
 
 def digest_of_model(directory: Path) -> str:
-    """SHA-256 of a release's checksums; of one without, of its files' names, sizes and times."""
-    sums = directory / release.CHECKSUMS
-    if sums.is_file():
-        return hashlib.sha256(sums.read_bytes()).hexdigest()
-    about = sorted(
-        (str(path.relative_to(directory)), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in directory.rglob("*")
-        if path.is_file()
-    )
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+    """SHA-256 of a release's checksums, which stand for its weights, sizes and tokenizer.
+
+    Raises:
+        UserError: it has none.
+    """
+    path = directory / sums.CHECKSUMS
+    if not path.is_file():
+        raise UserError(f"'{directory}' has no {sums.CHECKSUMS}: the release is incomplete")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def digest_of_masks(masks: MaskSource | None) -> str | None:

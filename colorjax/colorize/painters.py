@@ -86,7 +86,7 @@ class VividnessGrid:
 
     def render(self, job: Job, computed: Any) -> Rgb:
         """The sheet."""
-        images, scores, chosen = computed
+        images, scores, chosen, _ = computed
         shrink = min(1.0, TILE / max(job.lightness.shape))
         height, width = (max(1, round(side * shrink)) for side in job.lightness.shape)
         lightness = recombine.to_model_size(job.lightness, height, width)

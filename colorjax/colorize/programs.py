@@ -9,7 +9,7 @@ from colorjax.methods import stable_diffusion, vividness
 from colorjax.methods.method import Method, Pictures
 from colorjax.methods.stable_diffusion import StableDiffusion
 from colorjax.models.ranker import Ranker
-from colorjax.types import Array, Image, Latents, Luminance, Params
+from colorjax.types import Array, Image, Params
 
 
 class Networks(NamedTuple):
@@ -30,17 +30,15 @@ def _colorize(networks: Networks, params: Params, pictures: Pictures) -> Image:
 def _candidates(networks: Networks, params: Params, pictures: Pictures) -> tuple[Array, ...]:
     method, model, options = networks[:3]
     walked = method.walk(model, params, pictures._replace(vividness=None), options)
-
-    def decode(latents: Latents, luminance: Luminance) -> Image:
-        return method.decode(model, params, latents, luminance, networks.decoder)
-
     scales = jnp.asarray(vividness.CANDIDATES)
     each = jnp.broadcast_to(scales, (len(walked.latents), len(scales)))
     light = luminance_from_lightness(pictures.lightness)
-    images = vividness.versions(decode, *walked, light, each)
+    decode = method.decoder(model, params, light, networks.decoder)
+    raw = vividness.raw_versions(decode, *walked, light, each)
+    images = vividness.keep_lightness(raw, light)
     assert networks.ranker is not None  # or its parameters could not have been loaded
     scores = vividness.rank(networks.ranker, params["ranker"], images)
-    return images, scores, vividness.choose(scores, scales)
+    return images, scores, vividness.choose(scores, scales), raw
 
 
 def _enhance(networks: Networks, params: Params, pictures: Pictures) -> tuple[Image, Image]:
@@ -48,7 +46,7 @@ def _enhance(networks: Networks, params: Params, pictures: Pictures) -> tuple[Im
     enhanced = method.colorize(model, params, pictures, options)
     latents = stable_diffusion.encode_mean(method.base(model), params, pictures.faded)
     light = luminance_from_lightness(pictures.lightness)
-    return enhanced, method.decode(model, params, latents, light, networks.decoder)
+    return enhanced, method.decoder(model, params, light, networks.decoder)(latents)
 
 
 PROGRAMS = {"colorize": _colorize, "candidates": _candidates, "enhance": _enhance}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from colorjax import release
 from colorjax.data import phrases as language
-from colorjax.data.tokenizer import Tokenizer
+from colorjax.data.tokenizer import FILES, Tokenizer
 from colorjax.errors import UserError
 from colorjax.maths import color
 from colorjax.models import clipseg
@@ -48,8 +48,11 @@ class Segmenter:
             )
         config = release.read_config(directory)[PART]
         self._picture = config["picture"]
+        text = config["model"]["text_config"]
         self._tokenize = Tokenizer(
-            directory / "tokenizer", config["model"]["text_config"]["max_position_embeddings"]
+            release.tokenizer(directory, FILES),
+            text["max_position_embeddings"],
+            text["vocab_size"],
         )
         self._params = release.read_part(directory, PART)
         self._run = jax.jit(functools.partial(_probabilities, clipseg.build(config["model"])))

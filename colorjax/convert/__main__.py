@@ -3,9 +3,12 @@
     python -m colorjax.convert --format=lcad --input=coco_weight.ckpt --output=DIR --tokenizer=DIR
     python -m colorjax.convert --format=diffusers --input=stable-diffusion-v1-5 --output=DIR
     python -m colorjax.convert --format=init-lcad --input=stable-diffusion-v1-5 --output=DIR
+    python -m colorjax.convert --format=init-cold --input=stable-diffusion-v1-5 \
+        --input=clip-vit-large-patch14 --output=DIR
     python -m colorjax.convert --format=lpips --input=vgg16.pth --input=vgg.pth --output=DIR
     python -m colorjax.convert --format=clipseg --input=clipseg-rd64-refined --output=DIR
     python -m colorjax.convert --to=lcad --input=DIR --output=lcad.ckpt
+    python -m colorjax.convert --to=diffusers --input=DIR --output=FOLDER
     python -m colorjax.convert --to=bundle --input=DIR --output=DIR [--dtype=float16]
 
 Every key of the input and every leaf of the model is accounted for, or nothing is written.
@@ -26,6 +29,7 @@ from colorjax.convert import (
     formats,
     initial,
     leaves,
+    own,
     perceptual,
     read_configs,
     writers,
@@ -35,12 +39,13 @@ from colorjax.errors import UserError
 
 EXPORTS = {"lcad": export.lcad, "diffusers": export.diffusers}
 BUNDLE = "bundle"
-INITIAL = "init-lcad"
+TWO_INPUTS = ("lpips", "init-cold")
 WRONG_KIND = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+NEEDS_TOKENIZER = {"text_encoder", "clipseg"}
 VOCABULARY = ("vocab.json", "merges.txt")
 SPECIAL_TOKENS = ("tokenizer_config.json", "special_tokens_map.json")
 MODELS = formats.FORMATS | {"clipseg": clipseg.read}
-FORMATS = (*MODELS, *perceptual.FORMATS, INITIAL)
+FORMATS = (*MODELS, *perceptual.FORMATS, *initial.FORMATS)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -60,7 +65,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         required=True,
         type=Path,
         action="append",
-        help="file or folder; for lpips once for the heads and once for the backbone",
+        help="file or folder; lpips: once for the heads and once for the backbone; init-cold: "
+        "Stable Diffusion, then CLIP",
     )
     parser.add_argument("--output", required=True, type=Path, help="must not exist")
     parser.add_argument("--config", type=Path, help="JSON: head counts, activations")
@@ -77,8 +83,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; see the module's docstring."""
     args = parse(arguments)
-    if len(args.input) > 1 and args.format != "lpips":
-        raise UserError("--input can be given twice for --format=lpips only")
+    if len(args.input) > 1 and args.format not in TWO_INPUTS:
+        kinds = " and ".join(f"--format={kind}" for kind in TWO_INPUTS)
+        raise UserError(f"--input can be given twice for {kinds} only")
     if args.dtype and args.to != BUNDLE:
         raise UserError(f"--dtype is for --to={BUNDLE} only")
     if args.to:
@@ -128,7 +135,8 @@ def convert(
 
     Args:
         kind: one of `FORMATS`.
-        paths: the file or folder; two files where LPIPS's heads and backbone are apart.
+        paths: the file or folder; two where LPIPS's heads and backbone are apart, and of
+            "init-cold".
         output: a directory that does not exist yet.
         config_file: what the tensors' shapes do not tell, see `read_configs.official`.
         parts: the parts to convert; by default all that the format or the input has.
@@ -139,8 +147,11 @@ def convert(
     """
     source, wanted = _read(kind, paths, parts)
     settings = _settings(source, paths[0], config_file)
+    assumed: list[str]
     try:
-        config, assumed = architecture.configure(source.parts, settings)
+        config, assumed = dict(source.config or {}), []
+        if not config:
+            config, assumed = architecture.configure(source.parts, settings)
     except architecture.Unreadable as error:
         raise leaves.unreadable(source, error.pattern) from error
     except WRONG_KIND as error:
@@ -154,7 +165,7 @@ def convert(
     _write_new(output, lambda directory: _write(source, config, tokenizer, directory))
     if assumed:
         print(f"colorjax: assumed, since nothing tells it: {'; '.join(assumed)}")
-    if tokenizer is None:
+    if tokenizer is None and NEEDS_TOKENIZER & config.keys():
         print("colorjax: no tokenizer: colorize needs one, give it by --tokenizer=DIR")
 
 
@@ -178,7 +189,7 @@ def _read(
     kind: str, paths: Sequence[Path], parts: tuple[str, ...]
 ) -> tuple[formats.Source, tuple[str, ...]]:
     """The sorted source, and the parts that it must have."""
-    known = (*formats.NEEDED["lcad"], "image_encoder")
+    known = (*formats.NEEDED["lcad"], *own.FOLDERS[1:])
     for part in parts:
         errors.one_of("--parts", part, known)
     for path in paths:
@@ -187,13 +198,14 @@ def _read(
     if kind in perceptual.FORMATS:
         source = perceptual.FORMATS[kind](paths)
         return source, tuple(source.parts)
-    (path,) = paths
-    if kind == INITIAL:
+    if kind in initial.FORMATS:
         if parts:
-            raise UserError(f"--format={INITIAL} makes all parts: leave out --parts")
-        base = "diffusers" if path.is_dir() else "ldm"
-        return initial.extend(formats.FORMATS[base](path, ())), formats.NEEDED["lcad"]
+            raise UserError(f"--format={kind} makes all parts: leave out --parts")
+        return initial.FORMATS[kind](paths), initial.NEEDED[kind]
+    (path,) = paths
     source = MODELS[kind](path, parts)
+    if source.config is not None:
+        return source, parts or tuple(source.parts)
     return source, parts or formats.NEEDED.get(kind) or tuple(source.parts)
 
 

@@ -19,7 +19,6 @@ DEFAULTS: dict[str, Any] = {
     "schedule": dict(num_timesteps=1000, beta_start=0.00085, beta_end=0.012),
     "scaling_factor": 0.18215,
     "prediction_type": "eps",
-    "colorize": dict(num_steps=50, guidance_scale=5.0, spacing="released", batch_size=4),
 }
 
 
@@ -73,7 +72,7 @@ def _unet(flat: Flat) -> dict[str, Any]:
             for path, tensor in flat.items()
             if re.fullmatch(f"{some}/proj_(in|out)/kernel", path)
         ),
-        cec="conv_in" if "cec_conv_in/kernel" in flat else "none",
+        cec="conv_in" if "cec_conv_in/kernel" in flat else "none",  # as published
         in_channels=_size(flat, "conv_in/kernel", -2),
         context_dim=_size(flat, rf"{some}/transformer_blocks_\d+/attn2/to_[kv]/kernel", 0),
     )

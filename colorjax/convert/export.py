@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from colorjax import release
-from colorjax.convert import formats, readers, rules, write_configs, writers
+from colorjax.convert import formats, own, readers, rules, write_configs, writers
 from colorjax.convert.readers import Tensors
 from colorjax.errors import UserError
 
@@ -38,8 +38,8 @@ def lcad(directory: Path, output: Path) -> None:
     cec = config.get("unet", {}).get("cec", "none")
     if cec != "conv_in":
         raise UserError(
-            f"'{directory}' has cec {cec!r}; the official layout only knows 'conv_in', of "
-            "which --to=lcad is"
+            f"'{directory}' has cec {cec!r}; the official layout, of which --to=lcad is, only "
+            "knows 'conv_in': use --to=diffusers"
         )
     complete = all(part in parts for part in formats.NEEDED["lcad"])
     state = _lcad_extras(config, parts) if complete else {}
@@ -136,21 +136,12 @@ def schedule_buffers(num_timesteps: int, beta_start: float, beta_end: float) -> 
 
 
 def diffusers(directory: Path, output: Path) -> None:
-    """Writes folders that diffusers and transformers load.
-
-    Raises:
-        UserError: the model has extended convolutions, which diffusers does not know.
-    """
+    """Writes folders that diffusers and transformers load, and beside them what `own` describes."""
     config, parts, extras = read(directory)
-    if config.get("unet", {}).get("cec", "none") != "none":
-        raise UserError(
-            f"'{directory}' has cec {config['unet']['cec']!r}, which diffusers does not know; "
-            "use --to=lcad"
-        )
     spelling = config.get("source", {}).get("spelling", {})
     old = rules.inverse(rules.OLD_VAE_ATTENTION) if spelling.get("old_vae_attention") else {}
     written = [part for part in formats.FOLDERS if part in parts]
-    for part in written:
+    for part in (*written, *(part for part in own.FOLDERS if part in parts)):
         state = {}
         for path, leaf in parts[part].items():
             name, tensor = rules.to_torch(path, leaf)
@@ -162,10 +153,12 @@ def diffusers(directory: Path, output: Path) -> None:
             if slash and folder == part:
                 state[name] = tensor
         (output / part).mkdir(parents=True)
-        stem = "model" if part == "text_encoder" else "diffusion_pytorch_model"
-        writers.write_safetensors(output / part / f"{stem}.safetensors", state)
-        description = write_configs.DESCRIBE[part](config, parts)
-        _write_json(output / part / "config.json", description)
+        writers.write_safetensors(output / part / own.weights_name(part), state)
+        if part in write_configs.DESCRIBE:
+            description = write_configs.DESCRIBE[part](config, parts)
+            _write_json(output / part / "config.json", description)
+    if _is_ours(config, parts):
+        _write_json(output / own.CONFIG, {k: v for k, v in config.items() if k != "format"})
     if "vae" in parts or "unet" in parts:
         (output / "scheduler").mkdir()
         _write_json(output / "scheduler" / "scheduler_config.json", write_configs.scheduler(config))
@@ -173,6 +166,12 @@ def diffusers(directory: Path, output: Path) -> None:
         shutil.copytree(directory / "tokenizer", output / "tokenizer")
     index = write_configs.index(written, (output / "tokenizer").is_dir())
     _write_json(output / "model_index.json", index)
+
+
+def _is_ours(config: dict[str, Any], parts: Parts) -> bool:
+    """Whether a release is more than Stable Diffusion, which its own files describe."""
+    extended = config.get("unet", {}).get("cec", "none") != "none"
+    return extended or bool(set(own.FOLDERS) & parts.keys())
 
 
 def bundle(directory: Path, output: Path, dtype: str = "float16") -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from colorjax.convert import read_configs, readers, rules
+from colorjax.convert import own, read_configs, readers, rules
 from colorjax.convert.read_configs import Settings
 from colorjax.convert.readers import Tensors
 from colorjax.errors import UserError
@@ -43,6 +43,7 @@ class Source:
     extras: Tensors = field(default_factory=dict)
     unknown: Tensors = field(default_factory=dict)
     settings: Settings = field(default_factory=dict)
+    config: dict[str, Any] | None = None  # of a release that was written in another layout
     spelling: dict[str, Any] = field(default_factory=dict)
     tokenizer: Path | None = None
 
@@ -174,15 +175,21 @@ def _open_clip(source: Source, group: Tensors) -> None:
 
 
 def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
-    """Reads a folder of diffusers with `unet`, `vae`, `text_encoder` and more.
+    """Reads a folder of diffusers with `unet`, `vae`, `text_encoder` and more, see `own`.
 
     Messages call its keys FOLDER/KEY.
     """
-    source = Source()
+    source = Source(config=own.read_config(path))
     if not path.is_dir():
         raise UserError(f"'{path}' is no folder with {', '.join(FOLDERS)} in it")
-    for part in FOLDERS if not parts else [p for p in FOLDERS if p in parts]:
+    ours = [part for part in own.FOLDERS if (path / part).is_dir()] if source.config else []
+    there = [part for part in FOLDERS if not source.config or (path / part).is_dir()]
+    for part in [part for part in (*there, *ours) if not parts or part in parts]:
         state = readers.read(readers.weights_file(path / part))
+        if part in own.FOLDERS:
+            for key, tensor in state.items():
+                source.place(part, key, f"{part}/{key}", tensor)
+            continue
         if part == "text_encoder":
             _tower(source, {f"{part}/{key}": tensor for key, tensor in state.items()}, f"{part}/")
             config = path / part / "config.json"
@@ -194,8 +201,12 @@ def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
         source.spelling |= {"old_vae_attention": True} if old else {}
         for key, tensor in state.items():
             source.place(part, rules.rename(key, table) or key, f"{part}/{key}", tensor)
+        if source.config:
+            continue
         describe = read_configs.diffusers_unet if part == "unet" else read_configs.diffusers_vae
         source.settings |= describe(path / part / "config.json")
+    if {"unet", "vae"} <= source.settings.keys():
+        _image_size(source, path)
     scheduler = path / "scheduler" / "scheduler_config.json"
     if scheduler.is_file():
         settings = read_configs.diffusers_scheduler(scheduler)
@@ -204,6 +215,14 @@ def diffusers(path: Path, parts: tuple[str, ...]) -> Source:
     if (path / "tokenizer").is_dir():
         source.tokenizer = path / "tokenizer"
     return source
+
+
+def _image_size(source: Source, path: Path) -> None:
+    """The size of pictures that the UNet was made for: it is told in latents."""
+    side = readers.read_json(path / "unet" / "config.json").get("sample_size")
+    channels = source.settings["vae"].get("block_out_channels", ())
+    if isinstance(side, int) and channels:
+        source.settings.setdefault("", {})["image_size"] = side * 2 ** (len(channels) - 1)
 
 
 def clip(path: Path, parts: tuple[str, ...]) -> Source:

@@ -1,14 +1,63 @@
-"""L-CAD before its training: Stable Diffusion with extensions that are zero."""
+"""The methods before their training: Stable Diffusion, and what each needs beside it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from colorjax.convert import formats
 from colorjax.convert.formats import Source
+from colorjax.errors import UserError
 
 UNUSED = ("conv_norm_out/", "conv_out/")
+TOWER = "vision_model/"
+
+
+def _stable_diffusion(path: Path) -> Source:
+    """A folder of diffusers, or an original file."""
+    return formats.FORMATS["diffusers" if path.is_dir() else "ldm"](path, ())
+
+
+def lcad(paths: Sequence[Path]) -> Source:
+    """Reads Stable Diffusion for L-CAD's training."""
+    (path,) = paths
+    return extend(_stable_diffusion(path))
+
+
+def cold(paths: Sequence[Path]) -> Source:
+    """Reads Stable Diffusion for Diffusing Colors' training, and CLIP's image tower for its ranker.
+
+    Raises:
+        UserError: there is no CLIP, or it has no image tower.
+    """
+    if len(paths) != 2:
+        raise UserError(
+            "--format=init-cold reads two: Stable Diffusion by the first --input, and CLIP, such "
+            "as clip-vit-large-patch14, whose image tower the ranker needs, by a second --input"
+        )
+    source, clip = _stable_diffusion(paths[0]), formats.FORMATS["clip"](paths[1], ())
+    tower = clip.parts.get("image_encoder", {})
+    kept = {path: leaf for path, leaf in tower.items() if path.startswith(TOWER)}
+    if not kept:
+        raise UserError(f"'{paths[1]}' has no image tower of CLIP; give it by the second --input")
+    # The projections belong to CLIP's own text tower, which may not be Stable Diffusion's.
+    source.parts["image_encoder"] = kept
+    source.keys |= {("image_encoder", path): clip.keys["image_encoder", path] for path in kept}
+    source.unknown |= clip.unknown
+    if "image_encoder" in clip.settings:
+        source.settings["image_encoder"] = clip.settings["image_encoder"]
+    return source
+
+
+FORMATS: dict[str, Callable[[Sequence[Path]], Source]] = {"init-lcad": lcad, "init-cold": cold}
+NEEDED = {
+    "init-lcad": formats.NEEDED["lcad"],
+    "init-cold": (*formats.NEEDED["diffusers"], "image_encoder"),
+}
 
 
 def extend(source: Source) -> Source:
-    """Adds zero CEC kernels and a luminance encoder that starts as the VAE's (L-CAD 3.1, 3.2).
+    """Adds zero CEC kernels and a luminance encoder that starts as the VAE's (L-CAD 3.2, 3.3).
 
     Its 1x1 convolutions are zero, so that the decoder and the UNet start as they were.
     """

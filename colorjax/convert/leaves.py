@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from colorjax.convert import rules
+from colorjax.convert import own, rules
 from colorjax.convert.formats import Source
 from colorjax.errors import UserError
 from colorjax.models import clipseg
@@ -25,6 +25,8 @@ LEAVES = ("kernel", "bias", "scale", "embedding", "class_embedding", "logit_scal
 
 def leaves(config: Mapping[str, Any], part: str, parts: Mapping[str, Any]) -> Shapes:
     """Paths and shapes of a part, by tracing its network; nothing is computed."""
+    if own.is_own(config, part):
+        return own.leaves(config, part, parts[part])
     if part == "text_encoder":
         return _init(CLIPTextModel(**config[part]), _like(1, 1, dtype=jnp.int32))
     if part == "image_encoder":
@@ -81,7 +83,8 @@ def _image_encoder(config: Mapping[str, Any], flat: Mapping[str, Any]) -> Shapes
     }
     if "visual_projection/kernel" in flat:
         shapes["visual_projection/kernel"] = (tower.hidden_size, config["projection_dim"])
-    if "text_encoder" in config:
+    whole = "text_encoder" in config and "unet" not in config  # CLIP with both its towers
+    if whole or "logit_scale" in flat:
         text = config["text_encoder"]["hidden_size"]
         dimension = config.get("projection_dim", text)
         shapes["visual_projection/kernel"] = (tower.hidden_size, dimension)

@@ -1,5 +1,6 @@
 """The configuration files that diffusers and transformers read, from a release's."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,10 +11,15 @@ Parts = Mapping[str, Tensors]
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}
 
 
-def _unet(config: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+def _factor(config: Mapping[str, Any]) -> int:
+    """Pixels of a picture to one of its latents, in height or width."""
+    return 2 ** (len(config.get("vae", {}).get("block_out_channels", range(4))) - 1)
+
+
+def _unet(config: Mapping[str, Any], parts: Parts, part: str = "unet") -> dict[str, Any]:
     sizes = config["unet"]
     attention = list(sizes["attention_levels"])
-    shapes = architecture.READ["unet"](parts["unet"])
+    shapes = architecture.READ["unet"](parts[part])
     heads = list(sizes["num_attention_heads"])
     return {
         "_class_name": "UNet2DConditionModel",
@@ -27,7 +33,7 @@ def _unet(config: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
         "layers_per_block": sizes["layers_per_block"],
         "norm_num_groups": sizes["norm_num_groups"],
         "out_channels": sizes["out_channels"],
-        "sample_size": config["image_size"] // 8,
+        "sample_size": config["image_size"] // _factor(config),
         "transformer_layers_per_block": sizes["transformer_depth"],
         "up_block_types": [
             "CrossAttnUpBlock2D" if level else "UpBlock2D" for level in reversed(attention)
@@ -68,10 +74,23 @@ def _text(config: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     }
 
 
+def _image(config: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+    return {
+        "architectures": ["CLIPVisionModel"],
+        "layer_norm_eps": 1e-5,
+        "model_type": "clip_vision_model",
+        "projection_dim": config.get("projection_dim", config["image_encoder"]["hidden_size"]),
+        **config["image_encoder"],
+    }
+
+
 DESCRIBE: dict[str, Callable[[Mapping[str, Any], Parts], dict[str, Any]]] = {
     "unet": _unet,
     "vae": _vae,
     "text_encoder": _text,
+    "text_to_image_unet": functools.partial(_unet, part="text_to_image_unet"),
+    "cold_unet": functools.partial(_unet, part="cold_unet"),
+    "image_encoder": _image,
 }
 
 

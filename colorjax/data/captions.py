@@ -1,9 +1,10 @@
 """Captions measured from the picture, in L-CAD's three levels of detail.
 
 A complete description names the colours of object and background, a partial one leaves something
-out, a scarce one names neither colour nor object (Chang et al., NeurIPS 2023, section 4).
+out, a scarce one names neither colour nor object (Chang et al., NeurIPS 2023).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -61,6 +62,11 @@ def _an(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
+def with_article(prompt: str, word: str) -> str:
+    """The prompt with the word at its place {}; "a {} car" is "an orange car"."""
+    return re.sub(r"\ban? \{\}", lambda match: _an(word), prompt).replace("{}", word)
+
+
 def phrase(object_colour: str, surround_colour: str, class_name: str) -> dict[str, list[str]]:
     """Complete and partial sentences for a pair of colours and a class, the plainest first."""
     complete, partial = [], []
@@ -88,18 +94,29 @@ def describe(image: UInt8[np.ndarray, "h w 3"], class_name: str) -> dict[str, li
     return phrase(*colour_names.region_colours(image), class_name)
 
 
+def of_colours(image: UInt8[np.ndarray, "h w 3"], class_name: str, rng: np.random.Generator) -> str:
+    """A training sentence that names the object's colour: of six in ten the background's too."""
+    object_colour, surround_colour = colour_names.region_colours(image)
+    sentences = phrase(object_colour, surround_colour, class_name)
+    choice = sentences["complete"]
+    if rng.random() >= 0.6:
+        choice = [
+            sentence
+            for sentence in sentences["partial"]
+            if object_colour in sentence and "background" not in sentence
+        ]
+    return choice[int(rng.integers(len(choice)))]
+
+
 def _sentences(captions: Mapping[str, Sequence[str]], level: str) -> Sequence[str]:
     """The sentences of a level; of its neighbour if it has none; else the scarce ones."""
     other = "partial" if level == "complete" else "complete"
     return captions.get(level) or captions.get(other) or SCARCE
 
 
-def _of_level(
-    text: str, captions: Mapping[str, Sequence[str]], level: str, rng: np.random.Generator
-) -> str:
-    """A sentence from `_sentences`, without some of its colours if it is too complete."""
-    too_complete = level == "partial" and not captions.get(level) and captions.get("complete")
-    return phrases.partial(text, rng) if too_complete else text
+def _is_too_complete(captions: Mapping[str, Sequence[str]], level: str) -> bool:
+    """Whether partial sentences have to be made of complete ones."""
+    return level == "partial" and not captions.get(level) and bool(captions.get("complete"))
 
 
 def sample(
@@ -107,22 +124,26 @@ def sample(
     rng: np.random.Generator,
     scarce_share: float = 0.3,
     drop_share: float = 0.1,
+    partial_share: float = 0.0,
 ) -> str:
     """A training sentence of any level.
 
     A share `drop_share` is dropped to "" for classifier-free guidance; of the rest `scarce_share`
-    is scarce, both as in the paper. What remains is complete or partial with equal chance: the
-    paper does not say, the half is our choice. Where a record has complete sentences only, as
-    COCO's, partial ones are made of them (`phrases.partial`). A record without sentences gets a
-    scarce one.
+    is scarce, both as in the paper. Of what remains `partial_share` is partial, which the paper
+    does not have (ours). Where a record has complete sentences only, as COCO's, partial ones are
+    made of those that name two things or more (`phrases.partial`): none loses its only colour. A
+    record without sentences gets a scarce one.
     """
     if rng.random() < drop_share:
         return ""
     if rng.random() < scarce_share:
         return SCARCE[int(rng.integers(len(SCARCE)))]
-    level = "complete" if rng.random() < 0.5 else "partial"
+    level = "complete" if rng.random() < 1.0 - partial_share else "partial"
     sentences = _sentences(captions, level)
-    return _of_level(sentences[int(rng.integers(len(sentences)))], captions, level, rng)
+    text = sentences[int(rng.integers(len(sentences)))]
+    if _is_too_complete(captions, level) and len(phrases.colour_phrases(text)) > 1:
+        return phrases.partial(text, rng)
+    return text
 
 
 def fixed(captions: Mapping[str, Sequence[str]], level: str) -> str:
@@ -142,4 +163,7 @@ def fixed(captions: Mapping[str, Sequence[str]], level: str) -> str:
     if level == "uncoloured":
         sentences = captions.get(level)
         return sentences[0] if sentences else without_colours(_sentences(captions, "partial")[0])
-    return _of_level(_sentences(captions, level)[0], captions, level, np.random.default_rng(0))
+    text = _sentences(captions, level)[0]
+    if _is_too_complete(captions, level):
+        return phrases.partial(text, np.random.default_rng(0))
+    return text

@@ -139,7 +139,7 @@ def without_colours(sentence: str, phrases: Sequence[ColourPhrase]) -> str:
 
 
 def partial(caption: str, rng: np.random.Generator) -> str:
-    """A description that leaves some colours out, as L-CAD's partial level (section 4).
+    """A description that leaves some colours out, as L-CAD's partial level.
 
     Of several phrases one to all but one lose their colour, a single one loses it; a caption
     without any comes back as it is.

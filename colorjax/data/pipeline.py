@@ -50,10 +50,11 @@ class _Captions(NamedTuple):
     level: Level | None
     scarce_share: float
     drop_share: float
+    partial_share: float
 
     def draw(self, record: records.Record, rng: np.random.Generator) -> str:
         if self.level is None:
-            return captions.sample(record.captions, rng, self.scarce_share, self.drop_share)
+            return captions.sample(record.captions, rng, *self[1:])
         return captions.fixed(record.captions, self.level)
 
 
@@ -61,11 +62,12 @@ class _Captions(NamedTuple):
 class _Examples:
     """Training examples by their position in an endless order; see `train_batches`."""
 
-    source: grain.sources.ArrayRecordDataSource
+    source: records.Source
     seed: int
     size: int
     crop: str | None
     sentences: _Captions
+    turned_share: float
     gray_share: float
 
     def order(self) -> grain.MapDataset:
@@ -91,6 +93,9 @@ class _Examples:
         pixels = transforms.decode(record.image)
         pixels = transforms.for_training(pixels, rng, self.size, self.crop)
         text = self.sentences.draw(record, rng)
+        if record.label and self.turned_share and rng.random() < self.turned_share:
+            pixels = transforms.with_hues_turned(pixels, rng)
+            text = captions.of_colours(pixels, record.label, rng)
         if self.gray_share and rng.random() < self.gray_share:
             return transforms.without_colours(pixels), captions.of_gray(text, rng)
         return pixels, text
@@ -107,6 +112,8 @@ def train_batches(
     crop: str | None = "random_resized",
     scarce_share: float = 0.3,
     drop_share: float = 0.1,
+    partial_share: float = 0.0,
+    turned_share: float = 0.0,
     gray_share: float = 0.0,
     level: Level | None = None,
     start_step: int = 0,
@@ -123,7 +130,9 @@ def train_batches(
         seed: in 0..2**32-1; with the position it decides order, crops, flips and captions.
         tokenize: texts -> ids, called by several threads; it should remember the texts it has seen.
         crop: None if the pictures have the model's size, then they are only flipped.
-        scarce_share, drop_share: see `captions.sample`.
+        scarce_share, drop_share, partial_share: see `captions.sample`.
+        turned_share: how many of those with a label have their hues turned, and a caption that
+            names the new colours: words rare in photographs are learnt too (ours).
         gray_share: how many pictures lose their colours, and have a caption that says so.
         level: one level for all captions instead of sampling them.
         start_step: the first step given out, as if the ones before had been consumed.
@@ -140,8 +149,8 @@ def train_batches(
     _check_share(batch_size, process_index, process_count)
     _check_order(seed, start_step, level)
     source = records.open_split(directory, split)
-    sentences = _Captions(level, scarce_share, drop_share)
-    examples = _Examples(source, seed, size, crop, sentences, gray_share)
+    sentences = _Captions(level, scarce_share, drop_share, partial_share)
+    examples = _Examples(source, seed, size, crop, sentences, turned_share, gray_share)
     order, part = examples.order(), batch_size // process_count
 
     def batch_at(first: int) -> Batch:

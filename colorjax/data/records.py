@@ -4,18 +4,16 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgpack
 
 from colorjax import files
-from colorjax.errors import UserError
-
-if TYPE_CHECKING:
-    import grain
+from colorjax.errors import UserError, first_line
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -23,6 +21,27 @@ _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.array_
 _PREPARE = "python -m colorjax.prepare --source=SOURCE --input=PATH --output=DIR"
 
 Pairs = list[list[list[str]]]
+_COUNT = {"type": "integer", "minimum": 0}
+_SHARDS = {
+    "type": "object",
+    "required": ["file", "records", "sha256"],
+    "properties": {
+        # A name and no path: a manifest does not say where on this disk to read.
+        "file": {"type": "string", "pattern": r"^[^/\0]+$"},
+        "records": _COUNT,
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    },
+}
+_SPLIT = {
+    "type": "object",
+    "required": ["records", "shards"],
+    "properties": {"records": _COUNT, "shards": {"type": "array", "items": _SHARDS}},
+}
+_SCHEMA = {
+    "type": "object",
+    "required": ["splits"],
+    "properties": {"splits": {"type": "object", "additionalProperties": _SPLIT}},
+}
 
 
 @dataclass(frozen=True)
@@ -129,14 +148,62 @@ def splits(directory: str | Path) -> dict[str, list[Path]]:
     return {split: paths for split, paths in shards.items() if len(paths) == counts[split]}
 
 
-def open_split(directory: str | Path, split: str) -> "grain.sources.ArrayRecordDataSource":
+class Source:
+    """Random access to the packed records of a split, by grain; damage is told in a sentence."""
+
+    def __init__(self, directory: str | Path, paths: Sequence[Path]) -> None:
+        """Opens the shards.
+
+        Raises:
+            UserError: one of them is damaged.
+        """
+        import grain  # which imports jax: preparing does without
+
+        self._directory, self._lock = directory, threading.Lock()
+        self._told: UserError | None = None
+        open_shards = grain.sources.ArrayRecordDataSource
+        self._source: Any = self._read(lambda: open_shards([str(path) for path in paths]))
+        self._length: int = self._read(lambda: len(self._source))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, place: int) -> bytes:
+        return self._read(lambda: self._source[place])
+
+    def __getitems__(self, places: Sequence[int]) -> Sequence[bytes]:
+        """Several records at once, which is faster where they are small."""
+        return self._read(lambda: self._source.__getitems__(places))
+
+    def _read(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except Exception as error:  # ArrayRecord has checksums, and raises what it likes
+            with self._lock:  # of many threads one looks for the damage, which takes a while
+                self._told = self._told or self._explained(error)
+            raise self._told from error
+
+    def _explained(self, error: Exception) -> UserError:
+        """Which file is damaged, by the manifest's checksums."""
+        try:
+            verify(self._directory)
+        except UserError as damage:
+            return damage
+        return UserError(
+            f"a record in {str(self._directory)!r} cannot be read ({first_line(error)}), though "
+            "all files are as they were prepared; check the disk, or prepare them again with "
+            f"`{_PREPARE}`"
+        )
+
+
+def open_split(directory: str | Path, split: str, flag: str = "--split") -> Source:
     """Random access to the packed records of a split: `len(source)`, `source[i] -> bytes`.
 
-    Raises:
-        UserError: no such directory, or no such (complete) split in it.
-    """
-    import grain  # which imports jax: preparing does without
+    `flag` is what a message calls the choice of the split.
 
+    Raises:
+        UserError: no such directory, no such (complete) split in it, or a damaged one.
+    """
     if not Path(directory).is_dir():
         raise UserError(
             f"there is no data directory {str(directory)!r}; make one with "
@@ -147,9 +214,9 @@ def open_split(directory: str | Path, split: str) -> "grain.sources.ArrayRecordD
         names = ", ".join(sorted(available)) or "none"
         raise UserError(
             f"{str(directory)!r} has no complete split {split!r} (splits there: {names}); "
-            f"choose one of those or prepare it with `{_PREPARE}`"
+            f"choose one of those by {flag}=SPLIT, or prepare it with `{_PREPARE}`"
         )
-    return grain.sources.ArrayRecordDataSource([str(path) for path in available[split]])
+    return Source(directory, available[split])
 
 
 def write_manifest(
@@ -183,12 +250,14 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
     path = Path(directory) / MANIFEST
     if not path.is_file():
         raise UserError(f"there is no {str(path)!r}; prepare the data with `{_PREPARE}`")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    advice = f"prepare the data again with `{_PREPARE}`"
+    manifest: dict[str, Any] = files.read_json(path, {"type": "object"}, advice=advice)
     if manifest.get("format_version") != FORMAT_VERSION:
         raise UserError(
             f"{str(path)!r} has format version {manifest.get('format_version')}, this colorjax "
-            f"reads version {FORMAT_VERSION}; prepare the data again with `{_PREPARE}`"
+            f"reads version {FORMAT_VERSION}; {advice}"
         )
+    files.check_json(manifest, _SCHEMA, path, advice)
     return manifest
 
 

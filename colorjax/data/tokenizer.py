@@ -9,10 +9,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from colorjax.errors import UserError
+from colorjax import files
+from colorjax.errors import UserError, first_line
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
+# What may name other special tokens; the later one counts.
+DESCRIPTIONS = ("tokenizer_config.json", "special_tokens_map.json")
+FILES = (VOCABULARY, MERGES, *DESCRIPTIONS)  # all that is read
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+_WORDS = {"type": "object", "minProperties": 3, "maxProperties": 1_000_000}
+_SPECIAL = ("unk_token", "bos_token", "eos_token", "pad_token")
 
 
 class Tokenizer:
@@ -25,11 +31,17 @@ class Tokenizer:
             the "!" that its `special_tokens_map.json` names.
     """
 
-    def __init__(self, directory: str | Path, max_length: int = 77) -> None:
-        """Reads `vocab.json`, `merges.txt` and the settings beside them; nothing is downloaded.
+    def __init__(
+        self, directory: str | Path, max_length: int = 77, most_ids: int | None = None
+    ) -> None:
+        """Reads `vocab.json`, `merges.txt` and what names special tokens; no other file.
+
+        Args:
+            most_ids: how many ids the text encoder knows. One beyond would be read as another.
 
         Raises:
-            UserError: a file is missing, or `max_length` leaves no place for a word.
+            UserError: a file is missing or damaged, `max_length` leaves no place for a word, or
+                the vocabulary is another model's.
         """
         directory = Path(directory)
         missing = [name for name in (VOCABULARY, MERGES) if not (directory / name).is_file()]
@@ -43,6 +55,11 @@ class Tokenizer:
         self.max_length = max_length
         self._tokenizer = _load(directory)
         self.vocab_size = len(self._tokenizer)
+        if most_ids is not None and self.vocab_size > most_ids:
+            raise UserError(
+                f"{str(directory)!r} has {self.vocab_size} tokens, and the text encoder knows "
+                f"{most_ids}: the vocabulary is another model's"
+            )
         self.bos_id: int = self._tokenizer.bos_token_id
         self.eos_id: int = self._tokenizer.eos_token_id
         self.pad_id: int = self._tokenizer.pad_token_id
@@ -67,10 +84,22 @@ class Tokenizer:
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Each token's place `text[start:stop]`, of all tokens between BOS and EOS, uncut."""
+        self._check(text)
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return encoded["offset_mapping"]
 
+    @staticmethod
+    def _check(text: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"the text {text!r} has a character outside Unicode at place {error.start}; "
+                "leave it out"
+            ) from None
+
     def _uncached_row(self, text: str) -> Int32[np.ndarray, "length"]:
+        self._check(text)
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"][: self.max_length - 2]
         row = np.full(self.max_length, self.pad_id, np.int32)
         row[: len(ids) + 2] = [self.bos_id, *ids, self.eos_id]
@@ -83,11 +112,34 @@ def _load(directory: Path) -> Any:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import CLIPTokenizer
 
+    advice = f"give CLIP's own {VOCABULARY} and {MERGES}"
+    vocabulary = files.read_json(directory / VOCABULARY, _WORDS, advice=advice)
+    ids = list(vocabulary.values())
+    if not all(type(id) is int for id in ids) or sorted(ids) != list(range(len(ids))):
+        raise UserError(
+            f"'{directory / VOCABULARY}' does not number its {len(ids)} tokens from 0 on; {advice}"
+        )
+    special: dict[str, str] = {}
+    for name in DESCRIPTIONS:
+        if (directory / name).is_file():
+            described = files.read_json(directory / name, {"type": "object"}, advice=advice)
+            special |= {k: _content(described[k]) for k in _SPECIAL if described.get(k) is not None}
+    strangers = [token for token in (BOS, EOS, *special.values()) if token not in vocabulary]
+    if strangers:
+        raise UserError(f"'{directory}' does not number its own token {strangers[0]!r}; {advice}")
     try:
-        # Not from the two files alone: Stable Diffusion 2's others say that "!" is the padding.
-        return CLIPTokenizer.from_pretrained(directory, local_files_only=True)
+        return CLIPTokenizer(vocab=vocabulary, merges=_merges(directory / MERGES), **special)
     except Exception as error:  # what tokenizers raises has no narrower type
         raise UserError(
-            f"{str(directory)!r} does not hold a CLIP tokenizer ({error}); give CLIP's own "
-            f"{VOCABULARY} and {MERGES}"
+            f"{str(directory)!r} does not hold a CLIP tokenizer ({first_line(error)}); {advice}"
         ) from None
+
+
+def _content(token: Any) -> str:
+    """A special token, which is a text or an object around it."""
+    return str(token.get("content") if isinstance(token, dict) else token)
+
+
+def _merges(path: Path) -> Any:
+    lines = path.read_text("utf-8").split("\n")
+    return [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]

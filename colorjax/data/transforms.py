@@ -92,6 +92,20 @@ def random_resized_crop(
     return bicubic(image[top : top + crop_h, left : left + crop_w], size, size)
 
 
+def with_hues_turned(image: Image, rng: np.random.Generator) -> Image:
+    """The image with the hues of CIE Lab turned by one angle and chroma scaled by 0.6 to 1.6.
+
+    What a screen cannot show is cut off.
+    """
+    lab = color.srgb_to_lab(color.unit_from_bytes(image))
+    angle, scale = rng.uniform(0.0, 2.0 * np.pi), np.exp(rng.uniform(-0.5, 0.5))
+    turn = scale * np.array(
+        [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32
+    )
+    turned = np.concatenate([lab[..., :1], lab[..., 1:] @ turn], -1)
+    return color.unit_to_bytes(np.clip(color.lab_to_srgb(turned), 0.0, 1.0))
+
+
 def without_colours(image: Image) -> Image:
     """The picture's lightness alone, as `color.gray` shows it."""
     gray = color.gray(color.lightness(color.unit_from_bytes(image)))
@@ -123,7 +137,8 @@ def _checked(image: Image, size: int) -> Image:
     if image.shape[:2] != (size, size):
         raise UserError(
             f"a picture is {image.shape[1]}x{image.shape[0]} but the model's size is {size}x{size}"
-            "; choose a crop, which resizes"
+            ": it has to be brought to that, by --crop=resize or --crop=center of a command, and "
+            "in training by --config.data.crop=random_resized"
         )
     return image
 

@@ -2,7 +2,8 @@
 
 Prints PSNR, SSIM, colourfulness and, with `--lpips`, LPIPS of the outputs with the input's
 lightness kept and of the raw decodes, beside gray, the training set's mean chroma and the truth
-on the same pictures. `--swap` measures instead whether two prompts pull the centre's colour apart.
+on the same pictures. `--swap` measures instead whether two prompts pull the centre's colour apart,
+`--obey` how often it gets the colour that a prompt asks for.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from colorjax.colorize.options import add_sampling, make_colorizer
 from colorjax.data import captions
 from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError
-from colorjax.evaluate import protocols
+from colorjax.evaluate import prompts, protocols
 from colorjax.evaluate.pictures import Selection
 
 COLUMNS = {  # heading, decimals
@@ -25,6 +26,7 @@ COLUMNS = {  # heading, decimals
     "ssim": ("SSIM", 4),
     "lpips": ("LPIPS (VGG)", 4),
     "colourfulness": ("colourfulness", 2),
+    "chroma_error": ("ab error", 2),
 }
 
 
@@ -53,7 +55,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="also LPIPS on VGG16, with the weights in DIR or where convert put them",
     )
     parser.add_argument("--swap", nargs=2, metavar="PROMPT", help="two prompts, each with a colour")
-    parser.add_argument("--labels", default="", help="with --swap: only these classes, by commas")
+    parser.add_argument(
+        "--obey", metavar="PROMPT", help="a prompt with {} for each colour: who gets what is asked"
+    )
+    parser.add_argument(
+        "--labels", default="", help="with --swap and --obey: only these classes, by commas"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     return parser.parse_args(arguments)
 
@@ -65,14 +72,20 @@ def main(arguments: list[str] | None = None) -> int:
     selection = Selection.find(args.data, args.split, args.limit, args.crop)
     model = release.locate(args.model)
     compile_cache.setup()
-    if args.swap and args.masks:
-        raise UserError("--swap compares two prompts as they are; leave --masks out")
+    if (args.swap or args.obey) and args.masks:
+        raise UserError("--swap and --obey take prompts as they are; leave --masks out")
+    if args.swap and args.obey:
+        raise UserError("--swap and --obey are two measurements; give one of them")
     colorizer = make_colorizer(args, model)
     figures: dict[str, Any]
-    if args.swap:
-        labels = frozenset(filter(None, args.labels.split(",")))
-        swapped = protocols.Swap(tuple(args.swap), labels, args.seed)
-        figures = protocols.swap(selection, colorizer, swapped)
+    labels = frozenset(filter(None, args.labels.split(",")))
+    if args.swap or args.obey:
+        if args.swap:
+            swapped = prompts.Swap(tuple(args.swap), labels, args.seed)
+            figures = prompts.swap(selection, colorizer, swapped)
+        else:
+            asked = prompts.Asked(args.obey, labels, args.seed)
+            figures = prompts.obedience(selection, colorizer, asked)
         print("\n".join(f"{name}: {value:.4g}" for name, value in figures.items()))
     else:
         lpips = None if args.lpips is None else release.read_lpips("vgg16", args.lpips)

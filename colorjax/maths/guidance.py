@@ -14,7 +14,9 @@ from colorjax.types import Array, Latents, Params, Timesteps
 Logits = Float[Array, "b heads q n"]
 Masks = Float[Array, "b k H W"]
 Spans = Bool[Array, "b k n"]
-OBJECTIVES = ("inside", "outside")
+OBJECTIVES = ("inside", "algorithm_1", "outside")
+# Where M (1 - M) is 1e-12, below which PyTorch's gradient of the cross-entropy takes that instead.
+LARGEST = 27.6
 
 
 def classifier_free(denoise: Denoise, scale: float | Float[Array, "..."]) -> Denoise:
@@ -37,27 +39,30 @@ def refine_logits(
     logits: Logits,
     masks: Masks,
     spans: Spans,
-    step_size: float | Float[Array, ""] = 1.0,
+    step_size: float | Float[Array, ""],
     objective: str = "inside",
-    weight: float = 1.0,
+    released_pixels: int | None = None,
 ) -> Logits:
     """Takes one gradient step on cross-attention logits that ties phrases to their masks.
 
-    The gradient is that of the logits in closed form; it does not go through the network (L-CAD
-    section 3.3).
+    The gradient has a closed form for each logit; it does not go through the network (L-CAD
+    section 3.4, Algorithm 1).
 
     Args:
         logits: before the softmax; q is a whole fraction of the masks' pixels, row by row.
         masks: one for each phrase, in [0, 1], soft edges allowed; sampled at the top left pixel
             of each cell, as released.
         spans: the tokens of each phrase. A phrase without tokens is padding.
-        step_size: lambda; the release's 1 changes almost nothing, since the objective is a mean
-            over heads, tokens and pixels.
-        objective: "inside", the binary cross-entropy of the logits' sigmoid and the mask (paper's
-            Algorithm 1); "outside", the attention that falls outside the mask, summed over the
-            map (an earlier version of the release).
-        weight: what the objective is multiplied by; "outside" was weighted by the latent's
-            pixels over the map's.
+        step_size: lambda, 0 or more. The objective is a sum over heads, tokens and pixels, so it
+            means the same for maps of every size: with "inside" no logit moves by more.
+        objective: the binary cross-entropy of M, the logits' sigmoid, and the mask m. "inside"
+            takes its gradient by the logits, M - m, as L-CAD's release; "algorithm_1" that by M,
+            (M - m) / (M (1 - M)), as the paper writes it. "outside" is the attention that falls
+            outside of the mask (an earlier release); its gradient is the attention's size, so it
+            needs a step of thousands.
+        released_pixels: the latents' pixels, for the objective as in the release: a mean over
+            heads, tokens and pixels ("outside": over heads and tokens, times the latents' pixels
+            over the map's). Its step size of 1 then changes almost nothing.
 
     Raises:
         UserError: an unknown objective.
@@ -65,22 +70,26 @@ def refine_logits(
     one_of("objective", objective, OBJECTIVES)
     heads, cells = logits.shape[1:3]
     inside = cell_masks(masks, cells)
-    tokens = spans.astype(logits.dtype)
-    count = heads * jnp.maximum(tokens.sum(-1, keepdims=True), 1.0)  # padding: 0 / 1, not NaN
-    if objective == "inside":
-        # d/dx of the cross-entropy of sigmoid(x) and m is sigmoid(x) - m; each phrase's mean
-        # weighs it by `share`. The masks meet the tokens first, so that no array has the axes
-        # k, heads, q and n at once.
-        share = tokens / (count * cells)  # [b,k,n]
-        wanted = jnp.einsum("bkq,bkn->bqn", inside, share)
-        gradient = jax.nn.sigmoid(logits) * share.sum(1)[:, None, None] - wanted[:, None]
-    else:
-        cost = jnp.einsum("bkq,bkn->bqn", 1.0 - inside, tokens / count)[:, None]
+    share = spans.astype(logits.dtype)  # [b,k,n]
+    if released_pixels is not None:
+        count = heads * jnp.maximum(share.sum(-1, keepdims=True), 1.0)  # padding: 0 / 1, not NaN
+        share *= (released_pixels / cells if objective == "outside" else 1.0 / cells) / count
+    # The masks meet the tokens first, so that no array has the axes k, heads, q and n at once.
+    if objective == "outside":
+        cost = jnp.einsum("bkq,bkn->bqn", 1.0 - inside, share)[:, None]
         # The softmax's Jacobian times the cost: p (c - sum p c).
         attention = jax.nn.softmax(logits, axis=-1)
-        mean = (attention * cost).sum(-1, keepdims=True)
-        gradient = attention * (cost - mean)
-    return logits - step_size * weight * gradient
+        gradient = attention * (cost - (attention * cost).sum(-1, keepdims=True))
+        return logits - step_size * gradient
+    wanted = jnp.einsum("bkq,bkn->bqn", inside, share)[:, None]
+    unwanted = share.sum(1)[:, None, None] - wanted
+    if objective == "inside":
+        gradient = jax.nn.sigmoid(logits) * (wanted + unwanted) - wanted
+    else:
+        # 1 / M is 1 + exp(-x), and 1 / (1 - M) is 1 + exp(x).
+        bounded = jnp.clip(logits, -LARGEST, LARGEST)
+        gradient = unwanted * (1.0 + jnp.exp(bounded)) - wanted * (1.0 + jnp.exp(-bounded))
+    return logits - step_size * gradient
 
 
 def cell_masks(masks: Masks, cells: int) -> Float[Array, "b k q"]:
@@ -101,10 +110,7 @@ def cell_masks(masks: Masks, cells: int) -> Float[Array, "b k q"]:
 def instance_aware(
     capture: Callable[[Latents, Timesteps], tuple[Latents, Params]],
     replay: Callable[[Latents, Timesteps, Params], Latents],
-    masks: Masks,
-    spans: Spans,
-    step_size: float | Float[Array, ""] = 1.0,
-    objective: str = "inside",
+    refine: Callable[[Logits, int], Logits],
 ) -> Denoise:
     """Instance-aware sampling (L-CAD Algorithm 1): a second pass with refined attention.
 
@@ -112,20 +118,15 @@ def instance_aware(
         capture: gives the conditional estimate and what was captured, under `capture` the
             cross-attention logits of every layer.
         replay: gives the conditional estimate made with captured attention.
-        masks, spans, step_size, objective: see `refine_logits`.
+        refine: takes logits and the latents' pixels to other logits, by `refine_logits`.
     """
 
     def denoise(latents: Latents, timesteps: Timesteps) -> Latents:
         # Only the logits of the first pass count: XLA leaves out what its estimate alone needs.
         _, captured = capture(latents, timesteps)
         pixels = latents.shape[1] * latents.shape[2]
-
-        def refine(layer: Logits) -> Logits:
-            weight = pixels / layer.shape[2] if objective == "outside" else 1.0
-            return refine_logits(layer, masks, spans, step_size, objective, weight)
-
-        refined = captured | {"capture": jax.tree.map(refine, captured["capture"])}
-        return replay(latents, timesteps, refined)
+        layers = jax.tree.map(lambda logits: refine(logits, pixels), captured["capture"])
+        return replay(latents, timesteps, captured | {"capture": layers})
 
     return denoise
 

@@ -54,7 +54,7 @@ def artifact_weights(
 
 
 def artifact_l1(target: Image, reconstruction: Image, variant: str = "paper") -> Float[Array, ""]:
-    """Mean of |M (target - reconstruction)| with the artifact weights M (L-CAD Eq. 2)."""
+    """Mean of |M (target - reconstruction)| with the artifact weights M (L-CAD section 3.2)."""
     weights = artifact_weights(target, reconstruction, variant)
     # The products come first, as released: the difference of two products rounds differently.
     return jnp.abs(weights * reconstruction - weights * target).mean()

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from colorjax.maths import color
 from colorjax.types import Array
 
 _PSNR_CAP = 60.0  # dB, an error of 0.001 of the range: finer than bytes can show
@@ -83,6 +84,17 @@ def colourfulness(image: Float[Array, "b h w 3"]) -> Float[Array, " b"]:
     spread = jnp.sqrt(jnp.sum(jnp.var(opponents, axis=(2, 3)), axis=0))
     offset = jnp.sqrt(jnp.sum(jnp.square(jnp.mean(opponents, axis=(2, 3))), axis=0))
     return spread + 0.3 * offset
+
+
+def chroma_error(
+    image: Float[Array, "b h w 3"], truth: Float[Array, "b h w 3"]
+) -> Float[Array, " b"]:
+    """Mean distance of two sRGB images' pixels in the ab plane of CIE Lab, in its units.
+
+    Unlike a squared error of sRGB it does not count what lightness would hide.
+    """
+    first, second = (color.srgb_to_lab(side)[..., 1:] for side in (image, truth))
+    return jnp.sqrt(jnp.sum(jnp.square(first - second), axis=-1)).mean(axis=(1, 2))
 
 
 def frechet_distance(

@@ -3,7 +3,7 @@
 Everything is a pure function of a `model` (sizes, settings) and `params` (a dict of parts).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,8 +52,12 @@ class DiffusingColors(NamedTuple):
     ranker: Ranker
 
 
-def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> DiffusingColors:
+def build(
+    config: Mapping[str, Any], dtype: Any = jnp.float32, remat: str = "none"
+) -> DiffusingColors:
     """The modules that a release's `config.json` or a training configuration's `model` describes.
+
+    `remat` is what training saves memory by, see `models.unet`: it changes no number.
 
     Raises:
         UserError: a size is missing, or a choice does not exist.
@@ -69,7 +73,7 @@ def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> DiffusingColor
     one_of("cold.decoder", settings.decoder, DECODERS)
     if not settings.sigma >= 0.0:
         raise UserError(f"cold.sigma is {settings.sigma}; it must be 0 or more")
-    base = stable_diffusion.build(config, dtype)
+    base = stable_diffusion.build(config, dtype, remat)
     return DiffusingColors(base, settings, vividness.build_ranker(config, dtype))
 
 
@@ -134,14 +138,21 @@ def decode(
     luminance: Luminance,
     decoder: str | None = None,
 ) -> Image:
-    """The unclamped image, by the plain decoder or by the one that the luminance guides.
+    """The unclamped image of latents, see `decoder_of`."""
+    return decoder_of(model, params, luminance, decoder)(latents)
+
+
+def decoder_of(
+    model: DiffusingColors, params: Params, luminance: Luminance, decoder: str | None = None
+) -> Callable[[Latents], Image]:
+    """The decoder of pictures of a luminance: the plain one, or the one that it guides.
 
     `decoder` is as in `Options`.
     """
     features = None
     if (decoder or model.cold.decoder) == "guided":
         features = stable_diffusion.encode_luminance(model.base, params, luminance)
-    return stable_diffusion.decode(model.base, params, latents, features)
+    return lambda latents: stable_diffusion.decode(model.base, params, latents, features)
 
 
 def predict(

@@ -52,6 +52,16 @@ class Refinement(NamedTuple):
     step_size: float | Float[Array, ""]
     objective: str
     replay: str  # "all" replays self-attention's logits too, as L-CAD's release
+    released: bool = False
+
+    @classmethod
+    def of(
+        cls, step_size: float | str | Float[Array, ""], objective: str, replay: str
+    ) -> "Refinement":
+        """By a number, or with "released" by the step of 1 on a mean that L-CAD's release takes."""
+        if isinstance(step_size, str):
+            return cls(1.0, objective, replay, released=True)
+        return cls(step_size, objective, replay)
 
 
 class Network(NamedTuple):
@@ -125,8 +135,13 @@ def _instance_aware(
         return predict(latents, timesteps, uncond_context, beside)[0]
 
     masks = masks_from(captured) if text.masks is None else text.masks
-    spans, step_size, objective = text.spans, refinement.step_size, refinement.objective
-    cond = guidance.instance_aware(captured, replayed, masks, spans, step_size, objective)
+    step_size, objective = refinement.step_size, refinement.objective
+
+    def refine(logits: guidance.Logits, pixels: int) -> guidance.Logits:
+        released = pixels if refinement.released else None
+        return guidance.refine_logits(logits, masks, text.spans, step_size, objective, released)
+
+    cond = guidance.instance_aware(captured, replayed, refine)
     if uncond_context is None:
         return cond
     return guidance.branches(uncond, cond, text.guidance_scale)

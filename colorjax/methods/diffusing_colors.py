@@ -26,6 +26,7 @@ from colorjax.methods.cold_networks import (
     DiffusingColors,
     build,
     decode,
+    decoder_of,
     encode,
     full_residual,
     init,
@@ -65,6 +66,7 @@ __all__ = [
     "check",
     "colorize",
     "decode",
+    "decoder_of",
     "encode",
     "full_residual",
     "init",
@@ -85,7 +87,7 @@ class Options(NamedTuple):
     num_steps: int = 20
     solver: cold_diffusion.Solver = "algorithm_2"
     decoder: str | None = None  # "plain" or "guided"; None is the one that was trained beside
-    refine_step_size: float = 1.0  # these four as L-CAD's
+    refine_step_size: float | str = method.REFINE_STEP_SIZE.default  # these four as L-CAD's
     refine_objective: str = "inside"
     replay: str = "cross"
     mask_steps: int = 2
@@ -99,7 +101,9 @@ SETTINGS = (
     method.NUM_STEPS._replace(default=Options().num_steps),
     SOLVER,
     method.TEMPERATURE._replace(neutral=1.0),
-    method.NEGATIVE_PROMPT,
+    method.NEGATIVE_PROMPT._replace(
+        default="black and white, grayscale, monochrome, sepia, desaturated"
+    ),
     method.VIVIDNESS._replace(default=0.8),
     method.DECODER._replace(default=Cold().decoder),
     *method.OF_MASKS,
@@ -153,7 +157,7 @@ def walk(
     network = _network(model, params, z_gray)
     refinement = None
     if inputs.spans is not None:
-        refinement = conditioning.Refinement(
+        refinement = conditioning.Refinement.of(
             options.refine_step_size, options.refine_objective, options.replay
         )
     text = conditioning.Text(
@@ -220,14 +224,11 @@ def colorize(model: DiffusingColors, params: Params, inputs: Inputs, options: Op
     photograph's lightness back.
     """
     latents, z_gray = walk(model, params, inputs, options)
+    decoded = decoder_of(model, params, inputs.luminance, options.decoder)
     if inputs.faded is not None:
-        return decode(model, params, latents, inputs.luminance, options.decoder)
-
-    def decoded(latents: Latents, luminance: Luminance) -> Image:
-        return decode(model, params, latents, luminance, options.decoder)
-
-    tint = vividness.tint(decoded, z_gray, inputs.luminance)
-    return vividness.decode_vivid(decoded, latents, inputs.luminance, inputs.vividness, tint)
+        return decoded(latents)
+    scales = jnp.broadcast_to(jnp.asarray(inputs.vividness), (len(latents),))[:, None]
+    return vividness.decode_vivid(decoded, latents[None], z_gray, inputs.luminance, scales)[:, 0]
 
 
 def _inputs(pictures: Pictures) -> Inputs:
@@ -259,10 +260,7 @@ def _walk(model: DiffusingColors, params: Params, pictures: Pictures, options: O
 
 def _release_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     trained_beside = config.get("cold", {}).get("decoder", Cold().decoder)
-    # How strictly masks are kept depends on the size of the attention maps, which are L-CAD's.
-    section = config.get("colorize", {})
-    of_masks = {row.name: section[row.name] for row in method.OF_MASKS if row.name in section}
-    return {"decoder": trained_beside, **of_masks, **config.get("cold_colorize", {})}
+    return {"decoder": trained_beside, **method.section(config, "cold_colorize")}
 
 
 def _validate(model: DiffusingColors, values: Mapping[str, method.Value]) -> None:
@@ -286,6 +284,6 @@ METHOD = Method(
     base=lambda model: model.base,
     colorize=_colorize,
     walk=_walk,
-    decode=decode,
+    decoder=decoder_of,
     colourfulness=lambda model: model.cold.colourfulness,
 )

@@ -3,7 +3,7 @@
 Everything is a pure function of a `model` (sizes, schedule) and `params` (a dict of parts).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,8 +81,8 @@ class Options(NamedTuple):
     spacing: samplers.Spacing = "released"
     sampler: str = "ddim"
     decoder: str = "guided"  # "plain" is without the luminance features
-    instance_aware: bool = False  # phrases tied to masks; twice the conditional passes
-    refine_step_size: float = 1.0  # lambda of the refinement; 1 is the release's
+    # How phrases are tied to masks, where there are phrases: twice the conditional passes.
+    refine_step_size: float | str = method.REFINE_STEP_SIZE.default  # or "released"
     refine_objective: str = "inside"
     replay: str = "cross"  # "all" replays self-attention's logits too, as the release
     mask_steps: int = 2  # where no masks are given, the first steps whose attention makes them
@@ -120,7 +120,7 @@ class Inputs(NamedTuple):
     initial_latents: Latents | None = None  # the noise itself, instead of keys
     temperature: Float[Array, ""] | float = 1.0  # the noise of `keys` is multiplied by it
     masks: guidance.Masks | None = None  # of each phrase, at the picture's or the latents' size
-    spans: guidance.Spans | None = None  # the tokens of each phrase
+    spans: guidance.Spans | None = None  # the tokens of each phrase; None: no masks at all
     vividness: cold_diffusion.Strength | None = None  # None is 1, and nothing is computed for it
 
 
@@ -185,7 +185,7 @@ def initial_noise(model: LCAD, inputs: Inputs) -> Latents:
 def walk(
     model: LCAD, params: Params, inputs: Inputs, options: Options, features: Features | None
 ) -> Latents:
-    """One sampling run, by classifier-free guidance and instance-aware by choice.
+    """One sampling run, by classifier-free guidance; where there are spans, instance-aware.
 
     The luminance stays in the unconditional branch, as released.
     """
@@ -211,8 +211,8 @@ def walk(
         return conditioning.attention_masks(step, noise, first, inputs.spans)
 
     refinement = None
-    if options.instance_aware:
-        refinement = conditioning.Refinement(
+    if inputs.spans is not None:
+        refinement = conditioning.Refinement.of(
             options.refine_step_size, options.refine_objective, options.replay
         )
     denoise = conditioning.denoiser(network, text, refinement, masks_from)
@@ -252,13 +252,12 @@ def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> I
     if inputs.vividness is None:
         return decode(model, params, latents, decoder_features)
 
-    def by_features(latents: Latents, luminance: Luminance) -> Image:
+    def by_features(latents: Latents) -> Image:
         return decode(model, params, latents, decoder_features)
 
     z_gray = stable_diffusion.encode_mean(model, params, vividness.gray_image(inputs.luminance))
-    tint = vividness.tint(by_features, z_gray, inputs.luminance)
-    scaled = cold_diffusion.rescale(latents, z_gray, inputs.vividness)
-    return vividness.decode_vivid(by_features, scaled, inputs.luminance, inputs.vividness, tint)
+    scales = jnp.broadcast_to(jnp.asarray(inputs.vividness), (len(latents),))[:, None]
+    return vividness.raw_versions(by_features, latents, z_gray, inputs.luminance, scales)[:, 0]
 
 
 def _features(model: LCAD, params: Params, luminance: Luminance) -> Features | None:
@@ -281,34 +280,27 @@ def _inputs(pictures: Pictures) -> Inputs:
     )
 
 
-def _aware(pictures: Pictures, options: Options) -> Options:
-    return options._replace(instance_aware=pictures.spans is not None)
-
-
 def _colorize(model: LCAD, params: Params, pictures: Pictures, options: Options) -> Image:
-    return colorize(model, params, _inputs(pictures), _aware(pictures, options))
+    return colorize(model, params, _inputs(pictures), options)
 
 
 def _walk(model: LCAD, params: Params, pictures: Pictures, options: Options) -> Walk:
     inputs = _inputs(pictures)
     features = _features(model, params, inputs.luminance)
-    latents = walk(model, params, inputs, _aware(pictures, options), features)
+    latents = walk(model, params, inputs, options, features)
     gray = vividness.gray_image(inputs.luminance)
     return Walk(latents, stable_diffusion.encode_mean(model, params, gray))
 
 
-def _decode(
-    model: LCAD, params: Params, latents: Latents, luminance: Luminance, decoder: str
-) -> Image:
-    guided = decoder == "guided"
-    return decode(model, params, latents, _features(model, params, luminance) if guided else None)
+def _decoder(
+    model: LCAD, params: Params, luminance: Luminance, decoder: str
+) -> Callable[[Latents], Image]:
+    features = _features(model, params, luminance) if decoder == "guided" else None
+    return lambda latents: decode(model, params, latents, features)
 
 
 def _release_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "colorize" not in config:
-        raise UserError("the release's config.json lacks colorize")
-    section: Mapping[str, Any] = config["colorize"]
-    return section
+    return method.section(config, "colorize")
 
 
 def _validate(model: LCAD, values: Mapping[str, method.Value]) -> None:
@@ -328,5 +320,5 @@ METHOD = Method(
     base=lambda model: model,
     colorize=_colorize,
     walk=_walk,
-    decode=_decode,
+    decoder=_decoder,
 )

@@ -106,9 +106,21 @@ TEMPERATURE = Setting(
 DECODER = Setting(
     "decoder", str, "guided by the luminance, or plain", "guided", choices=("guided", "plain")
 )
-REFINE_STEP_SIZE = Setting("refine_step_size", float, "how strictly masks are kept", 1.0)
+RELEASED = "released"
+REFINE_STEP_SIZE = Setting(
+    "refine_step_size",
+    float,
+    "how strictly masks are kept, the same at every size; released: L-CAD's, which is next to none",
+    10.0,
+    least=0.0,
+    words=(RELEASED,),
+)
 REFINE_OBJECTIVE = Setting(
-    "refine_objective", str, "what masks ask of attention", "inside", choices=guidance.OBJECTIVES
+    "refine_objective",
+    str,
+    "what masks ask of attention: L-CAD's release, its paper's algorithm 1, an earlier release",
+    "inside",
+    choices=guidance.OBJECTIVES,
 )
 REPLAY = Setting("replay", str, "which attention masks replay", "cross", choices=("cross", "all"))
 MASK_STEPS = Setting(
@@ -155,6 +167,15 @@ class Walk(NamedTuple):
     z_gray: Latents
 
 
+def section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What a release's `config.json` says about a method's settings; it may say nothing."""
+    values = dict(config.get(name, {}))
+    if "instance_aware" in values:
+        # Of a release from before the step size meant the same for attention maps of every size.
+        values.pop("refine_step_size", None)
+    return values
+
+
 Model = TypeVar("Model")
 Options = TypeVar("Options", bound=Any)
 
@@ -178,13 +199,18 @@ class Method(Generic[Model, Options]):
     base: Callable[[Model], StableDiffusion]
     colorize: Callable[[Model, Params, Pictures, Options], Image]  # decoded, unclamped
     walk: Callable[[Model, Params, Pictures, Options], Walk]
-    decode: Callable[[Model, Params, Latents, Luminance, str], Image]  # by "plain" or "guided"
+    # Of pictures of a luminance, by "plain" or "guided".
+    decoder: Callable[[Model, Params, Luminance, str], Callable[[Latents], Image]]
     # Mean colourfulness of the training pictures, of a method that can begin with faded colours.
     colourfulness: Callable[[Model], float] | None = None
 
     def setting(self, name: str) -> Setting | None:
         """The row of the table, or None if another method has it or none."""
         return next((row for row in self.settings if row.name == name), None)
+
+    def defaults(self) -> dict[str, Value]:
+        """Every setting's value where nobody says anything."""
+        return {row.name: row.default for row in self.settings}
 
     def static(self, values: Mapping[str, Value]) -> Options:
         """The options of which a change compiles another program."""

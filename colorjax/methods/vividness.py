@@ -29,7 +29,7 @@ TIE, TIE_SCALE = 0.02, 0.9
 PARTS = ("ranker", "image_encoder")
 SIZES = ("ranker", "image_encoder")
 
-Decode = Callable[[Latents, Luminance], Image]
+Decode = Callable[[Latents], Image]  # of pictures whose luminance it knows
 
 
 def gray_image(luminance: Luminance) -> Image:
@@ -40,25 +40,52 @@ def gray_image(luminance: Luminance) -> Image:
     return color.from_unit(color.gray(127.5 * (luminance + 1.0)))
 
 
-def tint(decode: Decode, z_gray: Latents, luminance: Luminance) -> Image:
-    """The colour that the decoder itself puts on gray."""
-    return decode(z_gray, luminance) - gray_image(luminance)
-
-
 def decode_vivid(
     decode: Decode,
-    latents: Latents,
+    latents: Float[Array, "k b h w c"],
+    z_gray: Latents,
     luminance: Luminance,
-    vividness: cold_diffusion.Strength,
-    own_tint: Image,
-) -> Image:
-    """The decoded image, without the colour that the decoder itself puts on gray (ours).
+    scales: Float[Array, "b k"],
+) -> Float[Array, "b k H W 3"]:
+    """The decoded images of latents that each have a vividness already, unclamped.
 
-    The `tint` is taken off in the share that is missing to vividness 1, so that 0 is gray and 1
-    and more is what the decoder says.
+    Without the colour that the decoder itself puts on gray (ours): of that tint the share is taken
+    off that is missing to vividness 1, so that 0 is gray and 1 and more is what the decoder says.
+
+    Args:
+        latents: k of each picture.
+        scales: the vividness that each has.
     """
-    missing = jnp.maximum(1.0 - cold_diffusion.per_picture(vividness), 0.0)
-    return decode(latents, luminance) - missing * own_tint
+    # One after the other, the gray ones first: one program of a decoder, and the memory of one.
+    decoded = jax.lax.map(decode, jnp.concatenate([z_gray[None], latents]))
+    tint = decoded[0] - gray_image(luminance)
+    missing = jnp.maximum(1.0 - scales.T, 0.0)[..., None, None, None]
+    return jnp.moveaxis(decoded[1:] - missing * tint, 0, 1)
+
+
+def raw_versions(
+    decode: Decode,
+    latents: Latents,
+    z_gray: Latents,
+    luminance: Luminance,
+    scales: Float[Array, "b k"],
+) -> Float[Array, "b k H W 3"]:
+    """One colouring at several vividnesses, as the decoder leaves it."""
+    scaled = [cold_diffusion.rescale(latents, z_gray, one) for one in scales.T]
+    return decode_vivid(decode, jnp.stack(scaled), z_gray, luminance, scales)
+
+
+def keep_lightness(
+    images: Float[Array, "b k H W 3"], luminance: Luminance
+) -> Float[Array, "b k H W 3"]:
+    """Versions of pictures with the pictures' own lightness, in [-1, 1].
+
+    They differ in chroma only, so that nothing else tells a ranker which is which.
+    """
+    light = jnp.broadcast_to(127.5 * (luminance + 1.0)[:, None], (*images.shape[:-1], 1))
+    shown = jnp.clip(color.to_unit(images), 0.0, 1.0)
+    kept: Array = color.from_unit(color.with_lightness(shown, light))
+    return kept
 
 
 def versions(
@@ -68,21 +95,9 @@ def versions(
     luminance: Luminance,
     scales: Float[Array, "b k"],
 ) -> Float[Array, "b k H W 3"]:
-    """One colouring at several vividnesses, with the lightness kept, in [-1, 1].
-
-    They differ in chroma only, so that nothing else tells a ranker which is which.
-    """
-    count, kinds = scales.shape
-
-    def repeat(array: Array) -> Array:
-        return jnp.repeat(array, kinds, axis=0)
-
-    flat, light = scales.reshape(-1), repeat(luminance)
-    z = cold_diffusion.rescale(repeat(latents), repeat(z_gray), flat)
-    own_tint = repeat(tint(decode, z_gray, luminance))
-    raw = decode_vivid(decode, z, light, flat, own_tint)
-    image = color.with_lightness(jnp.clip(color.to_unit(raw), 0.0, 1.0), 127.5 * (light + 1.0))
-    return color.from_unit(image).reshape(count, kinds, *image.shape[1:])
+    """One colouring at several vividnesses, with the lightness kept, in [-1, 1]."""
+    raw = raw_versions(decode, latents, z_gray, luminance, scales)
+    return keep_lightness(raw, luminance)
 
 
 def build_ranker(config: Mapping[str, Any], dtype: Any = jnp.float32) -> Ranker:

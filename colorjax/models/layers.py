@@ -50,8 +50,9 @@ def group_norm(groups: int, epsilon: float, dtype: Any, name: str) -> nn.GroupNo
 
     1e-5 is the UNet's, 1e-6 the VAE's and that of the transformers within the UNet.
     """
-    # Flax reduces in float32 whatever `dtype` is, and takes the variance as E[v^2] - E[v]^2.
-    return nn.GroupNorm(groups, epsilon=epsilon, dtype=dtype, name=name)
+    # Flax reduces in float32 whatever `dtype` is. Its fast variance, E[v^2] - E[v]^2, would lose
+    # the digits that the two have in common, which on a flat picture are nearly all.
+    return nn.GroupNorm(groups, epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name)
 
 
 def zero_conv(channels: int, kernel_size: int, dtype: Any, name: str, use_bias: bool) -> nn.Conv:
@@ -70,7 +71,7 @@ def zero_conv(channels: int, kernel_size: int, dtype: Any, name: str, use_bias: 
 class ResnetBlock(nn.Module):
     """A residual block: norm, SiLU, conv, (+ time), norm, SiLU, conv, + shortcut.
 
-    The convolutions that `cec` names are channel-extended (L-CAD section 3.2): a second, bias-free
+    The convolutions that `cec` names are channel-extended (L-CAD Eq. 5): a second, bias-free
     kernel reads the luminance feature and its output is added. This equals one convolution over
     concatenated channels, and is zero at initialisation.
     """

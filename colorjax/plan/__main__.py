@@ -10,7 +10,7 @@ rooflines, not measurements. Results are kept in `--cache` by a hash of everythi
 them.
 
     --batch_per_chip=8      instead of the configuration's batch
-    --images=118287         of the data set, for the length of the schedule (COCO's train2017)
+    --images=59000          of the data set, for the length of the schedule
     --unet_alone            the UNet's share of the step; latents and text states are its inputs
     --fast                  compile with less effort: fits? which collectives? no cycles
     --sweep                 first rank --batches, --remats and --fsdps by the UNet's levels, each
@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import flags as absl_flags
 from ml_collections import ConfigDict
 
@@ -32,10 +33,12 @@ from colorjax.errors import UserError
 from colorjax.plan import costs, roofline
 from colorjax.train import flags
 
+COCO = 118_287  # pictures of its train2017, of a configuration that does not say how many
 TOPOLOGY = absl_flags.DEFINE_string("topology", "v5e:4x4", "Chip and shape, such as v5e:4x4.")
 BATCH = absl_flags.DEFINE_integer("batch_per_chip", 0, "Pictures on a chip; 0: the config's.")
-IMAGES = absl_flags.DEFINE_integer("images", 118287, "Pictures of the data set.")
+IMAGES = absl_flags.DEFINE_integer("images", 0, "Pictures of the data set; 0: the config's.")
 SAMPLER = absl_flags.DEFINE_bool("sampler", False, "Compile the sampler instead of the step.")
+MASKS = absl_flags.DEFINE_bool("masks", False, "With --sampler: instance-aware, by attention.")
 UNET_ONLY = absl_flags.DEFINE_bool("unet_alone", False, "The UNet without the other networks.")
 SWEEP = absl_flags.DEFINE_bool("sweep", False, "Rank the choices below first.")
 BATCHES = absl_flags.DEFINE_list("batches", ["8", "16", "32"], "Pictures on a chip, to rank.")
@@ -52,10 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     config = flags.parse(arguments)
     topology = chips.topology(TOPOLOGY.value)
-    os.environ.update(chips.environment(topology))  # before jax is imported
+    os.environ.update(chips.environment(topology))
+    jax.config.update("jax_platforms", "cpu")  # jax has read its variable when it was imported
     name = config.stages[-1]
-    if BATCH.value < 0 or IMAGES.value < 1:
-        raise UserError("batch_per_chip must be 0 or more, images 1 or more")
+    if BATCH.value < 0 or IMAGES.value < 0:
+        raise UserError("batch_per_chip and images must be 0 or more")
+    if MASKS.value and not SAMPLER.value:
+        raise UserError("--masks is about the sampler: give --sampler, too")
     if (UNET_ONLY.value or SWEEP.value) and name != "latent":
         raise UserError(f"--unet_alone and --sweep are for the stage 'latent', not {name!r}")
     per_chip = BATCH.value or -(-config[name].batch_size // topology.size)
@@ -66,9 +72,10 @@ def main(arguments: list[str] | None = None) -> int:
     def lower() -> costs.Lowered:
         from colorjax.plan import lowering
 
-        return lowering.lower(config, topology, what, per_chip)
+        return lowering.lower(config, topology, what, per_chip, masks=MASKS.value)
 
     deciding = {"what": what, "topology": topology.name, "per_chip": per_chip}
+    deciding |= {"masks": True} if MASKS.value else {}
     cost = pricing(config, topology, costs.compiled)(deciding, lower)
     print(roofline.report(cost, topology, schedule(config, name, what)))
     return 0
@@ -125,7 +132,7 @@ def schedule(config: ConfigDict, name: str, what: str) -> int | None:
     options = config[name]
     if options.total_steps:
         return int(options.total_steps * options.batch_size)
-    return round(options.epochs * IMAGES.value)
+    return round(options.epochs * (IMAGES.value or config.get("pictures", COCO)))
 
 
 if __name__ == "__main__":

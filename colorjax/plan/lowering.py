@@ -16,7 +16,7 @@ from colorjax.methods import diffusing_colors, lcad
 from colorjax.plan import flops, sampling, unet_levels
 from colorjax.plan.costs import Lowered
 from colorjax.train import loop, optim
-from colorjax.train.stages import STAGES
+from colorjax.train.stages import STAGES, luminance
 from colorjax.train.stages.stage import Stage, Weights
 from colorjax.types import Params
 
@@ -47,7 +47,8 @@ def stage_of(name: str, config: ConfigDict) -> Stage:
 
     def weights() -> tuple[Params, Params]:
         fresh = _fresh(config)
-        parts = {part: fresh[part] for part in (*recipe.needs, *recipe.may_use)}
+        names = (*recipe.needs, *recipe.may_use, luminance.LPIPS_PART)
+        parts = {part: fresh[part] for part in names}
         # Only this stage cannot begin from nothing: its UNet has learned another task before.
         start = {role: fresh[role] for role in recipe.starts_from if role == "cold_unet"}
         stage = recipe.build(config, config[name], Weights(parts, start, sizes={}, inputs={}), 1000)
@@ -62,6 +63,7 @@ def _fresh(config: ConfigDict) -> Params:
     """Random weights of every part of the configuration's method."""
     sizes, dtype, key = config.model.to_dict(), jnp.dtype(config.dtype), jax.random.key(0)
     fresh = lcad.init(lcad.build(sizes, dtype), key)
+    fresh[luminance.LPIPS_PART] = luminance.init_lpips(key)
     if config.method == "diffusing_colors":
         model = diffusing_colors.build(sizes, dtype)
         tower = diffusing_colors.init_ranker(model, key)["vision_model"]
@@ -70,16 +72,19 @@ def _fresh(config: ConfigDict) -> Params:
     return fresh
 
 
-def lower(config: ConfigDict, topology: chips.Topology, what: str, per_chip: int) -> Lowered:
+def lower(
+    config: ConfigDict, topology: chips.Topology, what: str, per_chip: int, *, masks: bool = False
+) -> Lowered:
     """A program of a configuration for a topology, `per_chip` pictures on each of its chips.
 
     Args:
         what: a stage, for its training step; "unet", for the latent stage's step of that network
             without the others; or "sampler", for the configured method's colorization.
+        masks: whether the sampler is instance-aware.
     """
     mesh = mesh_of(topology, config)
     if what == "sampler":
-        return sampling.sampler(config, mesh, per_chip)
+        return sampling.sampler(config, mesh, per_chip, masks=masks)
     return training(config, mesh, what, per_chip)
 
 

@@ -17,10 +17,11 @@ from colorjax.types import Image, Params, PRNGKey
 PHRASES = 8  # places for phrases in a batch, where sampling is instance-aware
 
 
-def sampler(config: ConfigDict, mesh: Mesh, per_chip: int) -> Lowered:
+def sampler(config: ConfigDict, mesh: Mesh, per_chip: int, *, masks: bool = False) -> Lowered:
     """Colorization of `per_chip` pictures of the model's size on each device of a mesh.
 
-    Weights are whole on every device, in the compute type; prompts and pictures are split.
+    Weights are whole on every device, in the compute type; prompts and pictures are split. With
+    `masks` it is instance-aware, by masks that attention makes.
 
     Raises:
         UserError: the configuration's method, or a setting of it, does not exist.
@@ -40,7 +41,7 @@ def sampler(config: ConfigDict, mesh: Mesh, per_chip: int) -> Lowered:
     def run(params: Params, pictures: Pictures) -> Image:
         return method.colorize(model, params, pictures, options)
 
-    pictures = picture_shapes(config, method, values, per_chip * mesh.size)
+    pictures = picture_shapes(config, method, values, per_chip * mesh.size, masks)
     specs = jax.tree.map(lambda leaf: replicas.CUT if leaf.ndim else replicas.WHOLE, pictures)
     params = jax.eval_shape(narrow, jax.random.key(0))
     params = jax.tree.map(lambda leaf: _placed(leaf, mesh, replicas.WHOLE), params)
@@ -59,12 +60,14 @@ def sampler(config: ConfigDict, mesh: Mesh, per_chip: int) -> Lowered:
 
 
 def picture_shapes(
-    config: ConfigDict, method: Method[Any, Any], values: dict[str, Value], count: int
+    config: ConfigDict,
+    method: Method[Any, Any],
+    values: dict[str, Value],
+    count: int,
+    masks: bool = False,
 ) -> Pictures:
     """Shapes of what a colorizer hands to the method's program for so many pictures."""
     size, length = config.model.image_size, config.model.text_encoder.max_position_embeddings
-    # Masks are made of attention; what asks for them is a section of the configuration.
-    aware = method.release_settings(config.model.to_dict()).get("instance_aware", False)
 
     def number(name: str) -> Any:
         return None if method.traced(name, values) is None else _shape(jnp.float32)
@@ -74,7 +77,7 @@ def picture_shapes(
         lightness=_shape(jnp.float32, count, size, size, 1),
         input_ids=_shape(jnp.int32, count, length),
         seed=_shape(jnp.uint32, count),
-        spans=_shape(jnp.bool_, count, PHRASES, length) if aware else None,
+        spans=_shape(jnp.bool_, count, PHRASES, length) if masks else None,
         uncond_input_ids=_shape(jnp.int32, count, length) if guided else None,
         guidance_scale=number("guidance_scale"),
         temperature=number("temperature"),

@@ -49,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
         default="colour",
         help="colour: its sentences replace the source's; gray: they are for automatic captions",
     )
+    parser.add_argument(
+        "--hold_out",
+        type=float,
+        default=0.1,
+        help="share that becomes the split test where the source has none; 0 for none",
+    )
     parser.add_argument("--shard_size", type=int, help="pictures to a file")
     parser.add_argument("--workers", type=int, default=cores.available(), help="processes")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")

@@ -62,19 +62,20 @@ def complete(partial: Path, title: str, tasks: Sequence[shards.Task]) -> Summary
     """
     summary: Summary = {}
     shards_of: dict[str, list[records.Shard]] = {}
-    with (partial / REJECTED).open("w", encoding="utf-8") as rejected:
-        for task in tasks:
-            outcome = shards.read_outcome(task)
-            if outcome is None or outcome.shard is None:
-                raise UserError(
-                    f"{task.path.name!r} was not made; workers must see {task.directory!r}, and "
-                    "the same command makes what is missing"
-                )
-            shards_of.setdefault(task.split, []).append(outcome.shard)
-            _add(summary.setdefault(task.split, shards.Outcome()), outcome)
-            for rejection in outcome.rejected:
-                row = {"split": task.split} | asdict(rejection)
-                rejected.write(json.dumps(row, ensure_ascii=False) + "\n")
+    rejected = []
+    for task in tasks:
+        outcome = shards.read_outcome(task)
+        if outcome is None or outcome.shard is None:
+            raise UserError(
+                f"{task.path.name!r} was not made; workers must see {task.directory!r}, and "
+                "the same command makes what is missing"
+            )
+        shards_of.setdefault(task.split, []).append(outcome.shard)
+        _add(summary.setdefault(task.split, shards.Outcome()), outcome)
+        for rejection in outcome.rejected:
+            row = {"split": task.split} | asdict(rejection)
+            rejected.append(json.dumps(row, ensure_ascii=False) + "\n")
+    files.write_text(partial / REJECTED, "".join(rejected))
     for split, of_split in shards_of.items():
         if not any(shard.records for shard in of_split):
             raise UserError(

@@ -49,10 +49,17 @@ def load(path: str, sees: str = "colour") -> Captioner:
     one_of("what a captioner sees", sees, SEEN)
     try:
         import torch
-        from transformers import BlipForConditionalGeneration, BlipProcessor
     except ImportError as error:
         raise UserError(
             f"--captioner needs PyTorch ({error}): pip install 'colorjax[caption]'"
+        ) from error
+    try:
+        from transformers import BlipForConditionalGeneration, BlipProcessor
+    except Exception as error:  # a torchvision of another torch's fails as RuntimeError
+        raise UserError(
+            f"--captioner needs transformers, which cannot be loaded here ({first_line(error)}): "
+            "pip install 'colorjax[caption]', and if torchvision is installed, the one of this "
+            f"torch {torch.__version__}, or none"
         ) from error
     try:
         processor = BlipProcessor.from_pretrained(path, local_files_only=True)

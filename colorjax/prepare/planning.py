@@ -29,6 +29,7 @@ class Request:
     captioner_sees: str = "colour"
     shard_size: int | None = None
     overwrite: bool = False
+    hold_out: float = 0.0  # share of a source without other splits that becomes `test`
 
 
 def check(request: Request) -> None:
@@ -44,6 +45,8 @@ def check(request: Request) -> None:
             raise UserError(f"--{name}={value} is too small; give at least 1")
     if not request.input.exists():
         raise UserError(f"--input={str(request.input)!r} does not exist; check the path")
+    if not 0.0 <= request.hold_out < 1.0:
+        raise UserError(f"--hold_out={request.hold_out} must be a share from 0 to below 1")
     output = request.output
     if output.exists() and not request.overwrite:
         raise UserError(
@@ -65,6 +68,8 @@ def tasks(request: Request, directory: Path) -> list[shards.Task]:
     """
     source = sources.SOURCES[request.source]
     known = source.splits(request.input)
+    if request.hold_out and known == ("train",):
+        known = ("train", "test")
     chosen = known if request.splits is None else tuple(dict.fromkeys(request.splits))
     if not chosen or not set(chosen) <= set(known):
         raise UserError(
@@ -85,8 +90,7 @@ def tasks(request: Request, directory: Path) -> list[shards.Task]:
 def _tasks(
     request: Request, source: sources.Source, split: str, directory: Path
 ) -> Iterator[shards.Task]:
-    listed = source.read(request.input, split, request.captions)
-    items = list(islice(sources.unique(listed), request.limit))
+    items = list(islice(_items(request, source, split), request.limit))
     if not any(isinstance(item, sources.Entry) for item in items):
         raise UserError(
             f"split {split!r} has no pictures in {str(request.input)!r}; check --input and "
@@ -105,6 +109,24 @@ def _tasks(
     for index in range(count):
         part = items[index * size : (index + 1) * size]
         yield shards.Task(str(directory), split, index, count, part, options)
+
+
+def _items(request: Request, source: sources.Source, split: str) -> Iterator[sources.Item]:
+    """What the source lists of a split, or that share of its only split that it is to have."""
+    if not request.hold_out or source.splits(request.input) != ("train",):
+        yield from sources.unique(source.read(request.input, split, request.captions))
+        return
+    items = list(sources.unique(source.read(request.input, "train", request.captions)))
+    held_out = _held_out([i.key for i in items if isinstance(i, sources.Entry)], request.hold_out)
+    for item in items:
+        if (item.key in held_out) == (split == "test"):
+            yield item
+
+
+def _held_out(keys: Sequence[str], share: float) -> set[str]:
+    """Drawn by what pictures are called: the same ones on any machine and in any order."""
+    drawn = sorted(keys, key=lambda key: sha256(key.encode(errors="surrogatepass")).digest())
+    return set(drawn[: max(1, round(share * len(keys)))]) if len(keys) > 1 else set()
 
 
 def first(rejections: Sequence[Any]) -> str:

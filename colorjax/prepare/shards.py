@@ -6,7 +6,6 @@ written last, and while it is missing the shard counts as not made.
 """
 
 import json
-import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,11 +14,37 @@ from typing import Any
 
 from colorjax import files
 from colorjax.data import captions, colour_names, records
+from colorjax.errors import UserError
 from colorjax.prepare import captioner, validation
 from colorjax.prepare.sources import Entry, Item, Rejected, Rejection
 
 Histogram = dict[str, Counter[str]]
 _REGIONS = ("object", "surround", "either")
+_COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
+_OUTCOME = {
+    "type": "object",
+    "required": ["shard", "rejected", "gray", "captions", "colours"],
+    "properties": {
+        "shard": {
+            "type": "object",
+            "required": ["file", "records", "sha256"],
+            "additionalProperties": False,
+            "properties": {
+                "file": {"type": "string"},
+                "records": {"type": "integer"},
+                "sha256": {"type": "string"},
+            },
+        },
+        "rejected": {"type": "array"},
+        "gray": {"type": "integer"},
+        "captions": {"type": "integer"},
+        "colours": {
+            "type": "object",
+            "required": list(_REGIONS),
+            "properties": dict.fromkeys(_REGIONS, _COUNTS),
+        },
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +90,7 @@ class Outcome:
         shard: the file.
         rejected: what was left out.
         gray: how many decoded pictures were gray, dropped or not.
-        captions: how many sentences people wrote.
+        captions: how many sentences people wrote, or where a captioner did how many there are.
         colours: for measured captions, pictures with each colour word by region.
     """
 
@@ -82,7 +107,7 @@ def make(task: Task, tick: Callable[[], Any] = lambda: None) -> None:
     examples = _records(task, outcome, tick)
     if options.captioner is not None:
         machine = captioner.load(options.captioner, options.captioner_sees)
-        examples = captioner.add_captions(examples, machine)
+        examples = _counted(captioner.add_captions(examples, machine), outcome)
     outcome.shard = records.write_shard(task.path, examples)
     # Not `asdict(outcome)`, which would count the items of its counters.
     content = {
@@ -95,19 +120,6 @@ def make(task: Task, tick: Callable[[], Any] = lambda: None) -> None:
     files.write_text(outcome_file(task), json.dumps(content) + "\n")
 
 
-def store_task(task: Task) -> str:
-    """Writes a task beside its shard, for `make_stored`; returns the file's path."""
-    file = task.path.with_suffix(".task")
-    file.write_bytes(pickle.dumps(task))
-    return str(file)
-
-
-def make_stored(file: str) -> None:
-    """Makes the shard of a task that `store_task` wrote, perhaps on another machine."""
-    task = pickle.loads(Path(file).read_bytes())
-    make(task)
-
-
 def outcome_file(task: Task) -> Path:
     """Where the outcome of a task is: beside its shard."""
     return task.path.with_suffix(".json")
@@ -116,10 +128,10 @@ def outcome_file(task: Task) -> Path:
 def read_outcome(task: Task) -> Outcome | None:
     """The outcome of a task that was made and whose shard still has its checksum, else None."""
     try:
-        stored = json.loads(outcome_file(task).read_text(encoding="utf-8"))
+        stored = files.read_json(outcome_file(task), _OUTCOME, advice="it is made again")
         if records.sha256(task.path) != stored["shard"]["sha256"]:
             return None
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, UserError):
         return None
     return Outcome(
         shard=records.Shard(**stored["shard"]),
@@ -140,6 +152,15 @@ def _records(task: Task, outcome: Outcome, tick: Callable[[], Any]) -> Iterator[
             except Rejected as rejected:
                 outcome.rejected.append(Rejection(item.key, rejected.reason, rejected.detail))
         tick()
+
+
+def _counted(examples: Iterator[records.Record], outcome: Outcome) -> Iterator[records.Record]:
+    """The records, whose sentences are counted in the place of the source's."""
+    count = 0
+    for record in examples:
+        count += sum(map(len, record.captions.values()))
+        yield record
+    outcome.captions = count
 
 
 def _record(entry: Entry, options: Options, outcome: Outcome) -> records.Record:

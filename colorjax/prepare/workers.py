@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from colorjax.errors import UserError
-from colorjax.prepare import shards
+from colorjax.prepare import shards, stored
 
 _REFRESH_SECONDS = 0.5
 _MOST_CHARACTERS = 500  # of what went wrong in a pipeline; the end of it tells the most
@@ -106,12 +106,12 @@ def run_beam(tasks: Sequence[shards.Task], pipeline: Any) -> None:
     """
     import apache_beam as beam
 
-    files = [shards.store_task(task) for task in tasks]
+    files = [stored.store(task) for task in tasks]
     (
         pipeline
         | "Shards to make" >> beam.Create(files)
         | "Spread" >> beam.Reshuffle()  # or one worker would make what Create gave it
-        | "Make" >> beam.Map(shards.make_stored)
+        | "Make" >> beam.Map(stored.make)
     )
     try:
         pipeline.run().wait_until_finish()

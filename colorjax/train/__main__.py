@@ -10,6 +10,7 @@ several hosts the same command runs on each, see `launch/`. `--profile=20:3` tra
 `--wandb=PROJECT` logs to Weights & Biases too.
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(__doc__)
         return 0
     config = flags.parse(arguments)
+    command = functools.partial(flags.command, arguments)
     workdir = Path(flags.WORKDIR.value or f"runs/{config.name}")
     for name in config.stages:
         if name not in STAGES or name not in config:
@@ -51,9 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
     processes.check_shared(workdir)
     for name in config.stages:  # the last one's mistake is told before the first one trains
         run.check(name, config, mesh)
+    run.check_needs(config, workdir)
     with jax.set_mesh(mesh), processes.Stop() as stop:
         for name in config.stages:
-            run.run_stage(name, config, workdir, mesh, stop, watch)
+            run.run_stage(name, config, workdir, mesh, stop, watch, command=command)
             if stop.asked:
                 return processes.STOPPED
     return 0

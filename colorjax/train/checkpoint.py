@@ -5,22 +5,26 @@ array files is read back as another number. So every step carries the SHA-256 of
 `restore` compares.
 """
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from colorjax.devices import processes, sharding
+from colorjax.devices import processes
 from colorjax.errors import UserError, first_line
+from colorjax.train import manifests
 
 FORMAT = 1
-Manifest = dict[str, list[Any]]  # path of a leaf -> its SHA-256, type and shape
+# What the system says, in the middle of what the layers between say.
+_REFUSALS = re.compile(
+    "No space left on device|Disk quota exceeded|File too large|Read-only file system|"
+    "Permission denied"
+)
 
 
 class Damaged(Exception):
@@ -43,8 +47,10 @@ class Checkpoints:
             keep: how many of the newest steps stay.
             say: hears what was committed and what is damaged.
         """
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every thread
-        self._directory, self._say = directory, say
+        # Orbax logs what goes wrong in every thread, and raises it as well.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        sys.unraisablehook = _without_late_callbacks
+        self._directory, self._say, self._refused = directory, say, False
         self._pending: tuple[int, str, Any] | None = None
         processes.on_first(self._set_unreadable_aside, "looking through the checkpoints")
         self._checkpointer = ocp.training.Checkpointer(
@@ -56,7 +62,11 @@ class Checkpoints:
 
     def _set_unreadable_aside(self) -> None:
         """Steps whose metadata cannot be parsed would keep Orbax from starting at all."""
-        steps = sorted(int(p.name) for p in self._directory.glob("*") if p.name.isdigit())
+        odd = [path for path in self._directory.glob("[!.]*") if not _may_stay(path)]
+        for path in odd:
+            self._say(f"'{path}' is no checkpoint and is put aside")
+            self._put_aside(path, path.name)
+        steps = sorted(int(p.name) for p in self._directory.glob("*") if _is_step(p))
         damaged = []
         for step in steps:
             try:
@@ -91,8 +101,8 @@ class Checkpoints:
             UserError: the previous save failed, or this one cannot begin.
         """
         self.confirm(wait=True)
-        leaves = manifest(tree)
-        digest = checksum(leaves)
+        leaves = manifests.of(tree)
+        digest = manifests.checksum(leaves)
         about = {"format": FORMAT, "step": step, "leaves": leaves, "sha256": digest}
         try:
             response = self._checkpointer.save_async(step, tree, custom_metadata=about)
@@ -117,9 +127,12 @@ class Checkpoints:
         self._say(f"checkpoint of step {step} committed, SHA-256 {digest}")
 
     def _failed(self, step: int, error: Exception) -> UserError:
+        self._refused = True
+        reason = _REFUSALS.search(str(error))
         return UserError(
             f"the checkpoint of step {step} could not be written to '{self._directory}' "
-            f"({first_line(error)}); make room or give another --workdir, and start again"
+            f"({reason[0] if reason else first_line(error)}); make room or give another --workdir, "
+            "and start again"
         )
 
     def restore(self, shardings: Any, abstract: Any) -> tuple[int, Any]:
@@ -155,7 +168,7 @@ class Checkpoints:
         stored = self._agree(lambda: self._manifest(step))
         self._compare(step, stored, like)
         tree = self._agree(lambda: self._checkpointer.load(step, like))
-        wrong = [path for path, row in manifest(tree).items() if row != stored[path]]
+        wrong = [path for path, row in manifests.of(tree).items() if row != stored[path]]
         number = processes.first_says(len(wrong))  # process 0 alone has the digests
         if number:
             names = ", ".join(wrong[:3]) or "seen by process 0"
@@ -176,16 +189,16 @@ class Checkpoints:
             return content
         raise Damaged(first_line(failure) if failure else "another process cannot read it")
 
-    def _manifest(self, step: int) -> Manifest:
+    def _manifest(self, step: int) -> manifests.Manifest:
         about = self._checkpointer.metadata(step).custom_metadata
         if not about or about["format"] != FORMAT or about["step"] != step:
             raise Damaged("it has no manifest")
-        if checksum(about["leaves"]) != about["sha256"]:
+        if manifests.checksum(about["leaves"]) != about["sha256"]:
             raise Damaged("its manifest does not match its own SHA-256")
         return dict(about["leaves"])
 
-    def _compare(self, step: int, stored: Manifest, like: Any) -> None:
-        expected = {path: _kind(leaf) for path, leaf in _leaves(like)}
+    def _compare(self, step: int, stored: manifests.Manifest, like: Any) -> None:
+        expected = {path: manifests.kind(leaf) for path, leaf in manifests.leaves(like)}
         kinds = {path: row[1:] for path, row in stored.items()}
         if expected == kinds:
             return
@@ -198,58 +211,53 @@ class Checkpoints:
         )
 
     def _move_away(self, steps: list[int]) -> None:
-        aside = self._directory.parent / "damaged"
         for step in steps:
-            aside.mkdir(exist_ok=True)
-            number = len(list(aside.glob(f"{step}-*")))
-            (self._directory / str(step)).rename(aside / f"{step}-{number}")
+            self._put_aside(self._directory / str(step), str(step))
 
-    def close(self) -> None:
+    def _put_aside(self, path: Path, name: str) -> None:
+        aside = self._directory.parent / "damaged"
+        aside.mkdir(exist_ok=True)
+        number = sum(other.name.startswith(f"{name}-") for other in aside.iterdir())
+        path.rename(aside / f"{name}-{number}")
+
+    def close(self, failed: bool = False) -> None:
         """Waits until everything is written.
+
+        Args:
+            failed: an error is on its way already, which one of here would hide: it is said only.
 
         Raises:
             UserError: it could not be.
         """
+        error: Exception | None = None
         try:
             self.confirm(wait=True)
-        finally:
+        except UserError as refusal:
+            error = refusal
+        try:
             self._checkpointer.close()
+        except Exception as leftover:  # Orbax raises here again what it has raised before
+            error = error or (None if self._refused else self._failed(self.latest or 0, leftover))
+        if error is not None and not failed:
+            raise error
+        if error is not None:
+            self._say(str(error))
 
 
-def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        yield sharding.path_name(path), leaf
+def _without_late_callbacks(late: "sys.UnraisableHookArgs") -> None:
+    """Prints as Python does, but not what TensorStore's threads say after a write has failed.
 
-
-def _kind(leaf: Any) -> list[Any]:
-    return [str(leaf.dtype), list(leaf.shape)]
-
-
-def manifest(tree: Any) -> Manifest:
-    """SHA-256, type and shape of every leaf of a tree, whatever mesh it lies on.
-
-    Each leaf is brought to the host alone and hashed while the next one comes, so that the memory
-    of a few leaves is enough. With several processes all take part and process 0 alone has the
-    digests.
+    They call back into a loop that Orbax has closed when the first of them failed.
     """
-    first = processes.is_first()
-    with ThreadPoolExecutor(4) as pool:
-        rows: list[tuple[str, Any, Future[str] | None]] = []
-        for path, leaf in _leaves(tree):
-            whole = sharding.to_host(leaf, keep=first)
-            rows.append((path, leaf, pool.submit(_digest, whole) if first else None))
-            if len(rows) > 8 and (earlier := rows[-8][2]) is not None:
-                earlier.result()
-        return {p: [d.result() if d else "", *_kind(leaf)] for p, leaf, d in rows}
+    if str(late.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(late)
 
 
-def _digest(array: np.ndarray) -> str:
-    # The bytes of a contiguous view, without a copy; some types, as bfloat16, have no buffer.
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return hashlib.sha256(flat.data).hexdigest()
+def _is_step(path: Path) -> bool:
+    """Whether this is a committed step as Orbax names it: a number without zeros before it."""
+    return path.is_dir() and re.fullmatch("0|[1-9][0-9]{0,17}", path.name) is not None
 
 
-def checksum(digests: Manifest) -> str:
-    """One SHA-256 over all leaves of a manifest: equal states, equal text."""
-    lines = "".join(f"{path} {' '.join(map(str, row))}\n" for path, row in sorted(digests.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+def _may_stay(path: Path) -> bool:
+    """Whether Orbax knows what to do about it: a step, or one that was not finished."""
+    return _is_step(path) or ".orbax-checkpoint-tmp" in path.name

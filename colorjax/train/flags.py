@@ -1,16 +1,17 @@
 """The command line of training: absl's flags with a configuration file, mistakes in a sentence."""
 
 import difflib
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-import colorjax
 from colorjax.errors import UserError
 
-PACKAGE = Path(colorjax.__file__).parent
+PACKAGE = Path(__file__).parent.parent
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, variants by colon.")
 DISTRIBUTED = flags.DEFINE_string("distributed", "auto", "Several processes: auto, on or off.")
 COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0.")
@@ -44,6 +45,19 @@ def parse(arguments: list[str]) -> ConfigDict:
             raise UserError(f"--config.{key} is unknown; the nearest key is --config.{nearest}")
     _parse(arguments)
     return CONFIG.value
+
+
+def command(arguments: Sequence[str], **values: object) -> str:
+    """What to type to run the command of `arguments` with other values of its configuration.
+
+    Args:
+        arguments: as `parse` takes them.
+        values: key of the configuration, as `latent.learning_rate` -> value.
+    """
+    names = {f"config.{key}" for key in values}
+    kept = [a for a in arguments[1:] if a.partition("=")[0].lstrip("-") not in names]
+    changed = [f"--config.{key}={value}" for key, value in values.items()]
+    return shlex.join(["python", "-m", "colorjax.train", *kept, *changed])
 
 
 def profile_window() -> tuple[int, int]:

@@ -6,7 +6,7 @@ row are another matter: then the run itself is broken, and it ends.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
@@ -31,8 +31,7 @@ class Guard(NamedTuple):
     def counts(self) -> dict[str, Int[Array, ""]]:
         """What the metrics tell of it.
 
-        `longest_skipped_in_a_row` is what ends a run: a row may begin and end between two steps
-        whose metrics are looked at.
+        A row may begin and end between two steps whose metrics are written; `longest` tells of it.
         """
         return {
             "skipped": self.skipped,
@@ -76,23 +75,46 @@ def after(guard: Guard, good: Bool[Array, ""], norm: Float[Array, ""]) -> Guard:
     )
 
 
-def check_skipped(metrics: Mapping[str, float], most: int, step: int, known: int = 0) -> None:
+class Row:
     """Ends a run of which too many steps in a row were left out.
 
-    Args:
-        metrics: of `step`, with `Guard.counts`.
-        most: so many steps in a row are too many; 0 for no bound.
-        known: the longest row before this start: it has ended a run once, and must not end the
-            one that goes on from there.
-
-    Raises:
-        UserError: they were too many.
+    Every step is looked at, but only when the next one is on its way: the device would otherwise
+    wait for the host. Rows are counted from this start on, so that one which has ended a run does
+    not end the next one at once.
     """
-    longest = metrics["longest_skipped_in_a_row"]
-    row = int(longest if longest > known else metrics["skipped_in_a_row"])
-    if row >= most > 0:
-        raise UserError(
-            f"{row} steps in a row up to step {step} gave no finite loss and gradient, or a spike: "
-            "the weights are as before them; lower the learning rate, or look at the data, and "
-            "start again from the last checkpoint"
-        )
+
+    def __init__(self, first: int, most: int, advice: str) -> None:
+        """Of a run that stands at step `first`.
+
+        Args:
+            most: so many steps in a row are too many; 0 for no bound.
+            advice: how to go on with other settings, for the message.
+        """
+        self._first, self._most, self._advice = first, most, advice
+        self._last: tuple[int, Any] | None = None
+
+    def after(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Takes the metrics of a step that was just begun, with `Guard.counts`.
+
+        Raises:
+            UserError: with the step before they were too many.
+        """
+        self.check()
+        self._last = step, metrics["skipped_in_a_row"]
+
+    def check(self) -> None:
+        """Waits for the last step.
+
+        Raises:
+            UserError: with it they were too many.
+        """
+        if self._last is None:
+            return
+        (step, in_a_row), self._last = self._last, None
+        row = min(int(in_a_row), step - self._first)
+        if row >= self._most > 0:
+            raise UserError(
+                f"{row} steps in a row up to step {step} gave no finite loss and gradient, or a "
+                "spike, and were left out: the weights are as before them. Look at the data, or go "
+                f"on from the last checkpoint with a lower learning rate: {self._advice}"
+            )

@@ -1,5 +1,6 @@
 """The one training loop: it knows steps, checkpoints and metrics, not what is learned."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 from colorjax.devices import processes, sharding
 from colorjax.train import checkpoint, guard, optim, samples, tracking
 from colorjax.train.stages.stage import Batch, Stage
-from colorjax.types import Params
+from colorjax.types import Params, PRNGKey
 
 
 @runtime_checkable
@@ -24,6 +25,9 @@ class Batches(Protocol):
     def __next__(self) -> Batch: ...
 
     def close(self) -> None: ...
+
+
+Command = Callable[..., str]  # flags of the configuration -> what to type to go on with them
 
 
 class Run(NamedTuple):
@@ -39,6 +43,7 @@ class Run(NamedTuple):
     examples: Batch  # pictures for the samples
     stop: processes.Stop | None = None
     watch: tracking.Watch = tracking.Watch()
+    command: Command = lambda **changes: "start the same command again"
 
     @property
     def options(self) -> ConfigDict:
@@ -85,7 +90,17 @@ def programs(stage: Stage, options: ConfigDict, config: ConfigDict, mesh: Mesh) 
         return guarded(state, frozen, batch, jax.random.fold_in(key, state.step))
 
     def predict(params: Params, frozen: Params, examples: Batch) -> dict[str, Any]:
-        return stage.predict(sharding.gathered(params), frozen, examples, key)
+        whole = sharding.gathered(params)
+
+        def one(row: tuple[Batch, PRNGKey]) -> dict[str, Any]:
+            example, own_key = jax.tree.map(lambda leaf: leaf[None], row[0]), row[1]
+            return jax.tree.map(
+                lambda rows: rows[0], stage.predict(whole, frozen, example, own_key)
+            )
+
+        # One after the other: the state is there as well, and a sample takes more than a step.
+        keys = jax.random.split(key, len(jax.tree.leaves(examples)[0]))
+        return jax.lax.map(one, (examples, keys))
 
     everywhere = sharding.replicated(mesh)
     return Programs(
@@ -104,7 +119,7 @@ def train(run: Run) -> optim.TrainState:
     uninterrupted one bit for bit. When `stop` is asked, the step is saved and the state returned.
 
     Raises:
-        UserError: too many steps in a row gave no usable gradient, or a checkpoint failed.
+        UserError: too many steps in a row gave no usable gradient, or the disk refused something.
     """
     clock = tracking.Clock()
     compiled = programs(run.stage, run.options, run.config, run.mesh)
@@ -119,20 +134,22 @@ def train(run: Run) -> optim.TrainState:
         if saved.latest is not None:
             first, state = saved.restore(compiled.shardings, compiled.abstract)
             tracker.say(f"resumed from step {first} in '{run.directory}'")
-    lost_steps = tracker.open(first)
-    stream = run.batches(first)
+    failed = True
     try:
-        if state is None:
-            with clock.spent("compile"):  # most of the time of the first weights
-                state = compiled.init()
-        return _steps(run, compiled, state, frozen, stream, Instruments(clock, tracker, saved))
+        lost_steps = tracker.open(first)
+        with contextlib.closing(run.batches(first)) as stream:
+            if state is None:
+                with clock.spent("compile"):  # most of the time of the first weights
+                    state = compiled.init()
+            state = _steps(run, compiled, state, frozen, stream, Instruments(clock, tracker, saved))
+        failed = False
     finally:
         with clock.spent("checkpoint"):
-            saved.close()
+            saved.close(failed)
         clock.lost = lost_steps * tracker.seconds_per_step
         tracker.say(clock.line())
         tracker.close()
-        stream.close()
+    return state
 
 
 def _steps(
@@ -146,7 +163,8 @@ def _steps(
     """The steps from `state` to the last one, or to where the run is asked to stop."""
     (clock, tracker, saved), config = instruments, run.config
     first = n = int(state.step)
-    known_row = int(state.guard.longest) if state.guard else 0
+    slower = {f"{run.name}.learning_rate": run.options.learning_rate / 2}
+    row = guard.Row(n, run.options.max_skipped, run.command(**slower))
     feed = sharding.global_batches(stream, run.mesh)
     trace, step = tracking.Trace(run.directory / "profile", first, run.watch), None
     # A signal may come at any time, but the step to stop at is the one whose `halt` is true: a
@@ -163,12 +181,12 @@ def _steps(
         trace.before(n)
         state, metrics = step(state, frozen, batch)
         trace.after(n, state)
+        row.after(n, metrics)
         halt = run.stop is not None and run.stop.after_step()
         if n == first + 1 or halt or _due(n, config.log_every, run.total_steps):
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
             tracker.write(n, values, run.options.batch_size, clock.overhead)
-            guard.check_skipped(values, run.options.max_skipped, n, known_row)
-        if _due(n, config.sample_every, run.total_steps):
+        if config.sample_every > 0 and _due(n, config.sample_every, run.total_steps):
             with clock.spent("samples"):
                 columns = compiled.predict(optim.averaged(state), frozen, run.examples)
                 sheet = run.directory / "samples" / f"{n:07d}.png"
@@ -176,6 +194,7 @@ def _steps(
         with clock.spent("checkpoint"):
             saved.confirm()
             if halt or _due(n, config.checkpoint_every, run.total_steps):
+                row.check()
                 jax.block_until_ready(state)
                 saved.save(n, state)
     return state

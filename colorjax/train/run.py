@@ -16,7 +16,8 @@ from colorjax.data import captions, pipeline, records, tokenizer
 from colorjax.devices import processes, sharding
 from colorjax.errors import UserError, one_of
 from colorjax.models.unet import REMAT_CHOICES
-from colorjax.train import loop, optim, provenance, tracking
+from colorjax.train import loop, optim, places, provenance, ranges, tracking
+from colorjax.train.loop import Command
 from colorjax.train.stages import STAGES
 from colorjax.train.stages.stage import Stage, Weights
 from colorjax.train.weights import find_tokenizer, find_weights
@@ -33,28 +34,34 @@ def run_stage(
     mesh: Mesh,
     stop: processes.Stop | None = None,
     watch: tracking.Watch = tracking.Watch(),
+    *,
+    command: Command = lambda **changes: "the same command",
 ) -> None:
     """Trains one stage to its end, or until `stop`, and adds what it learned to the release.
 
-    `check` has found the configuration sound.
+    `check` has found the configuration sound. `command` is told to who has to start again, with
+    other values of the configuration.
 
     Raises:
         UserError: the data, the weights or the folder do not fit the configuration.
     """
     options, directory = config[name], workdir / name
-    count = len(records.open_split(config.data.directory, config.data.train_split))
-    total_steps = options.total_steps or math.ceil(options.epochs * count / options.batch_size)
+    spans = provenance.batch_sizes(name, directory, options.batch_size)
+    total_steps = steps(config, name, spans, provenance.latest_step(directory))
     weights = find_weights(name, config, workdir)
     if provenance.is_finished(name, weights.inputs, directory, total_steps):
         say(f"[{name}] finished before, skipped; delete '{directory}' to train it again")
         return
     tokens = find_tokenizer(config, workdir)
     processes.on_first(
-        lambda: provenance.remember(name, config, weights.inputs, directory), directory.name
+        lambda: provenance.remember(
+            name, config, weights.inputs, directory, lambda text: say(f"[{name}] {text}")
+        ),
+        directory.name,
     )
     stage = build(name, config, weights, total_steps)
     text = weights.sizes.get("text_encoder", config.model.text_encoder)
-    tokenize = tokenizer.Tokenizer(tokens, text["max_position_embeddings"])
+    tokenize = tokenizer.Tokenizer(tokens, text["max_position_embeddings"], text["vocab_size"])
     state = loop.train(
         loop.Run(
             name=name,
@@ -63,10 +70,11 @@ def run_stage(
             mesh=mesh,
             directory=directory,
             total_steps=total_steps,
-            batches=functools.partial(train_batches, config, options, tokenize),
+            batches=functools.partial(_batches_from, config, name, tokenize, directory, spans),
             examples=caption_examples(config, tokenize, EXAMPLES),
             stop=stop,
             watch=watch,
+            command=command,
         )
     )
     if int(state.step) < total_steps:
@@ -84,6 +92,39 @@ def run_stage(
     say(f"[{name}] finished; {', '.join(parts)} in '{workdir / 'release'}'")
 
 
+def steps(config: ConfigDict, name: str, spans: provenance.Spans, begun: int) -> int:
+    """How many steps a stage has: as many as it is told, or as its epochs need.
+
+    Args:
+        spans: of the batches until step `begun`, from which on they have the size of `config`.
+    """
+    options = config[name]
+    if options.total_steps:
+        return int(options.total_steps)
+    count = len(records.open_split(config.data.directory, config.data.train_split))
+    left = options.epochs * count - provenance.pictures_taken(spans, begun)
+    return begun + max(0, math.ceil(left / options.batch_size))
+
+
+def _batches_from(
+    config: ConfigDict,
+    name: str,
+    tokenize: pipeline.Tokenize,
+    directory: Path,
+    spans: provenance.Spans,
+    first: int,
+) -> pipeline.TrainBatches:
+    """The batches of the steps after `first`, whatever size those before it had."""
+    options = config[name]
+    going_on = provenance.going_on(spans, first, options.batch_size)
+    processes.on_first(
+        lambda: provenance.remember_batch_sizes(directory, going_on), "writing the batch size"
+    )
+    batches = train_batches(config, options, tokenize, 0)
+    batches.go_on_at(provenance.pictures_taken(going_on, first))
+    return batches
+
+
 def say(message: str) -> None:
     """Prints on process 0."""
     if processes.is_first():
@@ -96,8 +137,10 @@ def check(name: str, config: ConfigDict, mesh: Mesh) -> None:
     Raises:
         UserError: missing data, an unknown choice, or a batch that the devices cannot share.
     """
-    for split in (config.data.eval_split, config.data.train_split):
-        records.open_split(config.data.directory, split)
+    ranges.check(config, name)
+    _check_data(config)
+    for key in ("eval_split", "train_split"):
+        records.open_split(config.data.directory, config.data[key], f"--config.data.{key}")
     sharding.check_rules(config.sharding_rules)
     one_of("dtype", config.dtype, DTYPES)
     one_of("remat", config.remat, REMAT_CHOICES)
@@ -117,6 +160,48 @@ def check(name: str, config: ConfigDict, mesh: Mesh) -> None:
             f"{name}.accumulate is {options.accumulate}; it must be 1, since the loss of this "
             "stage compares all pictures of a batch"
         )
+
+    if not STAGES[name].selects and tuple(options.trainable) != (".*",):
+        raise UserError(
+            f"{name}.trainable is {tuple(options.trainable)}; this stage trains all of its "
+            "network: leave it out"
+        )
+
+
+def _check_data(config: ConfigDict) -> None:
+    directory = config.data.directory
+    if not Path(directory).is_dir() and config.get("prepare"):
+        raise UserError(
+            f"there is no data directory {directory!r}; make it for pictures of "
+            f"{config.model.image_size} pixels by python -m colorjax.prepare {config.prepare} "
+            f"--output={directory}; docs/data.md says where its pictures come from"
+        )
+
+
+def check_needs(config: ConfigDict, workdir: Path) -> None:
+    """Checks that every stage will find what it needs, before the first one trains.
+
+    Raises:
+        UserError: weights are nowhere and no earlier stage makes them, or an option of the run is
+            one that none of its stages has.
+    """
+    recipes = [STAGES[name] for name in config.stages]
+    for key, none, can in (
+        ("remat", "none", [recipe.remats for recipe in recipes]),
+        ("dtype", "float32", [recipe.narrows for recipe in recipes]),
+    ):
+        if config[key] != none and not any(can):
+            raise UserError(
+                f"{key} is {config[key]!r}, which stage {', '.join(config.stages)} has not: "
+                f"leave it at {none!r}"
+            )
+    coming: set[str] = set()
+    for name, recipe in zip(config.stages, recipes, strict=True):
+        where = places.find(name, config, workdir, coming)
+        candidates = {part for parts in recipe.starts_from.values() for part in parts}
+        starts = {"start"} if where.start or candidates & coming else set()
+        recipe.check(config, config[name], {*where.parts, *coming, *starts})
+        coming |= set(recipe.makes)
 
 
 def build(name: str, config: ConfigDict, weights: Weights, total_steps: int) -> Stage:
@@ -165,6 +250,8 @@ def train_batches(
         crop=None if config.data.crop == "none" else config.data.crop,
         scarce_share=options.scarce_share,
         drop_share=options.drop_share,
+        partial_share=options.partial_share,
+        turned_share=options.turned_share,
         gray_share=options.gray_share,
         start_step=start_step,
         process_index=0 if alone else jax.process_index(),

@@ -1,5 +1,6 @@
 """What a stage shows of its examples, as one PNG."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image as PillowImage
 
+from colorjax import files
 from colorjax.devices import processes
 from colorjax.maths import color
 
@@ -18,14 +20,15 @@ ROWS = 8
 def save_grid(
     path: Path, columns: Mapping[str, Float[np.ndarray, "b h w 3"]], scale: int = 1
 ) -> None:
-    """One row per picture, one column per entry in their order, on white; names go nowhere."""
+    """Writes a PNG: a row per picture, a column per entry in their order, on white, unnamed."""
     pad = ((0, 0), (0, GAP), (0, GAP), (0, 0))
     padded = [np.pad(color.to_bytes(one), pad, constant_values=255) for one in columns.values()]
     rows = np.concatenate(padded, axis=2)
     picture = PillowImage.fromarray(rows.reshape(-1, *rows.shape[2:]))
     size = (picture.width * scale, picture.height * scale)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.resize(size, PillowImage.Resampling.NEAREST).save(path)
+    encoded = io.BytesIO()
+    picture.resize(size, PillowImage.Resampling.NEAREST).save(encoded, "PNG")
+    files.write_bytes(path, encoded.getvalue())
 
 
 def save_samples(path: Path, columns: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ and, of a few steps, to a profile.
 
 import contextlib
 import datetime
+import io
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
 
 from colorjax import files
 from colorjax.devices import chips, processes
@@ -105,6 +108,8 @@ class Tracker:
         self._flops: float | None = None
         self._peak: float | None = None
         self._online: Any = None
+        self._lines: Any = io.StringIO()  # before it is opened there is something to close
+        self._board: Any = io.StringIO()
         self.seconds_per_step = 0.0  # of the last interval
 
     def open(self, first_step: int) -> int:
@@ -116,15 +121,14 @@ class Tracker:
             How many steps those rows tell of, which are now made again.
         """
         path = self._directory / "metrics.jsonl"
-        rows = path.read_text().splitlines() if path.exists() else []
-        known = [row for row in rows if row.endswith("}")]  # a killed run may leave half a row
-        last = max((json.loads(row)["step"] for row in known), default=first_step)
+        steps = _rows(path)
+        last = max((step for step, _ in steps), default=first_step)
         if self._active:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            kept = [row for row in known if json.loads(row)["step"] <= first_step]
+            kept = [row for step, row in steps if step <= first_step]
             files.write_text(path, "".join(row + "\n" for row in kept))
             self._lines = path.open("a")
-            self._board = SummaryWriter(str(self._directory))
+            # Not its SummaryWriter, whose thread meets a full disk where nobody can tell of it.
+            self._board = EventsWriter(str(self._directory / "events"))
             if self._project:
                 self._online = _wandb(self._project, self._stage, self._directory, self._config)
         return max(0, last - first_step)
@@ -170,10 +174,15 @@ class Tracker:
             line += f"  ETA {eta}"
         if not self._active:
             return
-        self._lines.write(json.dumps({"step": step} | values) + "\n")
-        self._lines.flush()
-        for name, value in values.items():
-            self._board.add_scalar(f"{self._stage}/{name}", value, step)
+        try:
+            self._lines.write(json.dumps({"step": step} | values) + "\n")
+            self._lines.flush()
+            for name, value in values.items():
+                row = summary.scalar(f"{self._stage}/{name}", value)
+                self._board.write_event(Event(step=step, summary=row, wall_time=time.time()))
+            self._board.flush()
+        except OSError as error:
+            raise files.unwritable(self._directory / "metrics.jsonl", error) from error
         if self._online is not None:
             self._online.log({f"{self._stage}/{k}": v for k, v in values.items()}, step=step)
         shown = {k: v for k, v in metrics.items() if v or k not in SILENT_AT_ZERO}
@@ -183,10 +192,25 @@ class Tracker:
     def close(self) -> None:
         """Closes the files, and the run of Weights & Biases."""
         if self._active:
-            self._lines.close()
-            self._board.close()
+            for file in (self._lines, self._board):
+                with contextlib.suppress(OSError):  # what could not be written has been told
+                    file.close()
             if self._online is not None:
                 self._online.finish()
+
+
+def _rows(path: Path) -> list[tuple[int, str]]:
+    """The whole rows of earlier runs with their steps: a killed one may leave half a row."""
+    rows = []
+    text = path.read_text("utf-8", errors="replace") if path.exists() else ""
+    for row in text.splitlines():
+        try:
+            step = json.loads(row)["step"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            continue
+        if type(step) is int:
+            rows.append((step, row))
+    return rows
 
 
 def _wandb(project: str, stage: str, directory: Path, config: ConfigDict | None) -> Any:

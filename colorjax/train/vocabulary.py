@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from colorjax import files
 from colorjax.data import captions
 from colorjax.data.colour_names import CHROMATIC_COLOURS, NEUTRAL_COLOURS
 from colorjax.data.tokenizer import BOS, EOS, MERGES, VOCABULARY
@@ -101,7 +102,6 @@ def train(corpus: Iterable[str], directory: str | Path, vocab_size: int = 1024) 
         )
     vocabulary |= {BOS: vocab_size - 2, EOS: vocab_size - 1}
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / VOCABULARY).write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
+    files.write_text(directory / VOCABULARY, json.dumps(vocabulary, ensure_ascii=False))
     text = "\n".join(["#version: 0.2", *(f"{a} {b}" for a, b in merges), ""])
-    (directory / MERGES).write_text(text, "utf-8")
+    files.write_text(directory / MERGES, text)

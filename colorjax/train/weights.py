@@ -10,13 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from colorjax import release
+from colorjax.data.tokenizer import FILES
 from colorjax.devices import processes
 from colorjax.errors import UserError
-from colorjax.models.unet import UNet
-from colorjax.train import vocabulary
+from colorjax.train import places, vocabulary
 from colorjax.train.stages import STAGES
 from colorjax.train.stages.stage import Weights
 from colorjax.types import Params
@@ -44,50 +45,33 @@ def find_weights(name: str, config: ConfigDict, workdir: Path) -> Weights:
     Raises:
         UserError: weights that the stage needs are nowhere, or do not belong together.
     """
-    recipe = STAGES[name]
-    own = [workdir / "release"] if (workdir / "release" / "config.json").exists() else []
-    initial = [release.locate(config.init_from)] if config.init_from else []
-    parts: Params = {}
-    start: Params = {}
+    recipe, where = STAGES[name], places.find(name, config, workdir)
     inputs: dict[str, str] = {}
 
-    def read(directory: Path, part: str) -> Params:
+    def read(part: str, directory: Path) -> Params:
         inputs[part] = release.digest(directory, part)
         return release.read_part(directory, part)
 
-    for part in (*recipe.needs, *recipe.may_use):
-        directory = release.find_part([*own, *initial], part)
-        if directory is not None:
-            parts[part] = read(directory, part)
-        elif part in recipe.needs:
-            raise UserError(_missing(name, part, config, workdir))
-    for role, candidates in recipe.starts_from.items():
-        for part in candidates:
-            # What a stage makes itself is not what it starts from.
-            places = initial if part in recipe.makes else [*own, *initial]
-            directory = release.find_part(places, part)
-            if directory is not None:
-                start[role] = read(directory, part)
-                break
-        if role not in start and recipe.must_start:
-            raise UserError(_missing(name, candidates[-1], config, workdir))
+    parts = {part: read(part, directory) for part, directory in where.parts.items()}
+    start = {role: read(*place) for role, place in where.start.items()}
+    for role, (part, _) in where.start.items():
+        if part == "unet":
+            start[role] = _with_extensions(places.wanted(role, config), start[role])
+    own, initial = places.releases(config, workdir)
     sizes = model_sizes(config.model.to_dict(), [*own, *initial], recipe.starts_from)
     return Weights(parts, start, sizes, inputs)
 
 
-def _missing(name: str, part: str, config: ConfigDict, workdir: Path) -> str:
-    """The sentence that says where a part could come from: a stage that makes it, or a release."""
-    makers = [stage for stage, recipe in STAGES.items() if part in recipe.makes]
-    if makers and makers[0] in config and makers[0] != name:
-        return (
-            f"stage {name!r} needs the part {part!r}, which '{workdir}/release' has not: make it "
-            f"with python -m colorjax.train --config=configs/lcad.py:tiny,stage={makers[0]} "
-            f"--workdir={workdir}, or give a release by --config.init_from=DIR"
-        )
-    return (
-        f"stage {name!r} needs the part {part!r} of a pretrained model: give a release directory "
-        "that has it by --config.init_from=DIR"
-    )
+def _with_extensions(wanted: Collection[str], unet: Params) -> Params:
+    """A UNet with these extensions only: the others that it has are all zero."""
+    flat = flatten_dict(unet, sep="/")
+    kept = {
+        path: leaf
+        for path, leaf in flat.items()
+        if "cec_" not in path or places.is_extension(path, wanted)
+    }
+    tree: Params = unflatten_dict(kept, sep="/")
+    return tree
 
 
 def model_sizes(
@@ -101,25 +85,26 @@ def model_sizes(
         trained: the parts that a stage trains: with the UNet among them, `cec` stays the model's.
 
     Raises:
-        UserError: weights that do not belong together, or that the model has no place for.
+        UserError: weights that do not belong together.
     """
     sizes: dict[str, Any] = {}
-    places: dict[str, Path] = {}
+    first: Path | None = None
     for part, keys in SECTIONS.items():
         directory = release.find_part(directories, part)
         if directory is not None:
             config = release.read_config(directory)
             sizes |= {key: _tuples(config[key]) for key in keys if key in config}
-            places[part] = directory
+            first = first or directory
     for part, key in OF_TRAINED.items():
         directory = release.find_part(directories, part)
         if directory is not None and part not in trained:
             sizes[key] = _tuples(release.read_config(directory)[key])
     _check_belonging(sizes, directories)
     if "unet" in sizes and "unet" in trained:
-        sizes["unet"] = sizes["unet"] | _cec(model, sizes["unet"], places.get("unet"))
-    if places:
-        _check_image_size(model, sizes, next(iter(places.values())))
+        wanted = {key: value for key, value in model["unet"].items() if key.startswith("cec")}
+        sizes["unet"] = sizes["unet"] | wanted
+    if first is not None:
+        _check_image_size(model, sizes, first)
     return sizes
 
 
@@ -143,34 +128,6 @@ def _check_belonging(sizes: Mapping[str, Any], directories: Sequence[Path]) -> N
             )
 
 
-def _cec(
-    model: Mapping[str, Any], unet: Mapping[str, Any], directory: Path | None
-) -> dict[str, Any]:
-    """The settings of `model` for extended convolutions: they may add some to a UNet, not drop any.
-
-    Raises:
-        UserError: they would drop some.
-    """
-    wanted = {key: value for key, value in model["unet"].items() if key.startswith("cec")}
-    lost = _extended(unet) - _extended({**unet, **wanted})
-    if directory and lost:
-        flags = " ".join(
-            f"--config.model.unet.{key}={unet[key]!r}" for key in wanted if key in unet
-        )
-        raise UserError(
-            f"cec is {wanted['cec']!r}, but the UNet of '{directory}' extends "
-            f"{', '.join(sorted(lost))}, which would have no place; set {flags}"
-        )
-    return wanted
-
-
-def _extended(unet: Mapping[str, Any]) -> set[str]:
-    """The convolutions that a UNet extends."""
-    blocks = unet.get("cec_convolutions", UNet.cec_convolutions)
-    cec = unet.get("cec", UNet.cec)
-    return {"conv_in": {"conv_in"}, "down_blocks": {"conv_in", *blocks}}.get(cec, set())
-
-
 def _check_image_size(model: Mapping[str, Any], sizes: Mapping[str, Any], directory: Path) -> None:
     levels = [
         len(sizes.get(part, model[part])["block_out_channels"]) - 1 for part in ("vae", "unet")
@@ -191,9 +148,9 @@ def find_tokenizer(config: ConfigDict, workdir: Path) -> Path:
         UserError: there is none, and the towers are another's, who used theirs.
     """
     directories = [Path(config.tokenizer)] if config.tokenizer else []
-    directories.append(workdir / "release" / "tokenizer")
+    directories.append(release.tokenizer(workdir / "release", FILES))
     if config.init_from:
-        directories.append(release.locate(config.init_from) / "tokenizer")
+        directories.append(release.tokenizer(release.locate(config.init_from), FILES))
     for directory in directories:
         if (directory / "vocab.json").exists():
             return directory

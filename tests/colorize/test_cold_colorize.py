@@ -74,9 +74,17 @@ def test_automatic_takes_the_rankers_choice_and_the_grid_shows_all(
     found = colorizer.candidates(Pictures(given[None], ids, 0))
     assert found.images.shape == (1, len(CANDIDATES), *size, 3)
     assert found.scores[0].max() - found.scores[0][found.chosen[0]] <= 0.02 + 1e-6
-    chosen = found.images[0, found.chosen[0]]
+    chosen = found.raw[0, found.chosen[0]]
     expected = np.round(recombine.full_picture(chosen, lightness, given) * 255)
     assert np.abs(read(out) - expected).max() <= 1
+    # What the colorizer returns is the decode; the ranker saw it with the lightness kept.
+    np.testing.assert_array_equal(colorizer(Pictures(given[None], ids, 0))[0], chosen)
+    kept = color.lightness((found.images[0] + 1) / 2)[..., 0]
+    assert (
+        np.abs(kept - given).max()
+        < 0.5
+        < np.abs(color.lightness(np.clip((chosen + 1) / 2, 0, 1))[..., 0] - given).max()
+    )
     tile = 60 + 36 + painters.GAP  # no narrower than its label
     assert read(sheet).shape == (3 * (44 + 22) - 6, 3 * tile - 6, 3)
 
@@ -196,6 +204,7 @@ def test_a_model_without_a_ranker_says_so(cold_release, photo, tmp_path) -> None
             run(photo, "--output", tmp_path / "x.png", *arguments, model=tmp_path / "model")
 
 
+@pytest.mark.proof
 def test_evaluate_measures_the_method(cold_release, cifar, tmp_path, capsys) -> None:
     common = ["--model", str(cold_release), "--data", str(cifar), "--batch_size", "16"]
     rows = {}

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from colorjax.colorize import __main__ as colorize
-from colorjax.colorize import jobs, painters
+from colorjax.colorize import batching, jobs, painters
 from colorjax.colorize.buckets import bucket_for, buckets
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.errors import UserError
@@ -65,16 +66,18 @@ def as_gray(image: np.ndarray) -> np.ndarray:
     return 255 * np.where(y > 0.0031308, 1.055 * y ** (1 / 2.4) - 0.055, 12.92 * y)
 
 
-def test_bytes_depend_on_picture_and_seed_only(folder, tmp_path, small_release) -> None:
+def test_pixels_depend_on_picture_and_seed_only(folder, tmp_path, small_release) -> None:
+    """Alone or in a batch: the programs of one picture and of a full batch round differently."""
     run(folder, "--output", tmp_path / "all", model=small_release)
     for i, name in enumerate(["0.png", "deep/2.png"]):
         alone = tmp_path / f"alone{i}.png"
         run(folder / name, "--output", alone, model=small_release)
-        assert alone.read_bytes() == (tmp_path / "all" / name).read_bytes()
+        among = read(tmp_path / "all" / name).astype(int)
+        assert np.abs(read(alone).astype(int) - among).max() <= 1
     run(folder / "0.png", "--output", tmp_path / "seed.png", "--seed", 1, model=small_release)
-    assert (tmp_path / "seed.png").read_bytes() != (tmp_path / "all/0.png").read_bytes()
+    assert (read(tmp_path / "seed.png") != read(tmp_path / "all/0.png")).any()
     run(folder / "0.png", "--output", tmp_path / "p.png", "--prompt", "red", model=small_release)
-    assert (tmp_path / "p.png").read_bytes() != (tmp_path / "all/0.png").read_bytes()
+    assert (read(tmp_path / "p.png") != read(tmp_path / "all/0.png")).any()
 
 
 def test_temperature_zero_leaves_no_choice_to_the_seed(folder, tmp_path, small_release) -> None:
@@ -94,7 +97,21 @@ def test_a_new_size_never_compiles_again(colorizer: Colorizer) -> None:
         height, width = colorizer.buckets[0]
         picture = np.full((count, height, width), 20 + count, np.float32)
         colorizer(Pictures(picture, np.repeat(ids, count, 0), count))
-    assert colorizer.compilations == len(colorizer.buckets)
+    # Beside the single pictures' programs one for the full batch of the bucket that had one.
+    assert colorizer.compilations == len(colorizer.buckets) + 1
+
+
+def test_weights_lie_on_the_device(colorizer: Colorizer) -> None:
+    """A program given NumPy's arrays would fetch them from the host for every batch."""
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(colorizer.params))
+
+
+def test_a_batch_is_one_picture_or_full() -> None:
+    sizes = [batching.size(count, 1, 4) for count in (1, 2, 3, 4)]
+    assert sizes == [1, 4, 4, 4]
+    assert [batching.size(count, 8, 32) for count in (1, 8, 9, 32)] == [8, 8, 32, 32]
+    with pytest.raises(ValueError, match="5 pictures for batches of 4"):
+        batching.size(5, 1, 4)
 
 
 @pytest.mark.parametrize(("size", "multiple"), [(32, 8), (256, 64), (512, 64)])
@@ -122,7 +139,8 @@ def test_noise_is_of_the_seed_alone(colorizer: Colorizer) -> None:
     another = colorizer(Pictures(light, ids[:1], 8))[0]
     assert np.abs(retouched - first).mean() < 0.02 * np.abs(another - first).mean()
     two = colorizer(Pictures(batch[[0, 0]], ids[:2], np.array([7, 8], np.uint32)))
-    np.testing.assert_array_equal(two, [first, another])
+    # A single picture is another program's than a batch, which rounds differently.
+    np.testing.assert_allclose(two, [first, another], atol=1e-5)
 
 
 def bad_files(folder: Path) -> dict[str, Path]:

@@ -102,7 +102,8 @@ def test_many_keep_their_order_and_bad_ones_are_told(colorizer, tmp_path) -> Non
                 colorizer(photo, prompt)
         else:
             alone = colorizer(photo, prompt, seed=2)
-            np.testing.assert_array_equal(pixels(result), pixels(alone))
+            # Alone it is another program's, which rounds differently.
+            assert np.abs(pixels(result).astype(int) - pixels(alone)).max() <= 1
     with pytest.raises(UserError, match="2 prompts for 8 photographs"):
         colorizer.many(photos, prompts[:2])
 
@@ -187,7 +188,9 @@ def halves() -> np.ndarray:
     return masks
 
 
-@pytest.mark.parametrize("method", ["lcad", "diffusing_colors"])
+@pytest.mark.parametrize(
+    "method", ["lcad", pytest.param("diffusing_colors", marks=pytest.mark.proof)]
+)
 def test_masks_act(method, colorizer, cold, halves) -> None:
     one = colorizer if method == "lcad" else cold
     photo, prompt = smooth(7, 40, 40), "the red car, the blue truck"
@@ -198,7 +201,7 @@ def test_masks_act(method, colorizer, cold, halves) -> None:
     for other in (usual, swapped, attention):
         assert np.abs(given - other).max() > 2
     said = one(photo, prompt, masks=halves).settings
-    assert said["masks"] == "an array" and said["refine_step_size"] == 3000.0
+    assert said["masks"] == "an array" and said["refine_step_size"] == 10.0
     with pytest.raises(UserError, match="2 phrases"):
         one(photo, prompt, masks=halves[:1])
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from colorjax.convert import readers, writers
-from colorjax.errors import UserError
 from colorjax.methods import lcad
 from tests.convert import converted
 from tests.convert.converted import UNET, VAE, back, run, same
@@ -38,8 +37,6 @@ def test_a_released_checkpoint_there_and_back(state, config, tmp_path, suffix) -
     assert {path.name for path in tmp_path.iterdir()} == {source.name, "release"}
     back(tmp_path / "release", tmp_path / f"out{suffix}")
     same(readers.read(tmp_path / f"out{suffix}"), state)
-    with pytest.raises(UserError, match="use --to=lcad"):
-        back(tmp_path / "release", tmp_path / "folder", "diffusers")
 
 
 def test_narrow_weights_come_back_narrow(folder, tmp_path) -> None:

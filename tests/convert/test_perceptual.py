@@ -36,6 +36,12 @@ def fails(kind: str, path: Path, match: str) -> str:
     return str(caught.value)
 
 
+def test_a_network_without_words_needs_no_tokenizer(tmp_path: Path, capsys) -> None:
+    heads, backbone = lpips_state("alexnet")
+    convert("lpips", tmp_path / "out", stored(tmp_path / "a.safetensors", heads | backbone))
+    assert "tokenizer" not in capsys.readouterr().out
+
+
 def stored(path: Path, state: dict[str, np.ndarray]) -> Path:
     writers.write_safetensors(path, state)
     return path

@@ -107,7 +107,7 @@ def test_sampling_keeps_the_shares():
     levels = {"complete": ["c1", "c2"], "partial": ["p"]}
     rng = np.random.default_rng(0)
     n = 20_000
-    counts = Counter(captions.sample(levels, rng) for _ in range(n))
+    counts = Counter(captions.sample(levels, rng, partial_share=0.5) for _ in range(n))
     scarce = [counts[text] / n for text in captions.SCARCE]
     # 0.9 * 0.3 scarce, the other 0.63 halved; 0.015 is above four standard deviations.
     assert counts[""] / n == pytest.approx(0.1, abs=0.015)
@@ -125,11 +125,24 @@ def test_an_empty_level_gives_way_to_the_other():
     assert captions.fixed({"complete": [], "partial": ["p"]}, "complete") == "p"
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_no_caption_loses_its_only_colour(share: float):
+    """Nor does any lose one where no sentence is to be partial, as in the paper."""
+    rng = np.random.default_rng(0)
+    draws = {captions.sample({"complete": ["a red car"]}, rng, 0.0, 0.0, share) for _ in range(200)}
+    assert draws == {"a red car"}
+    assert captions.sample({"complete": ["a red car", "a cat"]}, rng, 0.0, 0.0) != "a car"
+    draws = {
+        captions.sample({"complete": ["c"], "partial": ["p"]}, rng, 0.0, 0.0) for _ in range(200)
+    }
+    assert draws == {"c"}
+
+
 def test_partial_sentences_are_made_of_complete_ones():
     """A record with free sentences only, as COCO has."""
     levels = {"complete": ["a red car under a blue sky"]}
     rng = np.random.default_rng(0)
-    draws = Counter(captions.sample(levels, rng, 0.0, 0.0) for _ in range(4000))
+    draws = Counter(captions.sample(levels, rng, 0.0, 0.0, 0.5) for _ in range(4000))
     assert set(draws) == {
         "a red car under a blue sky",
         "a car under a blue sky",

@@ -120,6 +120,7 @@ def test_real_processes_give_the_same_bytes(data):
             assert found == [hashlib.sha256(part.tobytes()).hexdigest() for part in parts]
 
 
+@pytest.mark.proof
 def test_every_position_gives_what_follows(data, whole):
     """At each of the 1,000 positions: the state is saved there and restored in another reader."""
     saving, restoring = open_batches(data), open_batches(data, num_threads=0)

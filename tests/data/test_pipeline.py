@@ -5,9 +5,10 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import skimage.color
 import skimage.data
 
-from colorjax.data import captions, pipeline, records, transforms
+from colorjax.data import captions, colour_names, pipeline, records, transforms
 from colorjax.errors import UserError
 from colorjax.maths import color
 
@@ -119,6 +120,32 @@ def test_a_share_is_gray_and_said_to_be(whole):
             else:
                 np.testing.assert_array_equal(image, before)
     assert np.mean(shares) == pytest.approx(0.3, abs=0.07)
+
+
+def test_a_share_has_its_hues_turned_and_its_new_colours_named(whole):
+    batches = _train(10, turned_share=0.4)
+    shares = []
+    for plain, batch in zip(whole, batches):
+        for before, image, ids in zip(plain["image"], batch["image"], batch["input_ids"]):
+            turned = not np.array_equal(image, before)
+            shares.append(turned)
+            if turned:
+                text = bytes(ids.astype(np.uint8)).rstrip().decode()
+                assert colour_names.region_colours(image)[0] in text
+    # A gray picture stays as it is.
+    assert np.mean(shares) == pytest.approx(0.4, abs=0.1)
+
+
+def test_turning_hues_keeps_lightness_and_turns_all_by_one_angle():
+    pixels = np.random.default_rng(0).integers(105, 145, (16, 16, 3)).astype(np.uint8)
+    turned = transforms.with_hues_turned(pixels, np.random.default_rng(1))
+    before, after = (skimage.color.rgb2lab(image).reshape(-1, 3) for image in (pixels, turned))
+    assert np.abs(after[:, 0] - before[:, 0]).max() < 0.5
+    chosen = np.hypot(*before[:, 1:].T) > 8  # where a rounded hue is exact to some degrees
+    ratio = (after @ [0, 1, 1j] / (before @ [0, 1, 1j]))[chosen]
+    assert np.abs(ratio - ratio.mean()).max() < 0.1
+    assert np.exp(-0.5) <= abs(ratio.mean()) <= np.exp(0.5)
+    assert abs(np.angle(ratio.mean())) > 0.1
 
 
 def test_crops_give_the_size_asked_for():

@@ -1,6 +1,7 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
 
 from colorjax.data import records
@@ -59,7 +60,7 @@ def test_a_shard_that_fails_has_no_name(tmp_path):
         yield from _records(2)
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match="array_record' could not be written .No space left"):
         records.write_shard(tmp_path / "train-00000-of-00001.array_record", broken())
     assert not records.splits(tmp_path)
 
@@ -89,3 +90,55 @@ def test_manifest_tells_counts_and_refuses_other_versions(tmp_path):
     path.write_text(json.dumps(manifest | {"format_version": 99}))
     with pytest.raises(UserError, match="format version 99"):
         records.read_manifest(tmp_path)
+
+
+def test_a_damaged_shard_is_named(tmp_path):
+    """Bits, holes and cuts, by the manifest's checksums; never numbers that nobody wrote."""
+    shards = _write(tmp_path, "train", 30)
+    records.write_manifest(tmp_path, "a source", {"train": shards})
+    path, rng = tmp_path / shards[0].file, np.random.default_rng(0)
+    whole = path.read_bytes()
+    told = 0
+    for kind in ["bit"] * 20 + ["zeros", "half", "empty", "text"]:
+        data = bytearray(whole)
+        if kind == "bit":
+            data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        elif kind == "zeros":
+            data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
+        else:
+            data = {"half": data[: len(data) // 2], "empty": b"", "text": b"text" * 99}[kind]
+        path.write_bytes(data)
+        try:
+            source = records.open_split(tmp_path, "train")
+            found = [records.Record.unpack(source[i]) for i in range(len(source))]
+        except UserError as error:
+            assert f"{path.name} is damaged" in str(error), kind
+            told += 1
+        else:
+            assert found == _records(30), kind
+    assert told >= 4, "most bits are of padding"
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match="though all files are as they were prepared"):
+        records.open_split(tmp_path, "train")[10**6]
+
+
+@pytest.mark.parametrize(
+    "content,message",
+    [
+        (b"", "manifest.json' cannot be read"),
+        (b"\xff", "manifest.json' cannot be read"),
+        (b"[]", "is not of type 'object'"),
+        (b'{"format_version": 2}', "has format version 2"),
+        (b'{"format_version": 1}', "'splits' is a required property"),
+        (b'{"format_version": 1, "splits": {"a": 3}}', "splits.a: 3 is not of type"),
+        (
+            b'{"format_version": 1, "splits": {"a": {"records": 1, "shards": '
+            b'[{"file": "../x", "records": 1, "sha256": "00"}]}}}',
+            "shards.0.file: '../x' does not match",
+        ),
+    ],
+)
+def test_a_damaged_manifest_is_told(tmp_path, content, message):
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        records.verify(tmp_path)

@@ -181,7 +181,57 @@ def test_mistakes_are_told(tmp_path):
         vocabulary.train(["a"], tmp_path, vocab_size=514)
     with pytest.raises(UserError, match="more text"):
         vocabulary.train(["red"], tmp_path, vocab_size=600)
-    (tmp_path / "vocab.json").write_text("{broken")
-    (tmp_path / "merges.txt").write_text("")
-    with pytest.raises(UserError, match="does not hold a CLIP tokenizer"):
+    with pytest.raises(UserError, match="has 1024 tokens, and the text encoder knows 1023"):
+        tokenizer.Tokenizer(SMALL, 16, 1023)
+
+
+VOCABULARY = json.loads((SMALL / "vocab.json").read_text("utf-8"))
+MERGES = (SMALL / "merges.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "vocabulary,merges,message",
+    [
+        ("{broken", MERGES, "vocab.json' cannot be read .Expecting property name"),
+        ("[]", MERGES, "vocab.json' cannot be used .*is not of type 'object'"),
+        ('{"a": NaN}', MERGES, "NaN is no number"),
+        ("[" * 100_000, MERGES, "vocab.json' cannot be read"),
+        (VOCABULARY | {"a": 1024}, MERGES, "does not number its 1024 tokens from 0 on"),
+        (VOCABULARY | {"a": 1}, MERGES, "does not number its 1024 tokens from 0 on"),
+        (VOCABULARY | {"a": 64.0}, MERGES, "does not number its 1024 tokens from 0 on"),
+        (VOCABULARY | {"a": -1}, MERGES, "does not number its 1024 tokens from 0 on"),
+        (
+            {{"<|endoftext|>": "other"}.get(key, key): id for key, id in VOCABULARY.items()},
+            MERGES,
+            "does not number its own token '<.endoftext.>'",
+        ),
+        (VOCABULARY, MERGES + "zq qz\n", "does not hold a CLIP tokenizer"),
+        (VOCABULARY, MERGES + "word\n", "does not hold a CLIP tokenizer"),
+    ],
+)
+def test_damaged_vocabularies_are_told(tmp_path, vocabulary, merges, message):
+    text = vocabulary if isinstance(vocabulary, str) else json.dumps(vocabulary)
+    (tmp_path / "vocab.json").write_text(text)
+    (tmp_path / "merges.txt").write_text(merges)
+    with pytest.raises(UserError, match=message):
         tokenizer.Tokenizer(tmp_path)
+
+
+def test_no_other_file_is_read(tmp_path):
+    """`tokenizer.json` is what transformers prefers to the two files."""
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / name).write_bytes((SMALL / name).read_bytes())
+    (tmp_path / "tokenizer.json").write_text("{damaged")
+    ours = tokenizer.Tokenizer(tmp_path, max_length=16)
+    np.testing.assert_array_equal(
+        ours(["a red car"]), tokenizer.Tokenizer(SMALL, 16)(["a red car"])
+    )
+
+
+def test_what_is_no_text_is_told():
+    with pytest.raises(
+        UserError, match=r"'a \\udcff car' has a character outside Unicode at place 2"
+    ):
+        tokenizer.Tokenizer(SMALL, max_length=16)(["a \udcff car"])
+    with pytest.raises(UserError, match="outside Unicode at place 0"):
+        tokenizer.Tokenizer(SMALL, max_length=16).lost_words("\ud800")

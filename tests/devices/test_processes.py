@@ -153,6 +153,7 @@ def whole(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(("kind", "how"), list(zip(KINDS, HOWS, strict=True)), ids=KINDS)
 def test_an_interrupted_run_ends_as_the_whole_one(
     whole: Run, start: Path, tmp_path: Path, kind: str, how: tuple[int, int]

@@ -55,6 +55,9 @@ def test_reference_rows(capsys, small_release, cifar, tmp_path, truth) -> None:
     assert figures["truth"]["ssim"] == pytest.approx(1.0)
     assert figures["truth"]["psnr_per_image"] == pytest.approx(60.0)
     assert 10 < figures["truth"]["colourfulness"] < 60
+    chroma = np.linalg.norm(skcolor.rgb2lab(truth)[..., 1:], axis=-1)
+    assert row["chroma_error"] == pytest.approx(chroma.mean(), abs=0.05)
+    assert figures["truth"]["chroma_error"] == pytest.approx(0.0, abs=1e-4)
     assert figures["mean chroma of test"]["psnr_pooled"] > row["psnr_pooled"]
 
 
@@ -131,6 +134,25 @@ def test_swap_measures_along_the_two_colours(cifar, monkeypatch, capsys, tmp_pat
     assert json.loads((tmp_path / "f.json").read_text())["pictures"] == labelled
 
 
+def test_obedience_counts_the_words_whose_colour_comes(cifar, monkeypatch, tmp_path) -> None:
+    """The painter knows red and blue; its gray is nearest to teal, the palest prototype."""
+    monkeypatch.setattr(evaluate, "make_colorizer", lambda *args: Painter())
+    monkeypatch.setattr(evaluate.release, "locate", lambda model: model)
+    monkeypatch.setattr(pictures, "shown", lambda raw, lightness: (raw + 1) / 2)
+    command = ["--data", str(cifar), "--limit", "20", "--json", str(tmp_path / "f.json")]
+    evaluate.main([*command, "--obey", "a {} car", "--labels", "automobile,truck"])
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert figures.pop("pictures") == 20
+    assert figures.pop("obedience") == pytest.approx(0.3)
+    assert {word for word, share in figures.items() if share == 1.0} == {"red", "blue", "teal"}
+    assert set(figures) == set(colour_names.CHROMATIC_COLOURS)
+
+
+def test_a_prompt_has_the_article_of_its_colour() -> None:
+    assert captions.with_article("a {} car", "orange") == "an orange car"
+    assert captions.with_article("the {} car, a van", "orange") == "the orange car, a van"
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -138,6 +160,9 @@ def test_swap_measures_along_the_two_colours(cifar, monkeypatch, capsys, tmp_pat
         (["--split", "dev"], "dev"),
         (["--swap", "a car", "a blue car"], "a car"),
         (["--swap", "a red car", "a red bus"], "'red'"),
+        (["--obey", "a red car"], "--obey='a red car' must hold {} once"),
+        (["--obey", "a {} car", "--labels", "unicorn"], "has a label of \\['unicorn'\\]"),
+        (["--obey", "a {} car", "--swap", "a red car", "a blue car"], "two measurements"),
         (["--model", "missing"], "missing"),
         (["--limit", "0"], "limit"),
         (["--masks", "attention", "--swap", "a red car", "a blue car"], "leave --masks out"),

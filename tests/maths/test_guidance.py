@@ -55,17 +55,55 @@ def outside_loss(logits, masks, spans) -> jax.Array:
     return total
 
 
-@pytest.mark.parametrize(
-    ("objective", "loss"), [("inside", inside_loss), ("outside", outside_loss)]
-)
-def test_the_closed_form_is_the_gradient(case, objective: str, loss) -> None:
+# An objective, its loss, and by what a latent of three times the map's pixels weighs it.
+RELEASED = [("inside", inside_loss, 1.0), ("outside", outside_loss, 3.0)]
+
+
+@pytest.mark.parametrize(("objective", "loss", "weight"), RELEASED)
+def test_the_released_closed_form_is_the_gradient(case, objective: str, loss, weight) -> None:
     logits, masks, spans = case
-    refined = guidance.refine_logits(logits, masks, spans, 7.0, objective, weight=3.0)
+    refined = guidance.refine_logits(logits, masks, spans, 21.0, objective, 3 * CELLS)
     by_hand = np.asarray(masks), np.asarray(spans)  # which columns they name must be known
     gradient = jax.jit(jax.grad(lambda logits: loss(logits, *by_hand)))
-    expected = logits - 21.0 * gradient(logits)
+    expected = logits - 21.0 * weight * gradient(logits)
     np.testing.assert_allclose(refined, expected, atol=1e-5)
     assert float(jnp.abs(refined - logits).max()) > 0.01
+
+
+def cross_entropy(M, masks, spans) -> jax.Array:
+    """Of a sigmoid map with the masks, summed over heads, tokens and cells."""
+    total = jnp.zeros(())
+    for b, j in np.argwhere(np.asarray(spans).any(-1)):
+        columns, target = M[b][:, :, np.flatnonzero(spans[b, j])], cells_by_hand(masks)[b, j]
+        target = target[None, :, None]
+        total -= (target * jnp.log(columns) + (1 - target) * jnp.log1p(-columns)).sum()
+    return total
+
+
+@pytest.mark.parametrize("objective", ["inside", "algorithm_1"])
+def test_the_summed_objective_by_the_logits_or_by_their_sigmoid(case, objective: str) -> None:
+    logits, masks, spans = case
+    by_hand = np.asarray(masks), np.asarray(spans)
+    if objective == "inside":
+        gradient = jax.grad(lambda x: cross_entropy(jax.nn.sigmoid(x), *by_hand))(logits)
+    else:
+        gradient = jax.grad(lambda M: cross_entropy(M, *by_hand))(jax.nn.sigmoid(logits))
+    refined = guidance.refine_logits(logits, masks, spans, 0.5, objective)
+    np.testing.assert_allclose(refined, logits - 0.5 * gradient, rtol=1e-4, atol=1e-4)
+    certain = guidance.refine_logits(100.0 * logits, masks, spans, 0.5, objective)
+    assert np.isfinite(jax.nn.softmax(certain)).all()
+
+
+def test_a_step_means_the_same_on_maps_of_every_size() -> None:
+    """A logit of 0 moves by half the step size, whatever heads, tokens and pixels there are."""
+    for heads, cells, tokens in ((1, 4, 1), (8, 1024, 3)):
+        spans = np.zeros((1, 1, 77), bool)
+        spans[:, :, 5 : 5 + tokens] = True
+        masks = np.zeros((1, 1, 32, 32), np.float32)
+        masks[..., :16] = 1.0
+        zeros = jnp.zeros((1, heads, cells, 77))
+        refined = guidance.refine_logits(zeros, masks, spans, 20.0)
+        assert set(np.unique(refined)) == {-10.0, 0.0, 10.0}
 
 
 def test_other_tokens_stay(case) -> None:
@@ -77,9 +115,9 @@ def test_other_tokens_stay(case) -> None:
 
 def test_mistakes_are_told(case) -> None:
     with pytest.raises(
-        UserError, match="^objective is 'beside'; it must be one of inside, outside$"
+        UserError, match="^objective is 'beside'; it must be one of inside, algorithm_1, outside$"
     ):
-        guidance.refine_logits(*case, objective="beside")
+        guidance.refine_logits(*case, 1.0, objective="beside")
     with pytest.raises(ValueError, match="no whole fraction"):
         guidance.cell_masks(case[1], 7)
 
@@ -118,10 +156,15 @@ def colorize(network):
     return lambda inputs=inputs, **options: run(params, inputs, lcad.Options(2, "even", **options))
 
 
+def plain(network) -> lcad.Inputs:
+    """Without masks."""
+    return network[-1]._replace(masks=None, spans=None)
+
+
 @pytest.mark.parametrize("replay", ["cross", "all"])
-def test_replaying_unchanged_logits_changes_nothing(colorize, replay: str) -> None:
-    aware = colorize(instance_aware=True, refine_step_size=0.0, replay=replay)
-    np.testing.assert_allclose(aware, colorize(), atol=2e-4)
+def test_replaying_unchanged_logits_changes_nothing(network, colorize, replay: str) -> None:
+    aware = colorize(refine_step_size=0.0, replay=replay)
+    np.testing.assert_allclose(aware, colorize(plain(network)), atol=2e-4)
 
 
 def test_refinement_moves_attention_into_the_masks_and_the_picture(network, colorize) -> None:
@@ -151,15 +194,39 @@ def test_refinement_moves_attention_into_the_masks_and_the_picture(network, colo
             shares.append((phrases * cells).sum() / phrases.sum())
         return jnp.mean(jnp.array(shares))
 
-    shares = [float(inside(logits, step_size)) for step_size in (0.0, 300.0, 3000.0)]
+    default = lcad.Options().refine_step_size
+    shares = [float(inside(logits, step_size)) for step_size in (0.0, 1.0, default)]
     assert shares[0] < shares[1] < shares[2] and shares[2] > 0.9
-    moved = jnp.abs(colorize(instance_aware=True, refine_step_size=3000.0) - colorize())
-    assert float(moved.max()) > 0.01
+    without = colorize(plain(network))
+    assert float(jnp.abs(colorize() - without).max()) > 0.01
+    assert float(jnp.abs(colorize(refine_step_size="released") - without).max()) < 0.01
 
 
 def test_without_masks_attention_makes_them(network, colorize) -> None:
     _, _, inputs = network
-    options = {"instance_aware": True, "refine_step_size": 3000.0}
-    image, given = colorize(inputs._replace(masks=None), **options), colorize(**options)
+    image, given = colorize(inputs._replace(masks=None)), colorize()
     assert image.shape == given.shape and np.isfinite(image).all()
     assert float(jnp.abs(image - given).max()) > 1e-3
+
+
+@pytest.mark.parametrize("cells", [64, 256, 1024])
+@pytest.mark.parametrize("share", [0.5, 0.125])
+def test_the_default_step_binds_maps_of_every_size(cells: int, share: float) -> None:
+    """Logits as random weights give them at full size: 8 heads, a deviation of 0.5."""
+    side = 32
+    masks = np.zeros((1, 2, side, side), np.float32)
+    masks[:, 0, :, : int(share * side)] = masks[:, 1, :, -int(share * side) :] = 1.0
+    spans = np.zeros((1, 2, 77), bool)
+    spans[:, 0, 1:3], spans[:, 1, 4:6] = True, True
+    logits = 0.5 * normal(5, 1, 8, cells, 77)
+    refined = guidance.refine_logits(logits, masks, spans, lcad.Options().refine_step_size)
+    inside = np.asarray(guidance.cell_masks(masks, cells))
+
+    def share_inside(logits: jax.Array) -> float:
+        attention = np.asarray(jax.nn.softmax(logits, axis=-1).mean(1))
+        seen = np.einsum("bqn,bkn->bkq", attention, spans.astype(np.float32))
+        return float((seen * inside).sum() / seen.sum())
+
+    assert share_inside(refined) > 0.9 > 0.6 > share_inside(logits)
+    released = guidance.refine_logits(logits, masks, spans, 1.0, "inside", side * side)
+    assert abs(share_inside(released) - share_inside(logits)) < 0.01

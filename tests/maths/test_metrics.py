@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from colorjax.maths import metrics
@@ -51,6 +52,14 @@ def test_pooled_psnr_pools_errors_not_decibels():
     assert metrics.psnr_pooled(errors) < metrics.psnr_per_image(errors).mean() - 5
     padded = metrics.psnr_pooled(jnp.array([0.01, 0.0001, 7.0]), jnp.array([1.0, 1.0, 0.0]))
     np.testing.assert_allclose(padded, expected, rtol=1e-6)
+
+
+def test_chroma_error_is_scikit_images_distance_in_ab():
+    first, second = np.random.default_rng(0).uniform(size=(2, 3, 8, 6, 3)).astype(np.float32)
+    ab = (rgb2lab(first) - rgb2lab(second))[..., 1:]
+    expected = np.linalg.norm(ab, axis=-1).mean((1, 2))
+    got = metrics.chroma_error(jnp.asarray(first), jnp.asarray(second))
+    np.testing.assert_allclose(got, expected, rtol=2e-4)
 
 
 def test_colourfulness_by_hand():

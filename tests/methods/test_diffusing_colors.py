@@ -138,7 +138,7 @@ def test_versions_keep_the_lightness(loaded, pixels) -> None:
     @jax.jit
     def versions(params, given):
         walked = diffusing_colors.walk(model, params, given, diffusing_colors.Options(2))
-        decode = functools.partial(diffusing_colors.decode, model, params)
+        decode = diffusing_colors.decoder_of(model, params, given.luminance)
         images = vividness.versions(decode, *walked, given.luminance, scales)
         return images, vividness.rank(model.ranker, params["ranker"], images)
 

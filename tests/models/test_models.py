@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 from colorjax.configs import common
 from colorjax.devices import sharding
 from colorjax.methods import lcad
-from colorjax.models import attention, clip, unet, vae
+from colorjax.models import attention, clip, layers, unet, vae
 from colorjax.models.layers import area_resize
 from colorjax.plan import hlo
 from tests import small
@@ -249,3 +249,14 @@ def test_attention_in_pieces_counts_the_pictures_of_a_device(
         text = program(4 * mesh.size).compile().as_text()
     read = hlo.read(text)
     assert "while" in text and not read.collectives
+
+
+def test_a_flat_pictures_norm_is_float64s() -> None:
+    """Of maps whose mean is a hundred times their deviation E[x^2] - E[x]^2 keeps few digits."""
+    maps = 100.0 + normal(1, 16, 16, 32)
+    norm = layers.group_norm(8, 1e-5, jnp.float32, "norm")
+    got = norm.apply({"params": {"scale": np.ones(32), "bias": np.zeros(32)}}, maps)
+    exact = maps.astype(np.float64).reshape(1, -1, 8, 4)
+    centred = exact - exact.mean((1, 3), keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean((1, 3), keepdims=True) + 1e-5)
+    np.testing.assert_allclose(got, expected.reshape(maps.shape), atol=3e-5)

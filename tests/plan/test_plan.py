@@ -16,6 +16,7 @@ from colorjax.devices import chips, sharding
 from colorjax.errors import UserError
 from colorjax.methods import diffusing_colors, lcad
 from colorjax.plan import costs, flops, hlo, lowering, roofline, sampling, sweep, unet_levels
+from colorjax.train.stages import STAGES
 from tests import small
 
 # As the TPU compiler writes it, shortened: a loop of seven, a fused reduce-scatter, one
@@ -202,10 +203,13 @@ def test_topologies() -> None:
     assert chips.peak_flops("cpu") is None
 
 
-@pytest.mark.parametrize("name", ["latent", "clip", "vae", "cold", "ranker"])
-def test_stages_are_built_from_shapes(name: str) -> None:
-    """No weight is computed: the parameters are those of the real stage, as shapes."""
-    config = small.config() if name in ("latent", "clip", "vae") else small.cold_config()
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_are_built_from_shapes(name: str, tmp_path, monkeypatch) -> None:
+    """No weight is computed or read: the parameters are those of the real stage, as shapes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = small.cold_config() if name in ("cold", "ranker") else small.config()
+    if name == "luminance":
+        config.luminance.perceptual_weight = 0.5
     stage = lowering.stage_of(name, config)
     state = jax.eval_shape(stage.init, jax.random.key(0), stage.start)
     leaves = jax.tree.leaves((stage.frozen, state))
@@ -229,7 +233,7 @@ SAMPLERS = {
     "lcad": small.smallest,
     "another sampler": lambda: changed(small.smallest(), "colorize", sampler="unipc"),
     "plain decoder": lambda: changed(small.smallest(), "colorize", decoder="plain"),
-    "instance-aware": lambda: changed(small.smallest(), "colorize", instance_aware=True),
+    "instance-aware": small.smallest,
     "diffusing_colors": cold,
     "another solver": lambda: cold(solver="heun", num_steps=3),
     "no guidance": lambda: changed(cold(guidance_scale=1.0), "cold", decoder="guided"),
@@ -241,12 +245,11 @@ def colorize_by_hand(config, params, luminance, ids, keys, spans):
     sizes = config.model.to_dict()
     if config.method == "lcad":
         its = sizes["colorize"]
-        names = ("num_steps", "spacing", "sampler", "decoder", "instance_aware", "refine_step_size")
+        names = ("num_steps", "spacing", "sampler", "decoder", "refine_step_size")
         options = lcad.Options(**{name: its[name] for name in names})
         inputs = lcad.Inputs(
             luminance, ids, ids, its["guidance_scale"], keys, temperature=its["temperature"]
         )
-        inputs = inputs._replace(spans=spans if options.instance_aware else None)
         return lcad.colorize(lcad.build(sizes), params, inputs, options)
     its = sizes["cold_colorize"]
     inputs = diffusing_colors.Inputs(
@@ -264,7 +267,7 @@ def colorize_by_hand(config, params, luminance, ids, keys, spans):
 @functools.cache
 def lowered_sampler(name: str) -> costs.Lowered:
     mesh = sharding.make_mesh(devices=jax.devices()[:2])
-    return sampling.sampler(SAMPLERS[name](), mesh, per_chip=3)
+    return sampling.sampler(SAMPLERS[name](), mesh, per_chip=3, masks=name == "instance-aware")
 
 
 @pytest.mark.parametrize("name", ["plain decoder", "no guidance"])

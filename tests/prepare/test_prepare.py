@@ -275,7 +275,7 @@ def test_a_full_disk_stops_it_in_one_sentence(photographs, tmp_path, monkeypatch
             raise RuntimeError("write() failed: No space left on device")
 
     monkeypatch.setattr(array_record_module, "ArrayRecordWriter", Full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match="could not be written .*No space left.*make room"):
         run("folder", photographs, tmp_path / "data", **OPTIONS)
     assert [path.name for path in (tmp_path / ".data.partial").iterdir()] == ["plan.json"]
     monkeypatch.undo()

@@ -11,7 +11,7 @@ import pytest
 
 from colorjax.devices import sharding
 from colorjax.errors import UserError
-from colorjax.train import checkpoint
+from colorjax.train import checkpoint, manifests
 
 RULES = [(".*", "fsdp")]
 
@@ -68,14 +68,14 @@ def test_another_mesh_gets_the_same_numbers(folder: Path, fsdp: int, count: int)
 
 
 def test_the_manifest_is_the_sha256_of_the_bytes() -> None:
-    got = checkpoint.manifest(placed(3, sharding.make_mesh(fsdp=4))[0])
+    got = manifests.of(placed(3, sharding.make_mesh(fsdp=4))[0])
     want = tree(3)
     for path, leaf in (("params/w", want["params"]["w"]), ("half", want["half"])):
         digest = hashlib.sha256(leaf.tobytes()).hexdigest()
         assert got[path] == [digest, str(leaf.dtype), list(leaf.shape)]
     assert sorted(got) == ["half", "params/w", "step"]
-    other = checkpoint.manifest(placed(4, sharding.make_mesh())[0])
-    assert checkpoint.checksum(got) != checkpoint.checksum(other)
+    other = manifests.of(placed(4, sharding.make_mesh())[0])
+    assert manifests.checksum(got) != manifests.checksum(other)
 
 
 def damages(path: Path, rng: np.random.Generator):

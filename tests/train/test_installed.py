@@ -68,7 +68,9 @@ def test_a_file_of_that_name_here_comes_first(installed: Path, tmp_path: Path) -
     local = tmp_path / "configs" / "lcad.py"
     local.parent.mkdir()
     text = (ROOT / "configs" / "lcad.py").read_text()
-    local.write_text(text.replace("data/cifar10", "data/elsewhere"))
+    small = "config = common.small()"
+    assert small in text
+    local.write_text(text.replace(small, f"{small}; config.data.directory = 'data/elsewhere'"))
     done = run(installed, tmp_path, "-c", PARSE, "--config=configs/lcad.py:tiny")
     assert done.stdout == "data/elsewhere\n", done.stderr
 

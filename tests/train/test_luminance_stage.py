@@ -78,6 +78,7 @@ def by_hand(case, kernel_or_encoder: str):
     return reconstruction, adversarial
 
 
+@pytest.mark.proof
 def test_generator_and_critic_each_get_their_own_gradient(case) -> None:
     model, params, pixels, noise = case
     total, metrics, grads = gradients(case, step=5)

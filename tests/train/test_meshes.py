@@ -196,6 +196,7 @@ def test_matrices_are_gathered_once_in_bfloat16(tmp_path: Path) -> None:
     assert hlo.read(compiled).host_calls == 0
 
 
+@pytest.mark.proof
 def test_slices_exchange_gradients_only(tmp_path: Path) -> None:
     text, _, _ = partitioned(smaller(), "unet", tmp_path, 1, 4, 2)
     lines = [line for line in text.splitlines() if "replica_groups=" in line]

@@ -1,5 +1,7 @@
 """Trainable sets, the step and the moving average, by hand."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -177,22 +179,29 @@ def test_the_guard_reports_this_row_and_the_longest() -> None:
     assert float(state.norm) == 2.0 and int(state.taken) == 1
 
 
-def skipped(row: int, longest: int) -> dict[str, float]:
-    return {"skipped_in_a_row": float(row), "longest_skipped_in_a_row": float(longest)}
+def outcome(counts: list[int], first: int = 0, most: int = 3) -> tuple[int, int] | None:
+    """The row and the step that end a run whose steps after `first` have these counts."""
+    row = guard.Row(first, most, "do this")
+    try:
+        for step, count in enumerate(counts, first + 1):
+            row.after(step, {"skipped_in_a_row": np.int32(count)})
+        row.check()
+    except UserError as error:
+        assert str(error).endswith("lower learning rate: do this")
+        length, step = re.findall(r"^(\d+) steps in a row up to step (\d+)", str(error))[0]
+        return int(length), int(step)
+    return None
 
 
 def test_too_many_skipped_in_a_row_end_the_run() -> None:
-    guard.check_skipped(skipped(9, 9), 10, 5)
-    guard.check_skipped(skipped(99, 99), 0, 5)
-    with pytest.raises(UserError, match="10 steps in a row up to step 5"):
-        guard.check_skipped(skipped(10, 10), 10, 5)
-    with pytest.raises(UserError, match="12 steps in a row"):
-        guard.check_skipped(skipped(0, 12), 10, 50)  # over before the metrics were looked at
+    assert outcome([0, 1, 2, 0, 1, 2, 0]) is None
+    assert outcome([0, 1, 2, 3]) == (3, 4), "the last step, too"
+    assert outcome([0, 1, 2, 3, 0, 0]) == (3, 4), "over before the metrics are looked at"
+    assert outcome([1, 2, 3, 4, 5], most=0) is None
+    assert outcome([1], most=1) == (1, 1)
 
 
-def test_a_row_that_ended_the_run_does_not_end_the_next_one() -> None:
-    guard.check_skipped(skipped(0, 12), 10, 51, known=12)
-    with pytest.raises(UserError, match="13 steps"):
-        guard.check_skipped(skipped(13, 13), 10, 51, known=12)
-    with pytest.raises(UserError, match="10 steps"):
-        guard.check_skipped(skipped(10, 12), 10, 99, known=12)
+def test_a_row_is_counted_from_the_start_on() -> None:
+    """A checkpoint may be within a row, of 27 steps here."""
+    assert outcome([28, 29, 0, 1, 2, 0], first=27) is None
+    assert outcome([28, 29, 30], first=27) == (3, 30)

@@ -19,7 +19,14 @@ from colorjax.devices import sharding
 from colorjax.errors import UserError
 from colorjax.methods import lcad
 from colorjax.train import checkpoint, loop, optim, tracking, weights
-from colorjax.train.run import build, caption_examples, check, run_stage, train_batches
+from colorjax.train.run import (
+    build,
+    caption_examples,
+    check,
+    check_needs,
+    run_stage,
+    train_batches,
+)
 from colorjax.train.weights import find_weights
 from tests import small
 
@@ -37,6 +44,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(config, workdir: Path) -> None:
     for name in config.stages:
         check(name, config, mesh())
+    check_needs(config, workdir)
     with jax.set_mesh(mesh()):
         for name in config.stages:
             run_stage(name, config, workdir, mesh())
@@ -178,11 +186,11 @@ def test_a_resumed_run_is_the_uninterrupted_run(
 def test_what_is_missing_is_named_with_the_command(tmp_path: Path) -> None:
     config = small.smallest()
     config.stages = ("luminance",)
-    with pytest.raises(UserError, match="needs the part 'vae'.*stage=vae"):
+    with pytest.raises(UserError, match="part 'vae'.*--config=configs/lcad.py:tiny,stage=vae "):
         run(config, tmp_path)
     config.data.directory = str(tmp_path / "nowhere")
     config.luminance.total_steps = 0
-    with pytest.raises(UserError, match="colorjax.prepare"):
+    with pytest.raises(UserError, match="32 pixels by .*colorjax.prepare --source=cifar10 .*where"):
         run(config, tmp_path)
 
 
@@ -259,6 +267,9 @@ def test_a_run_without_a_tokenizer_trains_one(tmp_path: Path) -> None:
         ({"vae.schedule": "linear"}, "linear"),
         ({"model.unet.cec": "down_block"}, "down_block"),
         ({"data.eval_split": "dev"}, "dev"),
+        ({"vae.trainable": ("encoder/.*",)}, "vae.trainable is .*; this stage trains all"),
+        ({"remat": "blocks"}, "remat is 'blocks', which stage vae has not"),
+        ({"dtype": "bfloat16"}, "dtype is 'bfloat16', which stage vae has not"),
     ],
 )
 def test_wrong_values_are_told_before_training(
@@ -290,9 +301,6 @@ def test_continuing_takes_the_architecture_of_what_it_starts_from(
     assert written["prediction_type"] == "v"
     assert all(written[part] == read[part] for part in ("unet", "text_encoder", "vae"))
     lcad.load(tmp_path / "run" / "release")
-    config.model.unet.cec = "none"
-    with pytest.raises(UserError, match="cec is 'none', but"):
-        run(config, tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -357,10 +365,11 @@ def test_variants_of_the_recipe() -> None:
     assert transfer.name == "lcad_imagenet_scarce" != lcad_config.get_config().name == "lcad"
     assert lcad_config.get_config("tiny,stage=vae").name == "lcad_tiny"
     assert lcad_config.get_config("released,cec=down_blocks").model.unet.cec == "down_blocks"
-    ablated = {name: lcad_config.get_config(f"ablation={name}") for name in ("no_lic", "no_slr")}
-    assert ablated["no_slr"].model.unet.cec == "none"
-    assert ablated["no_slr"].latent.trainable == (".*",)
-    assert ablated["no_lic"].model.colorize.decoder == "plain"
+    without = lcad_config.get_config("ablation=no_slr")
+    assert without.model.unet.cec == "none" and without.latent.trainable == (".*",)
+    for same, how in (("no_lic", "--decoder=plain"), ("no_iss", "without --masks")):
+        with pytest.raises(UserError, match=f"{same}' is the full model.*{how}"):
+            lcad_config.get_config(f"tiny,ablation={same}")
     assert lcad_config.get_config("tiny").luminance.discriminator.layers == 2
     assert lcad_config.get_config().luminance.discriminator.layers == 3
     for wrong in ("data=mnist", "ablation=no_x", "tiny,data=coco", "captions=few"):

@@ -17,7 +17,7 @@ def made(directory, changes=None, parts=PARTS):
     """A release of Stable Diffusion 2's kind; its weights do not matter here."""
     config = common.sd15().to_dict() | {"prediction_type": "v", "scaling_factor": 0.2}
     config["unet"].update(linear_projection=True, num_attention_heads=(5, 10, 20, 20), cec="none")
-    config["text_encoder"].update(hidden_size=1024, num_hidden_layers=23)
+    config["text_encoder"].update(hidden_size=1024, num_attention_heads=16, num_hidden_layers=23)
     config["schedule"].update(beta_end=0.013)
     for section, values in (changes or {}).items():
         config[section].update(values)
@@ -62,25 +62,6 @@ def test_parts_of_two_models_are_told(own, words, tmp_path) -> None:
     directories = [made(tmp_path / "own", own, (part,)), made(tmp_path / "given")]
     with pytest.raises(UserError, match=words):
         weights.model_sizes(MODEL, directories, ["unet"])
-
-
-def test_extended_convolutions_are_not_dropped(tmp_path) -> None:
-    given = made(tmp_path, {"unet": {"cec": "conv_in"}})
-    for cec in ("conv_in", "down_blocks"):
-        model = MODEL | {"unet": MODEL["unet"] | {"cec": cec}}
-        assert weights.model_sizes(model, [given], ["unet"])["unet"]["cec"] == cec
-    model = MODEL | {"unet": MODEL["unet"] | {"cec": "none"}}
-    with pytest.raises(
-        UserError, match="extends conv_in, .* set --config.model.unet.cec='conv_in'"
-    ):
-        weights.model_sizes(model, [given], ["unet"])
-    both = {"cec": "down_blocks", "cec_convolutions": ("conv1", "conv2")}
-    given = made(tmp_path / "both", {"unet": both})
-    model = MODEL | {"unet": MODEL["unet"] | both}
-    found = weights.model_sizes(model, [given], ["unet"])["unet"]
-    assert found["cec_convolutions"] == both["cec_convolutions"]
-    with pytest.raises(UserError, match="extends conv2, "):
-        weights.model_sizes(MODEL, [given], ["unet"])
 
 
 def test_pictures_too_small_for_the_networks_are_told(tmp_path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from colorjax.prepare.sources import cifar10, folder, imagenet, lists, tfds
+from colorjax.prepare.sources import cifar10, debian, folder, imagenet, lists, tfds
 from colorjax.prepare.sources.entries import Entry, Item, Rejected, Rejection, unique
 
 __all__ = ["SOURCES", "Entry", "Item", "Rejected", "Rejection", "unique"]
@@ -48,6 +48,14 @@ SOURCES = {
     "coco": Source("COCO, Lin et al. 2014", lists.read_coco, _always("train", "val")),
     "coco_stuff": Source(
         "Extended COCO-Stuff, Weng et al. 2022", lists.read_coco_stuff, _always("train", "val")
+    ),
+    "debian": Source(
+        "photographs of mate-backgrounds, plasma-workspace-wallpapers, tuxpaint-stamps-default",
+        debian.read,
+        _always("train", "test"),
+        drops_gray=(),
+        measured=True,
+        shard_size=65536,
     ),
     "folder": Source("a folder of pictures", folder.read, folder.splits),
     "imagenet": Source("ImageNet ILSVRC 2012", imagenet.read, _always("train", "val")),

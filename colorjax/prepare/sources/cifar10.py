@@ -1,7 +1,10 @@
 """CIFAR-10 (Krizhevsky, 2009) from its official archive."""
 
+import io
+import lzma
 import pickle
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,14 @@ _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
 }
+
+
+_MOST_BYTES = 2**26  # of one member; the official ones have 31 MB
+_DAMAGE = (zlib.error, lzma.LZMAError, ValueError, MemoryError)  # of what is compressed
+
+
+class _NoArrays(Exception):
+    """A pickle is something else than CIFAR-10's."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -74,10 +85,11 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return arrays["images"], arrays["labels"]
-    except (OSError, KeyError, ValueError) as error:
+    # Damaged zip files raise what zipfile, zlib and NumPy's header parser like.
+    except Exception as error:
         raise UserError(
-            f"{str(path)!r} cannot be read ({error}); it must be an .npz file with the arrays "
-            "'images' and 'labels'"
+            f"{str(path)!r} cannot be read ({first_line(error)}); it must be an .npz file with the "
+            "arrays 'images' and 'labels'"
         ) from None
 
 
@@ -89,12 +101,12 @@ def _read_archive(path: Path, names: tuple[str, ...]) -> Iterator[tuple[np.ndarr
                 if file is None:
                     raise KeyError(f"{name} is not a file")
                 yield _read_pickle(file)
-    except (tarfile.TarError, OSError, EOFError, KeyError) as error:
+    except (tarfile.TarError, OSError, EOFError, KeyError, *_DAMAGE) as error:
         raise UserError(
             f"{str(path)!r} is not a whole cifar-10-python.tar.gz "
             f"({first_line(error)}); download it again"
         ) from None
-    except (pickle.UnpicklingError, ValueError, TypeError) as error:
+    except _NoArrays as error:
         raise UserError(
             f"{str(path)!r} holds something else than CIFAR-10's arrays ({error}); download the "
             "official cifar-10-python.tar.gz"
@@ -103,6 +115,11 @@ def _read_archive(path: Path, names: tuple[str, ...]) -> Iterator[tuple[np.ndarr
 
 def _read_pickle(file: Any) -> tuple[np.ndarray, np.ndarray]:
     # Python 2 wrote the official files: without encoding="bytes" their arrays do not load.
-    batch = _ArrayUnpickler(file, encoding="bytes").load()
-    planes = np.asarray(batch[b"data"]).reshape(-1, 3, 32, 32)
-    return planes.transpose(0, 2, 3, 1), np.asarray(batch[b"labels"])
+    data = file.read(_MOST_BYTES)
+    try:
+        batch = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
+        planes = np.asarray(batch[b"data"]).reshape(-1, 3, 32, 32)
+        return planes.transpose(0, 2, 3, 1), np.asarray(batch[b"labels"])
+    # A damaged pickle may ask for anything, such as more memory than there is.
+    except Exception as error:
+        raise _NoArrays(first_line(error)) from error

@@ -22,19 +22,23 @@ STAGES: Mapping[str, Recipe] = {
         makes=("text_encoder", "image_encoder"),
         starts_from={"text_encoder": ("text_encoder",), "image_encoder": ("image_encoder",)},
         accumulates=False,  # its loss compares all pictures of a batch
+        narrows=False,
     ),
-    "vae": Recipe(vae.build, makes=("vae",), starts_from={"vae": ("vae",)}),
+    "vae": Recipe(vae.build, makes=("vae",), starts_from={"vae": ("vae",)}, narrows=False),
     "luminance": Recipe(
         luminance.build,
         makes=("luminance_encoder",),
         starts_from={"luminance_encoder": ("luminance_encoder",)},
         needs=("vae",),
+        check=luminance.check,
     ),
     "text_to_image": Recipe(
         text_to_image.build,
         makes=("text_to_image_unet",),
         starts_from={"unet": ("text_to_image_unet",)},
         needs=("text_encoder", "vae", "luminance_encoder"),  # the last for its samples
+        selects=True,
+        remats=True,
     ),
     "latent": Recipe(
         latent.build,
@@ -42,6 +46,8 @@ STAGES: Mapping[str, Recipe] = {
         starts_from={"unet": ("unet", "text_to_image_unet")},
         needs=("text_encoder", "vae", "luminance_encoder"),
         must_start=True,  # the paper's method extends a trained text-to-image UNet
+        selects=True,
+        remats=True,
     ),
     "cold": Recipe(
         cold_diffusion.build,
@@ -49,6 +55,8 @@ STAGES: Mapping[str, Recipe] = {
         starts_from={"cold_unet": ("cold_unet", "text_to_image_unet", "unet")},
         needs=("text_encoder", "vae"),
         may_use=("luminance_encoder",),
+        remats=True,
+        check=cold_diffusion.check,
     ),
     "ranker": Recipe(
         ranker.build,
@@ -56,5 +64,7 @@ STAGES: Mapping[str, Recipe] = {
         starts_from={"ranker": ("ranker",)},
         needs=("text_encoder", "vae", "image_encoder", "cold_unet"),
         may_use=("luminance_encoder",),
+        selects=True,
+        check=ranker.check,
     ),
 }

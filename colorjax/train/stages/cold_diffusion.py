@@ -5,6 +5,7 @@ degraded latent is a random convex combination. The norm (mean squared error), t
 at t = 1 and everything that `methods.diffusing_colors.Cold` offers are ours.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -87,20 +88,30 @@ def samples(
     return dict(zip(levels, jnp.split(images, len(levels)), strict=True))
 
 
-def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
-    """The cold UNet; VAE and text encoder stay as they are."""
-    model = diffusing_colors.build(config.model.to_dict(), jnp.dtype(config.dtype))
-    settings = model.cold
-    if not weights.start and not settings.gray_channels:
+def check(config: ConfigDict, options: ConfigDict, parts: Collection[str]) -> None:
+    """Raises `UserError` if there is no UNet to start from, or no encoder for a guided decoder."""
+    settings = config.model.cold
+    if "start" not in parts and not settings.gray_channels:
         raise UserError(
             "stage 'cold' without gray_channels starts from a trained UNet: give a release by "
             "--config.init_from=DIR, or set --config.model.cold.gray_channels=True"
         )
-    if settings.decoder == "guided" and "luminance_encoder" not in weights.parts:
+    check_decoder(settings.decoder, parts)
+
+
+def check_decoder(decoder: str, parts: Collection[str]) -> None:
+    """Raises `UserError` if the decoder is to be guided and there is nothing that guides it."""
+    if decoder == "guided" and "luminance_encoder" not in parts:
         raise UserError(
             "cold.decoder is 'guided', which needs the part 'luminance_encoder': give a release "
             "that has it by --config.init_from=DIR, or set --config.model.cold.decoder=plain"
         )
+
+
+def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
+    """The cold UNet; VAE and text encoder stay as they are."""
+    model = diffusing_colors.build(config.model.to_dict(), jnp.dtype(config.dtype), config.remat)
+    settings = model.cold
     side = config.model.image_size // model.base.vae.factor
     channels = model.base.vae.latent_channels
 

@@ -1,4 +1,4 @@
-"""L-CAD's latent space: the UNet learns to denoise from text and luminance (section 3.2)."""
+"""L-CAD's latent space: the UNet learns to denoise from text and luminance (section 3.3)."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def denoising_loss(
     context: Context,
     features: Features | None,
 ) -> Float[Array, ""]:
-    """Mean squared error of the noise estimate (L-CAD Eq. 5) for latents that are known.
+    """Mean squared error of the noise estimate (L-CAD Eq. 6) for latents that are known.
 
     Where the UNet estimates v it is the error of v (Salimans and Ho 2022, Eq. 14).
     """

@@ -1,5 +1,6 @@
-"""L-CAD's pixel space: the luminance encoder learns to guide the frozen decoder (section 3.1)."""
+"""L-CAD's pixel space: the luminance encoder learns to guide the frozen decoder (section 3.2)."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ from colorjax.train.stages.stage import (
 from colorjax.types import Array, Image, ImageBytes, Latents, Params, PRNGKey
 
 LPIPS = Lpips("vgg16")
+LPIPS_PART = "lpips_vgg16"
 
 
 def guided_sample(
@@ -64,7 +66,7 @@ def loss(
     options: Any,
     step: Int[Array, ""] | int = 0,
 ) -> tuple[Float[Array, ""], optim.Metrics]:
-    """Generator's plus critic's loss (L-CAD Eq. 2-4); all randomness comes from outside.
+    """Generator's plus critic's loss (L-CAD Eq. 3 and 4); all randomness comes from outside.
 
     Each of the two sees the other as constant, so one gradient of the sum is both gradients.
 
@@ -84,7 +86,7 @@ def loss(
     def reconstruction(of: Image) -> Float[Array, ""]:
         value = losses.artifact_l1(image, of, options["artifact_weights"])
         if options["perceptual_weight"]:
-            distance = lpips(params["lpips_vgg16"], image, of, options["perceptual_size"])
+            distance = lpips(params[LPIPS_PART], image, of, options["perceptual_size"])
             value += options["perceptual_weight"] * distance
         return value
 
@@ -119,6 +121,12 @@ def lpips(params: Params, image: Image, other: Image, size: int) -> Float[Array,
     return apply(LPIPS, params, enlarged(image, size), enlarged(other, size)).mean()
 
 
+def init_lpips(key: PRNGKey) -> Params:
+    """Random weights of LPIPS."""
+    params: Params = LPIPS.init(key, *[jnp.zeros((1, 64, 64, 3))] * 2)["params"]
+    return params
+
+
 def from_vae_encoder(vae: Params, fresh: Params) -> Params:
     """The VAE encoder's trunk with zero side convolutions: our reading of L-CAD's init file."""
     encoder = {k: v for k, v in vae["encoder"].items() if k not in ("conv_norm_out", "conv_out")}
@@ -143,6 +151,12 @@ def samples(model: lcad.LCAD, params: Params, batch: Batch) -> dict[str, Image]:
     }
 
 
+def check(config: ConfigDict, options: ConfigDict, parts: Collection[str]) -> None:
+    """Raises `UserError` if LPIPS's weights are needed and not there."""
+    if options.perceptual_weight:
+        release.find_lpips("vgg16", config.lpips)
+
+
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
     """The luminance encoder, with the critic where it has an adversary; the VAE stays as it is."""
     model = lcad.build(config.model.to_dict(), jnp.dtype(config.dtype))
@@ -150,7 +164,8 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
     side = size // model.vae.factor
     frozen = {"vae": weights.parts["vae"]}
     if options.perceptual_weight:
-        frozen["lpips_vgg16"] = release.read_lpips("vgg16", config.lpips)
+        given = weights.parts.get(LPIPS_PART)  # of a plan, which needs shapes only
+        frozen[LPIPS_PART] = given or release.read_lpips("vgg16", config.lpips)
     start = weights.start
     if "luminance_encoder" not in start:
         start = {"vae": weights.parts["vae"]}

@@ -5,7 +5,7 @@ right, and on either side nearer to 1 is better. In a share of the steps the ver
 the colorizer's own result, and right is the scale whose colourfulness is nearest to the truth's.
 """
 
-import functools
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -14,10 +14,10 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from colorjax import release
-from colorjax.errors import UserError
 from colorjax.maths import losses, metrics
 from colorjax.methods import diffusing_colors, vividness
 from colorjax.train import optim
+from colorjax.train.stages.cold_diffusion import check_decoder
 from colorjax.train.stages.stage import (
     Batch,
     Stage,
@@ -72,7 +72,7 @@ def versions_of_truth(
     """The photographs themselves with their colour residual scaled."""
     z_color = diffusing_colors.encode(model, frozen, image)
     z_gray = diffusing_colors.encode(model, frozen, vividness.gray_image(luminance))
-    decode = functools.partial(diffusing_colors.decode, model, frozen)
+    decode = diffusing_colors.decoder_of(model, frozen, luminance)
     return vividness.versions(decode, z_color, z_gray, luminance, scales)
 
 
@@ -85,7 +85,7 @@ def versions_of_output(
 ) -> Versions:
     """What the colorizer makes of the gray photographs, with its colour residual scaled."""
     z_0, z_gray = diffusing_colors.walk(model, frozen, inputs, options)
-    decode = functools.partial(diffusing_colors.decode, model, frozen)
+    decode = diffusing_colors.decoder_of(model, frozen, inputs.luminance)
     return vividness.versions(decode, z_0, z_gray, inputs.luminance, scales)
 
 
@@ -109,14 +109,14 @@ def initial_ranker(model: diffusing_colors.DiffusingColors, key: PRNGKey, start:
     return release.conform(fresh, complete, "the ranker to start from")
 
 
+def check(config: ConfigDict, options: ConfigDict, parts: Collection[str]) -> None:
+    """Raises `UserError` if a guided decoder has nothing that guides it."""
+    check_decoder(config.model.cold.decoder, parts)
+
+
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
     """The trainable share of the ranker, on versions made while it trains."""
     model = diffusing_colors.build(config.model.to_dict(), jnp.dtype(config.dtype))
-    if model.cold.decoder == "guided" and "luminance_encoder" not in weights.parts:
-        raise UserError(
-            "cold.decoder is 'guided', which needs the part 'luminance_encoder': give a release "
-            "that has it by --config.init_from=DIR"
-        )
     how = config.model.cold_colorize
     steps = diffusing_colors.Options(how.num_steps, how.solver)
 

@@ -1,6 +1,6 @@
 """What a training stage is, and how it is made of one loss and one optimizer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
@@ -55,6 +55,10 @@ class Build(Protocol):
     ) -> Stage: ...
 
 
+def nothing(config: ConfigDict, options: ConfigDict, parts: Collection[str]) -> None:
+    """The check of a stage that needs nothing beside its parts."""
+
+
 class Recipe(NamedTuple):
     """What a stage needs, and what makes it: all that is known of it before weights are read."""
 
@@ -65,6 +69,12 @@ class Recipe(NamedTuple):
     may_use: tuple[str, ...] = ()  # the same, where they are
     must_start: bool = False  # every role must have a part to start from
     accumulates: bool = True  # its loss is a mean over pictures, so a batch may come in parts
+    selects: bool = False  # `trainable` may be a share of its network
+    remats: bool = False  # `remat` saves memory in it
+    narrows: bool = True  # `dtype` is what it computes in
+    # Raises UserError for what it lacks, of the configuration, its own section and the parts there
+    # will be; "start" stands among them for anything to start from.
+    check: Callable[[ConfigDict, ConfigDict, Collection[str]], None] = nothing
 
 
 def single_loss_stage(
