@@ -14,7 +14,8 @@ from colorjax import release
 from colorjax.colorize import recombine
 from colorjax.colorize.buckets import bucket_for
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.colorize.photos import load_photo, to_picture
+from colorjax.colorize.photos import load_photo
+from colorjax.colorize.saving import to_picture
 from colorjax.devices import compile_cache
 from colorjax.maths import color
 from colorjax.methods.method import Pictures

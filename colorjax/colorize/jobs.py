@@ -1,5 +1,6 @@
 """Photographs on their way: read, made small, coloured in full batches, brought to full size."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float
 
-from colorjax.colorize import photos, recombine
+from colorjax.colorize import failures, photos, recombine
 from colorjax.colorize.buckets import Size, bucket_for
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.instances import Instances
+from colorjax.colorize.metadata import Metadata
+from colorjax.data import bounds
 from colorjax.errors import UserError
 from colorjax.maths import color
 from colorjax.methods.method import Pictures
@@ -30,6 +33,7 @@ class Request:
     prompt: str
     instances: Instances | None = None
     output: Path | None = None
+    most_pixels: int = bounds.MAX_PIXELS
 
 
 @dataclass
@@ -40,7 +44,8 @@ class Job:
     """
 
     request: Request
-    exif: bytes
+    metadata: Metadata
+    digest: str
     lightness: Float[np.ndarray, "height width"]
     small: Float[np.ndarray, "h w"]
     masks: Float[np.ndarray, "k h w"] | None = None
@@ -60,13 +65,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request: a picture in [0,1], or an error."""
+    """What became of a request: a picture in [0,1] and what its file carried, or an error.
+
+    `seconds` is its share of the work; of a batch whose program had to be compiled, which cannot
+    be told from running it, all of that is the first one's `compiling`.
+    """
 
     request: Request
     rgb: Rgb | None = None
-    exif: bytes = b""
+    metadata: Metadata = Metadata()
+    digest: str = ""
     error: UserError | None = None
     seconds: float = 0.0
+    compiling: float = 0.0
 
 
 @runtime_checkable
@@ -84,12 +95,6 @@ class Painter(Protocol):
         """The picture, in [0,1]."""
 
 
-def check_prompt(prompt: str) -> None:
-    """Raises `UserError` for a prompt that is no text, as what a terminal garbled."""
-    if not prompt.isprintable():
-        raise UserError(f"prompt {prompt!r} holds characters that are no text; type it again")
-
-
 def check_seed(seed: int) -> None:
     """Raises `UserError` for a seed that is not one of 32 bits."""
     if not 0 <= seed <= MOST_SEED:
@@ -102,11 +107,12 @@ def prepare(request: Request, sizes: Sequence[Size], painter: Painter) -> Job:
     Raises:
         UserError: it, or its masks, cannot be read.
     """
-    photo = photos.read(request.source)
+    photo = photos.read(request.source, request.most_pixels)
     height, width = photo.rgb.shape[:2]
     size = bucket_for(height, width, sizes)
-    lightness = color.lightness(photo.rgb)[..., 0]
-    job = Job(request, photo.exif, lightness, recombine.to_model_size(lightness, *size))
+    lightness = recombine.lightness_of(photo.rgb)
+    small = recombine.to_model_size(lightness, *size)
+    job = Job(request, photo.metadata, photo.digest, lightness, small)
     if painter.keeps_colours:
         job.rgb = photo.rgb
         job.small_rgb = color.from_unit(recombine.colours_to_model_size(photo.rgb, *size))
@@ -181,8 +187,8 @@ def process(
     for request in requests:
         try:
             job = prepare(request, colorizer.buckets, painter)
-        except UserError as error:
-            yield Outcome(request, error=error)
+        except Exception as error:  # one picture's failure is not another's
+            yield Outcome(request, error=failures.of_picture(request.source, error))
             continue
         jobs = waiting.add(job)
         if len(jobs) == colorizer.batch_size:
@@ -196,11 +202,27 @@ def process(
 def _finish(
     colorizer: Colorizer, jobs: Sequence[Job], painter: Painter, seed: int
 ) -> Iterator[Outcome]:
-    start = time.monotonic()
-    results = painter.compute(colorizer, jobs, seed)
-    share = (time.monotonic() - start) / len(jobs)
+    start, compilations = time.monotonic(), colorizer.compilations
+    try:
+        results = painter.compute(colorizer, jobs, seed)
+    except Exception as error:
+        if not failures.is_of_memory(error):
+            raise
+        for job in jobs:
+            yield Outcome(job.request, error=failures.of_picture(job.request.source, error))
+        return
+    share, compiling = (time.monotonic() - start) / len(jobs), 0.0
+    if colorizer.compilations > compilations:
+        share, compiling = 0.0, share * len(jobs)
     for job, computed in zip(jobs, results, strict=True):
         start = time.monotonic()
-        rgb = painter.render(job, computed)
+        try:
+            failures.refuse_infinite(job.request.source, computed)
+            rgb = painter.render(job, computed)
+        except Exception as error:
+            yield Outcome(job.request, error=failures.of_picture(job.request.source, error))
+            continue
         seconds = share + time.monotonic() - start
-        yield Outcome(job.request, rgb, job.exif, seconds=seconds)
+        outcome = Outcome(job.request, rgb, job.metadata, job.digest, seconds=seconds)
+        yield dataclasses.replace(outcome, compiling=compiling)
+        compiling = 0.0

@@ -2,8 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,16 +12,21 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from colorjax import release
-from colorjax.colorize import photos
+from colorjax.colorize import photos, saving
+from colorjax.colorize import prompts as language
 from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.finished import INPUT, made_by
 from colorjax.colorize.instances import Instances, MaskSource
-from colorjax.colorize.jobs import Outcome, Request, check_prompt, check_seed, process
+from colorjax.colorize.jobs import Outcome, Request, check_seed, process
+from colorjax.colorize.metadata import Metadata
 from colorjax.colorize.painters import Colouring
 from colorjax.data import captions
 from colorjax.devices import replicas
 from colorjax.errors import UserError
 from colorjax.methods import registry
 from colorjax.methods.method import Value
+
+Said = tuple[dict[str, Any], dict[str, Any]]  # what results say of themselves, and their files
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,11 @@ class Result:
     image: Image.Image | None
     settings: dict[str, Any]
     error: UserError | None = None
-    _exif: bytes = field(default=b"", repr=False)
+    _metadata: Metadata = field(default=Metadata(), repr=False)
+    _note: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str], quality: int = 95) -> None:
-        """Writes a PNG or a JPEG, by the suffix, with the photograph's EXIF.
+        """Writes a PNG or a JPEG, by the suffix, with what the photograph's file carried.
 
         The file appears complete or not at all, and its folder is made.
 
@@ -51,7 +58,7 @@ class Result:
         """
         if self.image is None:
             raise self.error or UserError("there is no picture to save")
-        photos.save_photo(path, self.image, self._exif, quality)
+        saving.save_photo(path, self.image, self._metadata, quality, self._note)
 
 
 class PhotoColorizer:
@@ -62,10 +69,10 @@ class PhotoColorizer:
     alone or among others.
     """
 
-    def __init__(self, colorizer: Colorizer, model: str) -> None:
-        """`model` is what it is called in the settings of results."""
+    def __init__(self, colorizer: Colorizer, model: str, directory: Path) -> None:
+        """`model` is what it is called in the settings of results, `directory` is its release."""
         self.colorizer = colorizer
-        self._model = model
+        self._model, self._directory = model, directory
 
     @property
     def settings(self) -> dict[str, Value]:
@@ -126,7 +133,13 @@ class PhotoColorizer:
         """
         check_seed(seed)
         sources = list(photos)
-        texts = _texts(prompts, len(sources))
+        given = _texts(prompts, len(sources))
+        texts = [language.plain(text) for text in given]
+        for text, plain in dict.fromkeys(zip(given, texts)):
+            for remark in language.remarks(text, plain, self.colorizer.tokenize):
+                warnings.warn(remark, stacklevel=3)
+        if "negative_prompt" in settings:
+            settings["negative_prompt"] = language.plain(str(settings["negative_prompt"]))
         colorizer = self.colorizer.changed(**settings)
         instances = {
             text: self._instances(text, masks, len(sources) > 1) for text in dict.fromkeys(texts)
@@ -134,12 +147,11 @@ class PhotoColorizer:
         requests = [Request(source, text, instances[text]) for source, text in zip(sources, texts)]
         about = {"model": self._model, "method": colorizer.method.name, "seed": seed}
         about |= {"masks": _described(masks), **colorizer.settings}
-        return _in_order(colorizer, requests, seed, about)
+        made = made_by(self._directory, colorizer.method.name, seed, masks, colorizer.settings)
+        note = made | {"painter": repr(Colouring())}
+        return _in_order(colorizer, requests, seed, (about, note))
 
     def _instances(self, prompt: str, masks: MaskSource | None, many: bool) -> Instances | None:
-        check_prompt(prompt)
-        if lost := self.colorizer.tokenize.lost_words(prompt):
-            warnings.warn(f"the prompt is too long; these words are lost: {lost}", stacklevel=4)
         if masks is None:
             return None
         return Instances(prompt, masks, self.colorizer.tokenize, many=many)
@@ -158,7 +170,7 @@ def load(
     if isinstance(mesh, str):
         mesh = replicas.mesh_of(mesh)
     colorizer = Colorizer(directory, method, dtype=jnp.dtype(dtype), mesh=mesh, **settings)
-    return PhotoColorizer(colorizer, os.fspath(model))
+    return PhotoColorizer(colorizer, os.fspath(model), directory)
 
 
 def _texts(prompts: str | Sequence[str] | None, count: int) -> list[str]:
@@ -178,9 +190,9 @@ def _described(masks: MaskSource | None) -> str | None:
 
 
 def _in_order(
-    colorizer: Colorizer, requests: Sequence[Request], seed: int, about: dict[str, Any]
+    colorizer: Colorizer, requests: Sequence[Request], seed: int, said: Said
 ) -> Iterator[Result]:
-    """Results in the requests' order; those that are ready too early wait."""
+    """Results in the requests' order, as `said`; those that are ready too early wait."""
     places = {id(request): place for place, request in enumerate(requests)}
     ready: dict[int, Result] = {}
     due = 0
@@ -190,14 +202,15 @@ def _in_order(
         return sum(image.width * image.height for image in images)
 
     for outcome in process(colorizer, requests, Colouring(), seed, kept_pixels):
-        ready[places[id(outcome.request)]] = _result(outcome, about)
+        ready[places[id(outcome.request)]] = _result(outcome, *said)
         while due in ready:
             yield ready.pop(due)
             due += 1
 
 
-def _result(outcome: Outcome, about: dict[str, Any]) -> Result:
+def _result(outcome: Outcome, about: dict[str, Any], note: dict[str, Any]) -> Result:
     request = outcome.request
+    whole = {**note, "prompt": request.prompt, INPUT: outcome.digest}
     settings = {**about, "photo": photos.name_of(request.source), "prompt": request.prompt}
-    image = None if outcome.rgb is None else photos.to_picture(outcome.rgb)
-    return Result(image, settings, outcome.error, outcome.exif)
+    image = None if outcome.rgb is None else saving.to_picture(outcome.rgb)
+    return Result(image, settings, outcome.error, outcome.metadata, whole)

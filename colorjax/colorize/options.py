@@ -4,9 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from colorjax import release
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.devices import processes, replicas
 from colorjax.methods import registry
+from colorjax.methods.method import Value
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +29,21 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
             if owner not in groups:
                 groups[owner] = parser.add_argument_group(title, f"with --method={owner}")
             group = groups[owner]
-        group.add_argument(f"--{row.name}", metavar=row.metavar, help=row.help)
+        usual = f"{row.help} (default: the release's, else {row.default!r})".replace("%", "%%")
+        group.add_argument(f"--{row.name}", metavar=row.metavar, help=usual)
+
+
+def resolved(args: argparse.Namespace, directory: Path) -> dict[str, Value]:
+    """The value of every setting of the chosen method, without loading it.
+
+    Raises:
+        UserError: a setting is another method's, or cannot have its value.
+    """
+    method = registry.find(args.method)
+    chosen = {name: getattr(args, name) for name in registry.settings()}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    registry.refuse_foreign(method, chosen)
+    return method.resolve(release.read_config(directory), chosen)
 
 
 def make_colorizer(args: argparse.Namespace, directory: Path) -> Colorizer:

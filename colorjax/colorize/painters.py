@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from colorjax.colorize import photos, recombine
+from colorjax.colorize import recombine, saving
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.jobs import Job, Rgb, pictures
 from colorjax.data import captions, phrases
@@ -107,7 +107,7 @@ def sheet(tiles: Sequence[Rgb], labels: Sequence[str], columns: int = 3) -> Rgb:
     draw = ImageDraw.Draw(page)
     for i, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
         left, top = i % columns * across, i // columns * down
-        page.paste(photos.to_picture(tile), (left, top))
+        page.paste(saving.to_picture(tile), (left, top))
         draw.text((left + 2, top + height + 2), label, fill="black")
     return np.asarray(page, np.float32) / np.float32(255.0)
 

@@ -1,47 +1,107 @@
 """Photographs on disk: which ones an argument means, and where their results go."""
 
 import os
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from colorjax.colorize.photos import FORMATS, OUTPUT_SUFFIXES
-from colorjax.errors import UserError
+from colorjax.colorize.photos import FORMATS
+from colorjax.colorize.saving import OUTPUT_SUFFIXES, note_of
+from colorjax.errors import UserError, first_line
+
+# What reads pictures of these kinds, if it is installed.
+EXTRAS = {".heic": "heic", ".heif": "heic", ".jxl": "jxl"}
+_RESULTS, _LINKS, _NAMELESS = "earlier results", "linked folders", "without a suffix"
+
+
+@dataclass
+class Photographs:
+    """What inputs mean.
+
+    Attributes:
+        pictures: each with its folder relative to its input.
+        left_out: how many of which kind folders hold that are no pictures to colour.
+        problems: folders that cannot be read.
+    """
+
+    pictures: list[tuple[Path, Path]] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    problems: list[UserError] = field(default_factory=list)
+
+    @property
+    def told(self) -> str:
+        """What was left out, in one line; empty if nothing was."""
+        return ", ".join(map(_kind, sorted(self.left_out.items())))
+
+
+def _kind(counted: tuple[str, int]) -> str:
+    kind, count = counted
+    extra = EXTRAS.get(kind)
+    hint = f" (pip install 'colorjax[{extra}]' reads them)" if extra else ""
+    return f"{count} {kind}{hint}"
 
 
 def find_photos(
     inputs: Sequence[str | os.PathLike[str]], exclude: str | os.PathLike[str] | None = None
-) -> list[tuple[Path, Path]]:
-    """Pictures of files and folders (recursively), as (path, folder relative to its input).
+) -> Photographs:
+    """Pictures of files and folders (recursively).
 
     Order: as given, sorted inside a folder; a file met twice counts once. Folders give what has
-    a picture's suffix and is not hidden, and skip the folder `exclude` (earlier results); a file
-    given by name is always taken.
+    a picture's suffix, is not hidden and is no result of an earlier run, and skip the folder
+    `exclude`; links to folders are not followed. A file given by name is always taken.
 
     Raises:
         UserError: a path is missing, or a folder has no pictures.
     """
-    pictures: dict[Path, tuple[Path, Path]] = {}
-    excluded = None if exclude is None else Path(exclude).resolve()
+    photographs = Photographs()
+    pictures: dict[str, tuple[Path, Path]] = {}
+    excluded = None if exclude is None else os.path.realpath(exclude)
     for root in map(Path, inputs):
-        if not root.exists():
+        if not os.path.lexists(root):
             raise UserError(f"'{root}' does not exist; give pictures or folders of pictures.")
-        if not root.is_dir():
-            pictures.setdefault(root.resolve(), (root, Path(".")))
+        if not os.path.isdir(root):
+            pictures.setdefault(os.path.realpath(root), (root, Path(".")))
             continue
-        inside = []
-        for folder, subfolders, names in os.walk(root):
-            subfolders[:] = [
-                n for n in subfolders if n[0] != "." and Path(folder, n).resolve() != excluded
-            ]
-            inside += [
-                Path(folder, n) for n in names if n[0] != "." and Path(n).suffix.lower() in FORMATS
-            ]
-        if not inside:
-            raise UserError(f"'{root}' holds no pictures (.png, .jpg, .tif, ...); check the path.")
-        for path in sorted(inside):
-            pictures.setdefault(path.resolve(), (path, path.parent.relative_to(root)))
-    return list(pictures.values())
+        inside = sorted(_inside(root, excluded, photographs))
+        if not inside and not photographs.problems and not photographs.left_out[_RESULTS]:
+            others = f"; left out there: {photographs.told}" if photographs.told else ""
+            raise UserError(
+                f"'{root}' holds no pictures (.png, .jpg, .tif, ...); check the path{others}."
+            )
+        for path in inside:
+            pictures.setdefault(os.path.realpath(path), (path, path.parent.relative_to(root)))
+    photographs.pictures = list(pictures.values())
+    return photographs
+
+
+def _inside(root: Path, excluded: str | None, photographs: Photographs) -> Iterator[Path]:
+    """The pictures of a folder; what else is there is counted."""
+
+    def problem(error: OSError) -> None:
+        sentence = f"'{error.filename}' cannot be looked into ({error.strerror or error})"
+        photographs.problems.append(UserError(f"{sentence}; check its permissions."))
+
+    for folder, subfolders, names in os.walk(root, onerror=problem):
+        for name in list(subfolders):
+            path = os.path.join(folder, name)
+            is_link = os.path.islink(path)
+            if name[0] == "." or is_link or os.path.realpath(path) == excluded:
+                subfolders.remove(name)
+                photographs.left_out[_LINKS] += is_link and name[0] != "."
+        for name in names:
+            path = os.path.join(folder, name)
+            suffix = os.path.splitext(name)[1].lower()
+            if name[0] == ".":
+                continue
+            if suffix not in FORMATS:
+                photographs.left_out[suffix or _NAMELESS] += 1
+            elif suffix in OUTPUT_SUFFIXES and note_of(Path(path)) is not None:
+                photographs.left_out[_RESULTS] += 1
+            else:
+                yield Path(path)
+    photographs.left_out += Counter()  # only what there is
 
 
 def output_paths(photos: Sequence[tuple[Path, Path]], output: str | os.PathLike[str]) -> list[Path]:
@@ -67,11 +127,37 @@ def output_paths(photos: Sequence[tuple[Path, Path]], output: str | os.PathLike[
         raise UserError(f"'{output}' is a file; give a folder for the results.")
     else:
         results = [output / name for name in _names(photos)]
-    sources = {path.resolve() for path, _ in photos}
+    sources = {os.path.realpath(path) for path, _ in photos}
     for result in results:
-        if result.resolve() in sources:
+        if os.path.realpath(result) in sources:
             raise UserError(f"'{result}' would be replaced by its result; give another output.")
     return results
+
+
+def check_writable(results: Sequence[Path], output: str | os.PathLike[str]) -> None:
+    """Makes the folders of results and writes a file there, so that no work is lost for want of it.
+
+    Raises:
+        UserError: one cannot be written to, is a link within `output`, or a result is a folder.
+    """
+    for folder in dict.fromkeys(result.parent for result in results):
+        for link in (folder, *folder.parents):
+            if link == Path(output) or Path(output) not in link.parents:
+                break
+            if link.is_symlink():
+                raise UserError(f"'{link}' is a link out of '{output}'; remove it there.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"colorjax")
+                file.flush()
+        except OSError as error:
+            raise UserError(
+                f"'{folder}' cannot be written to ({first_line(error)}); give another --output."
+            ) from error
+    for result in results:
+        if result.is_dir():
+            raise UserError(f"'{result}' is a folder where a result shall go; give another output.")
 
 
 def _names(photos: Sequence[tuple[Path, Path]]) -> list[Path]:

@@ -1,14 +1,18 @@
-"""Photographs, read in whatever mode they come and written without half files.
+"""Photographs, read in whatever mode they come.
 
-What naive readers get wrong and this one does not: 16-bit scans keep their precision (Pillow's
-own conversion clips them to white), EXIF orientation is applied, embedded profiles are converted
-to sRGB, transparency is laid on white, and anything that is not a picture is one sentence.
+What naive readers get wrong and this one does not: 16-bit scans and floats keep their precision
+(Pillow's own conversion clips them to white), EXIF orientation is applied, embedded profiles are
+converted to sRGB, transparency is laid on white, metadata is carried over, and anything that is
+not a picture is one sentence.
 """
 
-import functools
+import hashlib
 import os
+import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,9 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 
-from colorjax import files
-from colorjax.data import decoding
+from colorjax.colorize import metadata
+from colorjax.colorize.metadata import Metadata
+from colorjax.data import bounds, decoding, tiffs
 from colorjax.errors import UserError, first_line
 
 Source = str | os.PathLike[str] | Image.Image | np.ndarray  # what a photograph comes as
@@ -25,12 +30,15 @@ Source = str | os.PathLike[str] | Image.Image | np.ndarray  # what a photograph 
 # A whitelist: Pillow's rarer decoders (PSD, FITS, EPS, ...) are more surface than use.
 FORMATS = decoding.FORMATS | {
     **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), "PPM"),
+    ".mpo": "JPEG",  # of stereo cameras and phones: JPEGs one behind the other
     ".jp2": "JPEG2000",
     ".avif": "AVIF",
 }
-OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg")
+_PILLOWS = tuple(dict.fromkeys(FORMATS.values()))
+MOST_MEGAPIXELS = 178  # beyond it Pillow refuses by itself
 _MIN_SIDE = 8
 _COLOUR_ABOVE = 2.5 / 255.0  # what a JPEG of a gray picture differs by between its channels
+_STRIP_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -38,17 +46,18 @@ class Photo:
     """A photograph upright, in sRGB: `rgb` in [0,1]; `is_colour` says if its channels differ by
     more than a JPEG of a gray picture's do (2 of 255).
 
-    `exif` is what `save_photo` carries over (orientation and layout removed, as they no longer
-    hold), `format` is Pillow's name of the file's format.
+    `metadata` is what `saving.save_photo` carries over, `format` is Pillow's name of the file's
+    format, `digest` the SHA-256 of the file, empty for what is none.
     """
 
     rgb: Float[np.ndarray, "h w 3"]
     is_colour: bool
-    exif: bytes
+    metadata: Metadata
     format: str
+    digest: str = ""
 
 
-def read(source: Source) -> Photo:
+def read(source: Source, most_pixels: int = bounds.MAX_PIXELS) -> Photo:
     """A photograph from a file, a picture of Pillow's or an array.
 
     An array is uint8, or of fractions in [0,1]; its shape is [h,w], [h,w,1] or [h,w,3].
@@ -57,19 +66,26 @@ def read(source: Source) -> Photo:
         UserError: it cannot be read, or is no photograph; see `load_photo`.
     """
     if isinstance(source, Image.Image):
-        return _in_memory(source)
+        return _in_memory(source, most_pixels)
     if isinstance(source, str | os.PathLike):
-        return load_photo(source)
-    return _photo(_rgb(source), b"", "array")
+        return load_photo(source, most_pixels)
+    rgb = _rgb(source, most_pixels)
+    return Photo(rgb, _is_colour(rgb), Metadata(), "array")
 
 
-def _in_memory(picture: Image.Image) -> Photo:
-    _check_size("the picture", *picture.size)
+def _in_memory(picture: Image.Image, most_pixels: int) -> Photo:
+    _check_size("the picture", *picture.size, most_pixels)
     try:
         # A copy, because decoding takes tags out of the EXIF that a picture keeps.
-        return _photo(*decoding.decode(None, picture.copy()), str(picture.format))
+        copy = picture.copy()
+        turned = decoding.orientation(copy) > 4
+        rgb = decoding.decode(None, copy)
+        carried = metadata.of_picture(picture)
+    except MemoryError:
+        raise
     except Exception as error:  # a truncated file is only noticed now
         raise UserError(f"the picture cannot be read ({first_line(error)})") from error
+    return Photo(rgb, _is_colour(rgb), carried.turned if turned else carried, str(picture.format))
 
 
 def name_of(source: Source) -> str:
@@ -79,7 +95,7 @@ def name_of(source: Source) -> str:
     return "a picture" if isinstance(source, Image.Image) else "an array"
 
 
-def _rgb(array: Any) -> Float[np.ndarray, "h w 3"]:
+def _rgb(array: Any, most_pixels: int) -> Float[np.ndarray, "h w 3"]:
     values = np.asarray(array)
     if values.ndim == 2:
         values = values[..., None]
@@ -87,7 +103,7 @@ def _rgb(array: Any) -> Float[np.ndarray, "h w 3"]:
         raise UserError(
             f"the array has shape {np.shape(array)}; a photograph has [h,w], [h,w,1] or [h,w,3]"
         )
-    _check_size("the array", *values.shape[1::-1])
+    _check_size("the array", values.shape[1], values.shape[0], most_pixels)
     if values.dtype == np.uint8:
         values = values.astype(np.float32) / np.float32(255.0)
     elif values.dtype.kind != "f":
@@ -99,36 +115,96 @@ def _rgb(array: Any) -> Float[np.ndarray, "h w 3"]:
     return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)), np.float32)
 
 
-def _photo(rgb: Float[np.ndarray, "h w 3"], exif: bytes, format: str) -> Photo:
-    spread = np.abs(rgb[..., 1:] - rgb[..., :1]).max()
-    return Photo(rgb, bool(spread > _COLOUR_ABOVE), exif, format)
+def _is_colour(rgb: Float[np.ndarray, "h w 3"]) -> bool:
+    strips = (rgb[top : top + _STRIP_ROWS] for top in range(0, len(rgb), _STRIP_ROWS))
+    return any(np.abs(s[..., 1:] - s[..., :1]).max() > _COLOUR_ABOVE for s in strips)
 
 
-def load_photo(path: str | os.PathLike[str]) -> Photo:
+def load_photo(path: str | os.PathLike[str], most_pixels: int = bounds.MAX_PIXELS) -> Photo:
     """Reads a picture of any mode and depth; of an animation or a multi-page file, the first.
 
     Raises:
-        UserError: it cannot be read, has more than 64 megapixels (checked before anything is
-            decoded: a 20 kB file may unpack to gigabytes) or a side below 8 pixels.
+        UserError: it cannot be read, is damaged, has more than `most_pixels` (checked before
+            anything is decoded: a 20 kB file may unpack to gigabytes) or a side below 8 pixels.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"'{path}' does not exist; check the path of the picture.")
-    if not path.is_file():
-        raise UserError(f"'{path}' is not a file; give the path of a picture.")
-    if path.stat().st_size == 0:
-        raise _unreadable(path, "the file is empty")
+
+    def read_file() -> Photo:
+        data = bounds.read_bytes(path)
+        picture = _opened(data, str(path), most_pixels)
+        if picture is None:
+            rgb = decoding.decode_tiff(data)
+            carried, kind = metadata.of_file(data, None), "TIFF"
+        else:
+            with picture:
+                turned, kind = decoding.orientation(picture), str(picture.format)
+                carried = metadata.of_file(data, picture)
+                rgb = decoding.decode(data, picture)
+                carried = carried.turned if turned > 4 else carried
+        return Photo(rgb, _is_colour(rgb), carried, kind, hashlib.sha256(data).hexdigest())
+
+    photo: Photo = _told(path, read_file)
+    return photo
+
+
+def check(path: str | os.PathLike[str], most_pixels: int = bounds.MAX_PIXELS) -> None:
+    """Looks at a picture's header only, to refuse it before anything is loaded for it.
+
+    Raises:
+        UserError: as `load_photo`, as far as a header tells.
+    """
+    path = Path(path)
+
+    def look() -> None:
+        bounds.check_size(path)
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                with Image.open(file, formats=_PILLOWS) as picture:
+                    size = picture.size
+            except UnidentifiedImageError:
+                file.seek(0)
+                if not tiffs.is_tiff(file.read(4)):
+                    raise
+                size = tiffs.size(path.read_bytes())
+        _check_size(f"'{path}'", *size, most_pixels)
+
+    _told(path, look)
+
+
+def _opened(data: bytes, name: str, most_pixels: int) -> Image.Image | None:
+    """Pillow's picture, not yet decoded; None of a TIFF that it does not know."""
     try:
+        picture = Image.open(BytesIO(data), formats=_PILLOWS)
+    except UnidentifiedImageError:
+        if not tiffs.is_tiff(data):
+            raise
+        _check_size(f"'{name}'", *tiffs.size(data), most_pixels)
+        return None
+    _check_size(f"'{name}'", *picture.size, most_pixels)
+    return picture
+
+
+def _told(path: Path, read_file: Callable[[], Any]) -> Any:
+    """What `read_file` returns; whatever goes wrong is one sentence."""
+    if not os.path.lexists(path):
+        raise UserError(f"'{path}' does not exist; check the path of the picture.")
+    if path.is_symlink() and not os.path.exists(path):
+        raise UserError(f"'{path}' is a link that leads nowhere; give the path of a picture.")
+    try:
+        if not path.is_file():
+            raise UserError(f"'{path}' is not a file; give the path of a picture.")
+        if path.stat().st_size == 0:
+            raise _unreadable(path, "the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a mended EXIF block is no reason to refuse
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=tuple(dict.fromkeys(FORMATS.values()))) as picture:
-                _check_size(f"'{path}'", *picture.size)
-                return _photo(*decoding.decode(path, picture), str(picture.format))
+            return read_file()
     except (UserError, MemoryError):
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise UserError(f"'{path}' has more than 64 megapixels; make it smaller.") from error
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d+", str(error))
+        size = f"{int(pixels[0]) / 1e6:.0f}" if pixels else f"over {MOST_MEGAPIXELS}"
+        raise UserError(f"'{path}' has {size} megapixels; make it smaller.") from error
     except PermissionError as error:
         raise UserError(f"'{path}' may not be read by you; check its permissions.") from error
     except UnidentifiedImageError as error:
@@ -145,46 +221,13 @@ def _unreadable(path: Path, why: str) -> UserError:
     )
 
 
-def _check_size(what: str, width: int, height: int) -> None:
-    if width * height > decoding.MAX_PIXELS:
+def _check_size(what: str, width: int, height: int, most_pixels: int) -> None:
+    if width * height > most_pixels:
         raise UserError(
-            f"{what} is {width} x {height} pixels, more than 64 megapixels; make it smaller."
+            f"{what} is {width} x {height} pixels, more than {most_pixels / 1e6:g} megapixels; "
+            "make it smaller, or raise --max_megapixels if there is memory for it."
         )
     if min(width, height) < _MIN_SIDE:
         raise UserError(
             f"{what} is {width} x {height} pixels; both sides must be at least {_MIN_SIDE}."
         )
-
-
-def to_picture(rgb: Float[np.ndarray, "h w 3"]) -> Image.Image:
-    """sRGB in [0,1] as an 8-bit picture; what lies outside is clamped."""
-    levels = np.round(np.clip(rgb, 0.0, 1.0) * np.float32(255.0))
-    return Image.fromarray(levels.astype(np.uint8))
-
-
-def save_photo(
-    path: str | os.PathLike[str],
-    photo: Float[np.ndarray, "h w 3"] | Image.Image,
-    exif: bytes = b"",
-    quality: int = 95,
-) -> None:
-    """Writes sRGB in [0,1], or a picture, as 8-bit PNG or JPEG (4:4:4, `quality` 1..95).
-
-    The file has the given EXIF and appears complete or not at all, and its folder is made.
-
-    Raises:
-        UserError: the suffix is another one, or the disk refuses.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in OUTPUT_SUFFIXES:
-        raise UserError(f"'{path}' cannot be written; end its name in .png, .jpg or .jpeg.")
-    picture = photo if isinstance(photo, Image.Image) else to_picture(photo)
-    options: dict[str, Any] = {"format": "PNG"}
-    if path.suffix.lower() != ".png":
-        options = {"format": "JPEG", "quality": quality, "subsampling": 0}
-    if exif:
-        options["exif"] = exif
-    try:
-        files.replace(path, functools.partial(picture.save, **options))
-    except (OSError, ValueError) as error:
-        raise UserError(f"'{path}' cannot be written ({error}); choose another place.") from error

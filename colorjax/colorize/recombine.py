@@ -70,6 +70,17 @@ def _to_rgb(lightness: np.ndarray, ab: np.ndarray) -> np.ndarray:
     return shown
 
 
+def lightness_of(rgb: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W"]:
+    """L in 0..100 of sRGB in [0,1], in strips: beyond the result, memory does not grow."""
+    height, width = rgb.shape[:2]
+    result = np.empty((height, width), np.float32)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = slice(top, top + rows)
+        result[strip] = color.lightness(rgb[strip])[..., 0]
+    return result
+
+
 def to_model_size(
     lightness: Float[np.ndarray, "H W"], height: int, width: int
 ) -> Float[np.ndarray, "h w"]:

@@ -1,13 +1,16 @@
-"""Pixels of an opened picture as upright sRGB, whatever its mode, depth, profile and turning."""
+"""Pixels of a file as upright sRGB, whatever its mode, depth, profile and turning."""
 
+from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+import simplejpeg
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageCms
 
+from colorjax.data import bounds, profiles, tiffs
 from colorjax.maths import color
 
 # By suffix, Pillow's names of the formats that pictures come in, of data sets and photographs.
@@ -16,83 +19,129 @@ FORMATS = {
     **dict.fromkeys((".tif", ".tiff"), "TIFF"),
     **{f".{name.lower()}": name for name in ("PNG", "WEBP", "BMP", "GIF")},
 }
-MAX_PIXELS = 64 * 10**6  # a file of 20 kB may unpack to gigabytes
 ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
-# The tags that describe the photograph; the rest of a TIFF's describes its bytes. 34665 and
-# 34853 are the Exif and GPS directories.
-_CARRIED_TAGS = frozenset((269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316)) | {
-    *(18246, 33432, 34665, 34853),
-    *range(40091, 40096),
-}
-_MAX_EXIF_BYTES = 65_000  # one JPEG segment
+_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # the chunks that a PNG's numbers are in
+
+cv2.utils.logging.setLogLevel(
+    cv2.utils.logging.LOG_LEVEL_SILENT
+)  # what goes wrong is told by the error, in a sentence of ours
 
 
-def decode(path: Path | None, picture: Image.Image) -> tuple[Float[np.ndarray, "h w 3"], bytes]:
-    """sRGB in [0,1] and the EXIF block worth keeping (orientation and layout removed).
+def decode(data: bytes | None, picture: Image.Image) -> Float[np.ndarray, "h w 3"]:
+    """sRGB in [0,1] of an opened picture.
 
-    `path` is where an opened file is read again if Pillow cannot keep its 16 bits; None for a
-    picture in memory.
+    Keeps 16 bits and floats, converts an embedded profile to sRGB, lays transparency on white,
+    applies the EXIF orientation. Gray is one channel shown as three: a view that cannot be
+    written to.
 
-    Keeps 16 bits, converts an embedded profile to sRGB, lays transparency on white, applies the
-    EXIF orientation. Raises whatever Pillow raises for a damaged file.
+    Args:
+        data: the file that `picture` was opened from; None for a picture in memory.
+
+    Raises:
+        Exception: whatever Pillow raises for a damaged file, `ValueError` as `bounds.check`.
     """
-    layout = str(getattr(picture, "tile", ""))
-    is_deep = (
-        path is not None
-        and picture.mode in ("RGB", "RGBA")
-        and (";16" in layout or "65535" in layout)
-    )
-    is_deep = is_deep and "RGBa" not in layout  # OpenCV does not undo premultiplied alpha
-    inverted = picture.format == "TIFF" and picture.mode.startswith("I;16")
-    inverted = inverted and getattr(picture, "tag_v2", {}).get(262) == 0
-    picture.load()
-    values = _channels(path, picture, is_deep)
-    if inverted:  # white is zero: Pillow turns 8-bit scans round, 16-bit ones not
-        values = 1.0 - values
-    rgb, alpha = values[..., :3], values[..., 3:]
-    profile = picture.info.get("icc_profile")
-    if profile and picture.mode != "CMYK":
-        rgb = _to_srgb(rgb, profile)
-    if rgb.shape[-1] == 1:
-        rgb = np.repeat(rgb, 3, axis=-1)
-    if alpha.shape[-1]:
-        rgb = rgb * alpha + (1.0 - alpha)
+    values = None if data is None else _exact(data, picture)
+    if values is None:
+        picture.load()
+        values = _channels(picture)
+    info = dict(picture.info)
+    if picture.mode == "CMYK":
+        info.pop("icc_profile", None)  # it is applied already
+    return _upright(_shown(values, info), orientation(picture))
+
+
+def decode_tiff(data: bytes) -> Float[np.ndarray, "h w 3"]:
+    """sRGB in [0,1] of a TIFF whose layout Pillow does not know.
+
+    Raises:
+        ValueError: it is none that is read.
+    """
+    page = tiffs.read(data)
+    return _upright(_shown(page.values, {"icc_profile": page.profile}), page.orientation)
+
+
+def orientation(picture: Image.Image) -> int:
+    """1 to 8, by EXIF; 1 is upright, as which a damaged EXIF block counts too.
+
+    Pillow turns TIFF files upright by itself when it loads them, and then removes the tag.
+    """
     try:
-        exif = picture.getexif()
-        # Pillow turns TIFF files upright by itself and removes the tag.
-        rgb = _upright(rgb, exif.get(ORIENTATION, 1))
-        carried = _carried_exif(exif)
+        turned = int(picture.getexif().get(ORIENTATION, 1))
     except Exception:  # a damaged EXIF block does not spoil the picture
-        carried = b""
-    return np.ascontiguousarray(rgb, np.float32), carried
+        return 1
+    return turned if 1 <= turned <= 8 else 1
 
 
-def _channels(path: Path | None, picture: Image.Image, is_deep: bool) -> np.ndarray:
-    """Values in [0,1], float32 `[h,w,c]`: c = 1 gray, 3 colour, 4 colour and alpha."""
+def jpeg_pixels(data: bytes, colorspace: str = "RGB") -> UInt8[np.ndarray, "h w c"]:
+    """A JPEG's pixels by a decoder that does not paint over damage, as Pillow's does.
+
+    Raises:
+        ValueError: it is damaged, ends too early, or asks for too much work.
+    """
+    bounds.check(data)
+    pixels: np.ndarray = simplejpeg.decode_jpeg(data, colorspace=colorspace)
+    return pixels
+
+
+def _exact(data: bytes, picture: Image.Image) -> np.ndarray | None:
+    """Values in [0,1] where Pillow shortens them to 8 bits or paints over damage, else None."""
+    bounds.check(data)
+    if data.startswith(bounds.JPEG_SIGNATURE):
+        spaces = {"L": "GRAY", "RGB": "RGB"}
+        pixels = jpeg_pixels(data, spaces.get(picture.mode, "CMYK"))
+        return color.unit_from_bytes(pixels) if picture.mode in spaces else None
+    if picture.format == "TIFF":
+        return _exact_tiff(data, picture)
+    if picture.format == "PNG" and picture.mode in ("LA", "RGB", "RGBA"):
+        return _exact_png(data, picture)
+    return None
+
+
+def _exact_tiff(data: bytes, picture: Image.Image) -> np.ndarray | None:
+    tags = getattr(picture, "tag_v2", {})
+    bits = max(tags.get(258, (1,)))
+    if picture.mode == "CMYK" or (bits <= 8 and 3 not in tags.get(339, (1,))):
+        return None
+    try:
+        return tiffs.read(data).values
+    except ValueError:
+        if not picture.mode.startswith("I;16"):
+            raise
+        picture.load()  # of 12 bits, which only Pillow unpacks
+        return np.asarray(picture).astype(np.float32)[..., None] / np.float32(2**bits - 1)
+
+
+def _exact_png(data: bytes, picture: Image.Image) -> np.ndarray | None:
+    if data[24:25] != b"\x10":  # bits of a sample
+        return None
+    picture.load()  # tells of damage
+    chunks = [bounds.png_chunk(*chunk) for chunk in bounds.png_chunks(data) if chunk[0] in _PIXELS]
+    plain = bounds.PNG_SIGNATURE + b"".join(chunks)
+    array = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None or array.dtype != np.uint16:
+        raise ValueError("its pixels are damaged")
+    order = {"LA": [0, 3], "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}[picture.mode]
+    return array[..., order].astype(np.float32) / np.float32(65535.0)
+
+
+def _channels(picture: Image.Image) -> Float[np.ndarray, "h w c"]:
+    """Values in [0,1]: c = 1 gray, 2 gray and alpha, 3 colour, 4 colour and alpha."""
     mode = picture.mode
     if mode.startswith("I;16"):
         return np.asarray(picture).astype(np.float32)[..., None] / np.float32(65535.0)
     if mode in ("I", "F"):
-        values = np.nan_to_num(np.asarray(picture).astype(np.float64), posinf=0.0, neginf=0.0)
-        # Nothing in the file says what white is: the smallest usual one that holds all values.
-        whites = (65535.0,) if mode == "I" else (1.0, 255.0, 65535.0)
-        white = next((w for w in whites if values.max() <= w), values.max())
-        return np.clip(values / white, 0.0, 1.0).astype(np.float32)[..., None]
-    if is_deep and path is not None:
-        # Pillow keeps 8 of 16 bits of a colour picture, OpenCV all of them.
-        array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-        shape = (picture.height, picture.width)
-        if array is not None and array.dtype == np.uint16 and array.shape[:2] == shape:
-            order = [2, 1, 0, 3][: len(mode)]
-            return array[..., order].astype(np.float32) / np.float32(65535.0)
+        numbers = np.asarray(picture).astype(np.float64)
+        # Nothing in the picture says what white is.
+        white = tiffs.white_of(numbers, (65535.0,) if mode == "I" else tiffs.FLOAT_WHITES)
+        numbers = np.nan_to_num(numbers, posinf=white, neginf=0.0)
+        return np.clip(numbers / white, 0.0, 1.0).astype(np.float32)[..., None]
+    is_gray = mode in ("1", "L", "LA", "La")
     if mode == "CMYK":
         picture = _cmyk_to_rgb(picture)
     elif picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-    elif mode in ("1", "L"):
-        picture = picture.convert("L")
+        picture = picture.convert("LA" if is_gray else "RGBA")
     else:
-        picture = picture.convert("RGB")
+        picture = picture.convert("L" if is_gray else "RGB")
     array = color.unit_from_bytes(np.asarray(picture))
     return array[..., None] if array.ndim == 2 else array
 
@@ -107,43 +156,27 @@ def _cmyk_to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB") if converted is None else converted
 
 
-def _to_srgb(values: np.ndarray, profile: bytes) -> np.ndarray:
-    """Turns the colours of an embedded profile into sRGB.
-
-    They stay unchanged if the profile is sRGB itself, or not valid.
-    """
-    eight = color.unit_to_bytes(values)
-    source = Image.fromarray(eight[..., 0] if eight.shape[-1] == 1 else eight)
-    try:
-        parsed = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(parsed).lower():
-            return values
-        srgb = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(source, parsed, srgb, outputMode="RGB")
-    except (OSError, ImageCms.PyCMSError):
-        return values
-    # lcms sees 8 bits here; the finer ones ride along as the difference.
-    fine = values - color.unit_from_bytes(eight)
-    return np.clip(color.unit_from_bytes(np.asarray(converted)) + fine, 0.0, 1.0)
+def _shown(
+    values: Float[np.ndarray, "h w c"], info: Mapping[Any, Any]
+) -> Float[np.ndarray, "h w 3"]:
+    """sRGB on white, by what the file says of its colours."""
+    number = 3 if values.shape[-1] > 2 else 1
+    rgb, alpha = values[..., :number], values[..., number:]
+    profile, gamma = info.get("icc_profile"), info.get("gamma")
+    if profile:
+        rgb = profiles.to_srgb(rgb, profile)
+    elif gamma and "srgb" not in info:
+        rgb = profiles.by_gamma(rgb, gamma)
+    if alpha.shape[-1]:
+        rgb = rgb * alpha + (1.0 - alpha)
+    return np.broadcast_to(rgb, (*rgb.shape[:2], 3))
 
 
-def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
-    if orientation in (5, 6, 7, 8):
+def _upright(rgb: Float[np.ndarray, "h w 3"], turned: int) -> Float[np.ndarray, "h2 w2 3"]:
+    if turned in (5, 6, 7, 8):
         rgb = rgb.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
+    if turned in (3, 4, 7, 8):
         rgb = rgb[::-1]
-    if orientation in (2, 3, 6, 7):
+    if turned in (2, 3, 6, 7):
         rgb = rgb[:, ::-1]
     return rgb
-
-
-def _carried_exif(exif: Image.Exif) -> bytes:
-    for tag in set(exif) - _CARRIED_TAGS:
-        del exif[tag]
-    directory = exif.get_ifd(34665)
-    for tag in (40962, 40963):  # width and height before the picture was turned
-        directory.pop(tag, None)
-    if not dict(exif) and not directory:
-        return b""
-    content = exif.tobytes()
-    return content if len(content) <= _MAX_EXIF_BYTES else b""

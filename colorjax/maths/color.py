@@ -119,13 +119,18 @@ def lightness(rgb: Float[Any, "*batch 3"]) -> Float[Any, "*batch 1"]:
     return (116.0 * _lab_curve(y) - 16.0)[..., None]
 
 
-def lab_to_srgb(lab: Float[Any, "*batch 3"]) -> Float[Any, "*batch 3"]:
-    """Gamma-encoded sRGB of CIE Lab, unclipped: a colour no screen can show leaves [0,1]."""
-    xp, lab = _float32(lab)
-    linear = xp.stack(_linear_channels(lab), axis=-1)
+def srgb_curve(linear: Float[Any, "*shape"]) -> Float[Any, "*shape"]:
+    """Linear light to gamma-encoded sRGB; below 0 the straight line goes on."""
+    xp = linear.__array_namespace__()
     high = linear > 0.0031308
     power = 1.055 * xp.where(high, linear, 1.0) ** (1.0 / 2.4) - 0.055
     return xp.where(high, power, 12.92 * linear)
+
+
+def lab_to_srgb(lab: Float[Any, "*batch 3"]) -> Float[Any, "*batch 3"]:
+    """Gamma-encoded sRGB of CIE Lab, unclipped: a colour no screen can show leaves [0,1]."""
+    xp, lab = _float32(lab)
+    return srgb_curve(xp.stack(_linear_channels(lab), axis=-1))
 
 
 def luminance_from_lightness(lightness: Float[Any, "*shape"]) -> Float[Any, "*shape"]:

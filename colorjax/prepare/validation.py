@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image, ImageFile
 
-from colorjax.data import decoding, transforms
+from colorjax.data import bounds, decoding, transforms
 from colorjax.errors import first_line
 from colorjax.maths import color
 from colorjax.prepare.sources.entries import Rejected
@@ -74,7 +74,7 @@ def _check_opened(
     pixels = _pixels(data, picture, format)
     changed = format not in ("JPEG", "PNG")
     if picture.getexif().get(decoding.ORIENTATION, 1) != 1 or picture.info.get("icc_profile"):
-        values, _ = decoding.decode(Path(name), picture)
+        values = decoding.decode(data, picture)
         upright = color.unit_to_bytes(values)
         # Most profiles are sRGB itself and change nothing.
         changed = changed or not np.array_equal(upright, np.asarray(picture.convert("RGB")))
@@ -99,7 +99,7 @@ def _check_header(name: str, picture: ImageFile.ImageFile) -> None:
     suffix = PurePath(name).suffix.lower()
     if suffix and decoding.FORMATS.get(suffix) != format:
         raise Rejected("wrong extension", f"it is a {format} file")
-    if width * height > decoding.MAX_PIXELS:
+    if width * height > bounds.MAX_PIXELS:
         raise Rejected("too large", f"{width} x {height} pixels")
     if min(width, height) < MIN_SIDE:
         raise Rejected("too small", f"{width} x {height} pixels")
@@ -113,10 +113,11 @@ def _check_header(name: str, picture: ImageFile.ImageFile) -> None:
 
 
 def _pixels(data: bytes, picture: ImageFile.ImageFile, format: str) -> UInt8[np.ndarray, "h w 3"]:
+    bounds.check(data)
     picture.load()
     if format == "JPEG":
         # Unlike Pillow, it also tells of damage that libjpeg can paint over.
-        return simplejpeg.decode_jpeg(data)
+        return decoding.jpeg_pixels(data)
     if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
         raise Rejected("transparent")
     return np.asarray(picture.convert("RGB"))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from colorjax.colorize.photos import load_photo, save_photo
+from colorjax.colorize.photos import load_photo
+from colorjax.colorize.saving import save_photo
 from tests import pictures
 
 
@@ -92,9 +93,10 @@ def test_orientation_is_applied_and_not_carried(tmp_path, orientation, suffix):
     photo = load_photo(path)
     np.testing.assert_allclose(photo.rgb, expected / 255.0, atol=1e-6)
     for name in ("out.png", "out.jpg"):
-        save_photo(tmp_path / name, photo.rgb, photo.exif)
+        save_photo(tmp_path / name, photo.rgb, photo.metadata)
         with Image.open(tmp_path / name) as saved:
-            assert 0x0112 not in saved.getexif() and saved.getexif()[0x010E] == "grandmother"
+            exif = saved.getexif()
+            assert exif.get(0x0112, 1) == 1 and exif[0x010E] == "grandmother"
             assert saved.size == (photo.rgb.shape[1], photo.rgb.shape[0])
 
 

@@ -1,0 +1,79 @@
+"""Which results are there already: by the note in them of what they were made of, and how."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from colorjax.colorize import saving
+from colorjax.colorize.instances import NAMED, MaskSource
+from colorjax.errors import UserError
+from colorjax.release import sums
+
+FORMAT = 1  # another number when the same settings come to give other pictures
+INPUT = "input"
+_WITHOUT_EFFECT = ("batch_size",)  # on the bytes of a result
+
+
+def made_by(
+    directory: Path,
+    method: str,
+    seed: int,
+    masks: MaskSource | None,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What decides a result beside the photograph and the prompt, as a note says it.
+
+    Args:
+        directory: of the release; its checksums stand for the weights.
+        settings: the value of every setting of the method.
+    """
+    about: dict[str, Any] = {"colorjax": FORMAT, "model": digest_of_model(directory)}
+    about |= {"method": method, "seed": seed, "masks": digest_of_masks(masks)}
+    about |= {name: value for name, value in settings.items() if name not in _WITHOUT_EFFECT}
+    plain: dict[str, Any] = json.loads(json.dumps(about))
+    return plain
+
+
+def is_finished(output: Path, note: Mapping[str, Any], source: Path) -> bool:
+    """Whether a file is what these settings make of a photograph."""
+    there = saving.note_of(output)
+    if there is None or {**there, INPUT: ""} != {**note, INPUT: ""}:
+        return False
+    try:
+        with source.open("rb") as file:
+            return there.get(INPUT) == hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return False  # which reading it will tell
+
+
+def digest_of_model(directory: Path) -> str:
+    """SHA-256 of a release's checksums, which stand for its weights, sizes and tokenizer.
+
+    Raises:
+        UserError: it has none.
+    """
+    path = directory / sums.CHECKSUMS
+    if not path.is_file():
+        raise UserError(f"'{directory}' has no {sums.CHECKSUMS}: the release is incomplete")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def digest_of_masks(masks: MaskSource | None) -> str | None:
+    """Masks by their name, or SHA-256 of the array or the files that they are."""
+    if masks is None or (isinstance(masks, str) and masks in NAMED):
+        return masks
+    total = hashlib.sha256()
+    if isinstance(masks, np.ndarray):
+        total.update(repr((masks.shape, masks.dtype.str)).encode() + masks.tobytes())
+        return total.hexdigest()
+    root = Path(masks)
+    for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
+        if path.is_file():
+            name = os.fsencode(path.relative_to(root) if path != root else "")
+            total.update(name + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()

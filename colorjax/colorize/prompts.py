@@ -1,0 +1,99 @@
+"""Prompts as people type them, made plain; and what of them a model will not understand."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import ImageColor
+
+from colorjax.data.tokenizer import Tokenizer
+from colorjax.errors import UserError
+from colorjax.maths import color
+
+# Everyday words, and the colours by CSS's names that are called so.
+_WORDS = {
+    "red": "red crimson firebrick darkred",
+    "orange": "orange darkorange coral",
+    "yellow": "yellow gold khaki",
+    "green": "green lime forestgreen limegreen darkgreen olive lightgreen palegreen",
+    "teal": "teal turquoise cyan darkcyan",
+    "blue": "blue navy royalblue dodgerblue skyblue lightblue steelblue",
+    "purple": "purple indigo violet darkviolet magenta plum",
+    "pink": "pink hotpink deeppink lightpink",
+    "brown": "brown saddlebrown sienna peru chocolate",
+    "beige": "beige tan wheat antiquewhite",
+    "black": "black",
+    "gray": "gray dimgray silver lightgray darkgray",
+    "white": "white snow",
+}
+_HEX = re.compile(r"#(?:[0-9a-fA-F]{6}|[0-9a-fA-F]{3})(?![0-9a-zA-Z])")
+_NEGATION = re.compile(r"\b(?:not|no|without|never|neither|nor)\s+\w+|\b\w+n['’]t\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]+|[^\x00-\x7f]")
+_SMALL_VOCABULARY = 10_000  # CLIP's has 49,408, and nearly every English word's parts
+
+
+def plain(prompt: str) -> str:
+    """The prompt as one line: any white space is a space, marks that only steer layout are gone.
+
+    Colours in hexadecimal become words, which are all that a model was taught.
+
+    Raises:
+        UserError: it holds control characters, or halves of characters that a terminal garbled.
+    """
+    text = "".join(" " if c.isspace() else c for c in prompt)
+    text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+        raise UserError(f"prompt {prompt!r} holds characters that are no text; type it again")
+    return _HEX.sub(lambda code: word_of(code[0]), " ".join(text.split()))
+
+
+def word_of(code: str) -> str:
+    """The colour word that is nearest to a code such as #ff0000, in CIE Lab."""
+    names = [(word, name) for word, names in _WORDS.items() for name in names.split()]
+    known = np.array([_lab(name) for _, name in names])
+    distances = np.linalg.norm(known - _lab(code), axis=-1)
+    return names[int(distances.argmin())][0]
+
+
+def remarks(given: str, prompt: str, tokenize: Tokenizer) -> Iterator[str]:
+    """Sentences about what the model will not do with a prompt that `plain` made of another."""
+    if lost := tokenize.lost_words(prompt):
+        yield f"the prompt is too long; these words are lost: {lost}"
+    codes = list(dict.fromkeys(_HEX.findall(given)))
+    if codes:
+        read = ", ".join(f"{code} as {word_of(code)!r}" for code in codes)
+        yield f"models know words and no codes: {read} is what it reads"
+    if negated := [match[0] for match in _NEGATION.finditer(prompt)]:
+        said = ", ".join(map(repr, negated))
+        yield (
+            f"{said}: a model does not understand negation, and colours what it is told of; give "
+            "what it shall not be as --negative_prompt"
+        )
+    if unknown := unknown_words(prompt, tokenize):
+        said = ", ".join(map(repr, unknown))
+        yield f"{said}: without a meaning for this model; it knows English words, such as 'red'"
+
+
+def unknown_words(prompt: str, tokenize: Tokenizer) -> list[str]:
+    """Words that the vocabulary has only in pieces that mean nothing.
+
+    That is any pieces in a vocabulary made for a small model, and of CLIP's single letters: of
+    another script than Latin.
+    """
+    places = tokenize.offsets(prompt)
+    small = tokenize.vocab_size < _SMALL_VOCABULARY
+    unknown = []
+    for match in _WORD.finditer(prompt):
+        start, stop = match.span()
+        pieces = sum(first < stop and last > start for first, last in places)
+        in_letters = not match[0].isascii() and pieces >= len(match[0])
+        if pieces > 1 and (small or in_letters):
+            unknown.append(match[0])
+    return list(dict.fromkeys(unknown))
+
+
+def _lab(name: str) -> np.ndarray:
+    rgb = np.array(ImageColor.getrgb(name), np.float32) / np.float32(255.0)
+    lab: np.ndarray = color.srgb_to_lab(rgb)
+    return lab

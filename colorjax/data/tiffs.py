@@ -1,0 +1,161 @@
+"""TIFF files of depths that Pillow does not keep, by what the file says of its samples."""
+
+import logging
+import zlib
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
+
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MOST_SAMPLES = 8
+_GRAY = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK)
+_OWN = (COMPRESSION.NONE, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS)
+_PREMULTIPLIED, _STRAIGHT = 1, 2  # the kinds of extra samples that are alpha
+# Whites of floats and of 32-bit integers, of which a file seldom says what they go to.
+FLOAT_WHITES = (1.0, 255.0, 65535.0)
+_WHITE_SHARE = 99.0  # percent of values that are no whiter than white, outliers aside
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it tells of what it mends
+
+
+class Tiff(NamedTuple):
+    """The first page: values in [0,1], c = 1 gray, 2 gray and alpha, 3 colour, 4 with alpha."""
+
+    values: Float[np.ndarray, "h w c"]
+    profile: bytes | None
+    orientation: int
+
+
+def read(data: bytes) -> Tiff:
+    """A file's first page.
+
+    White is the largest value that the file's integers can have, or what its SMaxSampleValue
+    says. Where a file of floats says nothing it is 1, 255 or 65535, the first that nearly all
+    values stay below; the others are clipped. Extra samples are alpha if the file says so.
+
+    Raises:
+        ValueError: its samples are none that are read; the message says how many of how many bits.
+    """
+    with TiffFile(BytesIO(data)) as file:
+        page: Any = file.pages[0]
+        values = _samples(data, page)
+        number = 1 if page.photometric in _GRAY else 3
+        extras = [int(kind) for kind in page.extrasamples]
+        alphas = [i for i, kind in enumerate(extras) if kind in (_PREMULTIPLIED, _STRAIGHT)]
+        shown = _scaled(values[..., :number], *_range(page, values[..., :number]))
+        if page.photometric == PHOTOMETRIC.MINISWHITE:
+            shown = 1.0 - shown
+        if alphas:
+            opaque = 1.0 if values.dtype.kind == "f" else _largest(page)
+            alpha = _scaled(values[..., number + alphas[0], None], 0.0, opaque)
+            if extras[alphas[0]] == _PREMULTIPLIED:
+                shown = np.minimum(shown / np.maximum(alpha, 1e-6), 1.0)
+            shown = np.concatenate([shown, alpha], axis=-1)
+        return Tiff(shown, _tag(page, 34675), int(_tag(page, 274) or 1))
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Width and height of the first page."""
+    with TiffFile(BytesIO(data)) as file:
+        page: Any = file.pages[0]
+        return page.imagewidth, page.imagelength
+
+
+def is_tiff(data: bytes) -> bool:
+    """Whether a file says that it is one, of 32 or 64 bits."""
+    return data.startswith(SIGNATURES)
+
+
+def white_of(values: np.ndarray, whites: Sequence[float]) -> float:
+    """The first of the usual whites that nearly all values stay below, where no file says it."""
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values.ravel()
+    some = finite[:: finite.size // 10**6 + 1].astype(np.float64)
+    near = float(np.percentile(some, _WHITE_SHARE)) if some.size else 1.0
+    return next((white for white in whites if near <= white), near)
+
+
+def _scaled(values: np.ndarray, low: float, high: float) -> Float[np.ndarray, "h w c"]:
+    wide = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    return np.clip((wide - low) / (high - low), 0.0, 1.0).astype(np.float32)
+
+
+def _samples(data: bytes, page: Any) -> np.ndarray:
+    """[h,w,n] as they are stored."""
+    count, bits, method = page.samplesperpixel, page.bitspersample, page.compression
+    what = f"this TIFF has {count} samples of {bits} bits"
+    known = page.photometric in (*_GRAY, PHOTOMETRIC.RGB) and page.dtype is not None
+    if not known or count > _MOST_SAMPLES or getattr(page, "imagedepth", 1) != 1:
+        raise ValueError(f"{what}, which is not read")
+    shape = (page.imagelength, page.imagewidth)
+    if method in _OWN:
+        if method not in (COMPRESSION.NONE, COMPRESSION.PACKBITS):
+            _check_strips(data, page)
+        try:
+            values = page.asarray()
+        except (NotImplementedError, ValueError) as error:
+            raise ValueError(f"{what}, which is not read") from error
+        if "SY" in page.axes:  # each sample's plane by itself
+            return np.moveaxis(values.reshape(count, *shape), 0, -1)
+        return values.reshape(*shape, count)
+    array = _by_opencv(data, page)
+    if array is None:
+        raise ValueError(
+            f"{what}, compressed by {getattr(method, 'name', method)}, which is not read"
+        )
+    return array
+
+
+def _by_opencv(data: bytes, page: Any) -> np.ndarray | None:
+    """For the other ways to compress; None where it would read anything else than is stored."""
+    count, shape = page.samplesperpixel, (page.imagelength, page.imagewidth)
+    array: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(count)
+    if array is None or order is None or _PREMULTIPLIED in page.extrasamples:
+        return None
+    if array.dtype != page.dtype or array.size != count * shape[0] * shape[1]:
+        return None
+    return array.reshape(*shape, count)[..., order]
+
+
+def _check_strips(data: bytes, page: Any) -> None:
+    """Raises `ValueError` if a few bytes unpack to more than the strip or tile has."""
+    most = int(np.prod(page.chunks)) * page.dtype.itemsize
+    for start, count in zip(page.dataoffsets, page.databytecounts):
+        unpacker = zlib.decompressobj()
+        unpacker.decompress(data[start : start + count], most + 1024)
+        if unpacker.unconsumed_tail:
+            raise ValueError("it unpacks to more than its pixels")
+
+
+def _largest(page: Any) -> float:
+    """The largest integer of the file's samples."""
+    bits = int(page.bitspersample)
+    return float(2 ** (bits - 1 if page.dtype.kind == "i" else bits) - 1)
+
+
+def _range(page: Any, values: np.ndarray) -> tuple[float, float]:
+    """Black and white."""
+    if page.bitspersample <= 16 and values.dtype.kind != "f":
+        return 0.0, _largest(page)
+    low, high = _limit(page, 340), _limit(page, 341)
+    if high is not None and high > (low or 0.0):
+        return low or 0.0, high
+    whites = FLOAT_WHITES if values.dtype.kind == "f" else (65535.0, _largest(page))
+    return 0.0, white_of(values, whites)
+
+
+def _limit(page: Any, code: int) -> float | None:
+    """SMinSampleValue or SMaxSampleValue, which is of one sample or of each."""
+    value = _tag(page, code)
+    number = np.nan if value is None else float(np.max(value))
+    return number if np.isfinite(number) else None
+
+
+def _tag(page: Any, code: int) -> Any:
+    tag = page.tags.get(code)
+    return None if tag is None else tag.value

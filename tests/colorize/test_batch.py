@@ -1,0 +1,122 @@
+"""One picture's failure is that picture's; a colorizer without a model stands for the real one."""
+
+import errno
+import sys
+
+import cv2
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorjax.colorize import failures, jobs, painters
+from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.report import Report, say
+from colorjax.errors import UserError, printable
+
+
+class Gray(Colorizer):
+    """Makes gray of everything, or what a test says."""
+
+    def __init__(self, compute=None) -> None:
+        self.buckets, self.batch_size, self._compute = ((32, 32),), 2, compute
+        self.tokenize = lambda texts: np.zeros((len(texts), 77), np.int32)
+
+    compilations = 0
+
+    def __call__(self, pictures):
+        images = np.zeros((*pictures.lightness.shape, 3), np.float32)
+        return images if self._compute is None else self._compute(images)
+
+
+@pytest.fixture
+def photographs(tmp_path) -> list:
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    for path in paths:
+        Image.new("L", (20, 20), 99).save(path)
+    return paths
+
+
+def outcomes(paths, colorizer) -> list:
+    requests = [jobs.Request(path, "a red car") for path in paths]
+    return list(jobs.process(colorizer, requests, painters.Colouring(), 0))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), RuntimeError("odd")]
+)
+def test_whatever_goes_wrong_in_reading_is_one_picture(photographs, monkeypatch, error) -> None:
+    read = jobs.photos.read
+
+    def fail(source, most):
+        if source == photographs[1]:
+            raise error
+        return read(source, most)
+
+    monkeypatch.setattr(jobs.photos, "read", fail)
+    done = outcomes(photographs, Gray())
+    failed = [outcome for outcome in done if outcome.error]
+    assert len(done) == 5 and len(failed) == 1 and "1.png" in str(failed[0].error)
+    memory = not isinstance(error, RuntimeError)
+    assert ("too little memory" in str(failed[0].error)) == memory
+    assert "--batch_size" in str(failed[0].error) or not memory
+
+
+def test_a_batch_that_is_too_much_for_the_memory(photographs) -> None:
+    calls = []
+
+    def compute(images):
+        calls.append(len(images))
+        if len(calls) == 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
+        return images
+
+    done = outcomes(photographs, Gray(compute))
+    assert [bool(outcome.error) for outcome in done] == [True, True, False, False, False]
+    assert all("lower --batch_size" in str(o.error) for o in done[:2])
+
+    def broken(images):
+        raise ZeroDivisionError("a fault of ours is not hidden")
+
+    with pytest.raises(ZeroDivisionError):
+        outcomes(photographs, Gray(broken))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_saved(photographs, value) -> None:
+    def compute(images):
+        images[0, 3, 3, 0] = value
+        return images
+
+    done = outcomes(photographs[:2], Gray(compute))
+    assert "not finite" in str(done[0].error) and done[0].rgb is None
+    assert done[1].error is None and done[1].rgb is not None
+
+
+def test_memory_is_told_whoever_says_so() -> None:
+    assert failures.is_of_memory(cv2.error("Insufficient memory"))
+    assert not failures.is_of_memory(cv2.error("odd"))
+    assert not failures.is_of_memory(OSError(errno.ENOSPC, "No space left on device"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\x1b[31m.png", r"a\x1b[31m.png"),
+        ("a\n9999 coloured", r"a\n9999 coloured"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\udcff.png", r"\udcff.png"),
+        ("Großvater 写真.png", "Großvater 写真.png"),
+    ],
+)
+def test_names_cannot_steer_the_terminal(name, shown, capsys) -> None:
+    assert printable(name) == shown
+    Report().fail(UserError(f"'{name}' is odd"))
+    assert capsys.readouterr().err == f"colorjax: skipped: '{shown}' is odd\n"
+
+
+def test_a_stream_that_takes_no_more_is_given_up(monkeypatch) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        for _ in range(3):
+            say("a.png  0.1 s")
