@@ -7,6 +7,7 @@ not a picture is one sentence.
 """
 
 import hashlib
+import importlib.util
 import os
 import re
 import warnings
@@ -34,6 +35,12 @@ FORMATS = decoding.FORMATS | {
     ".jp2": "JPEG2000",
     ".avif": "AVIF",
 }
+if importlib.util.find_spec("pillow_heif"):  # of the extra colorjax[heic]
+    importlib.import_module("pillow_heif").register_heif_opener()
+    FORMATS |= {".heic": "HEIF", ".heif": "HEIF"}
+if importlib.util.find_spec("pillow_jxl"):  # of colorjax[jxl]; importing it is enough
+    importlib.import_module("pillow_jxl")
+    FORMATS |= {".jxl": "JXL"}
 _PILLOWS = tuple(dict.fromkeys(FORMATS.values()))
 MOST_MEGAPIXELS = 178  # beyond it Pillow refuses by itself
 _MIN_SIDE = 8
