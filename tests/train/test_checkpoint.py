@@ -158,7 +158,7 @@ def test_a_save_that_fails_is_told_and_the_last_one_stays(folder: Path) -> None:
 
 
 def test_what_is_no_checkpoint_is_put_aside(folder: Path) -> None:
-    """Names that look like numbers to Python and not to Orbax, and a file where a folder should be."""
+    """Names that are numbers to Python and not to Orbax, and a file in a folder's place."""
     odd = ["abc", "\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT THREE}", "007", "-1", "1.5", "+3"]
     for name in odd:
         (folder / name).mkdir()
