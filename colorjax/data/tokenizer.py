@@ -115,9 +115,10 @@ def _load(directory: Path) -> Any:
     advice = f"give CLIP's own {VOCABULARY} and {MERGES}"
     vocabulary = files.read_json(directory / VOCABULARY, _WORDS, advice=advice)
     ids = list(vocabulary.values())
-    if not all(type(id) is int for id in ids) or sorted(ids) != list(range(len(ids))):
+    if not all(type(id) is int and id >= 0 for id in ids) or len(set(ids)) != len(ids):
         raise UserError(
-            f"'{directory / VOCABULARY}' does not number its {len(ids)} tokens from 0 on; {advice}"
+            f"'{directory / VOCABULARY}' does not give each of its {len(ids)} tokens a number of "
+            f"its own, 0 or more; {advice}"
         )
     special: dict[str, str] = {}
     for name in DESCRIPTIONS:
