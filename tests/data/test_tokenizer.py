@@ -196,10 +196,9 @@ MERGES = (SMALL / "merges.txt").read_text("utf-8")
         ("[]", MERGES, "vocab.json' cannot be used .*is not of type 'object'"),
         ('{"a": NaN}', MERGES, "NaN is no number"),
         ("[" * 100_000, MERGES, "vocab.json' cannot be read"),
-        (VOCABULARY | {"a": 1024}, MERGES, "does not number its 1024 tokens from 0 on"),
-        (VOCABULARY | {"a": 1}, MERGES, "does not number its 1024 tokens from 0 on"),
-        (VOCABULARY | {"a": 64.0}, MERGES, "does not number its 1024 tokens from 0 on"),
-        (VOCABULARY | {"a": -1}, MERGES, "does not number its 1024 tokens from 0 on"),
+        (VOCABULARY | {"a": 1}, MERGES, "does not give each of its 1024 tokens a number of"),
+        (VOCABULARY | {"a": 64.0}, MERGES, "does not give each of its 1024 tokens a number of"),
+        (VOCABULARY | {"a": -1}, MERGES, "does not give each of its 1024 tokens a number of"),
         (
             {{"<|endoftext|>": "other"}.get(key, key): id for key, id in VOCABULARY.items()},
             MERGES,
