@@ -109,7 +109,14 @@ def test_a_file_that_is_cut_short_never_has_its_name(tmp_path) -> None:
 @pytest.mark.parametrize("number,code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_nothing_half_written(tmp_path, number, code) -> None:
     command = [sys.executable, "-c", SLOW, str(tmp_path / "file")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # What a shell started in the background ignores Ctrl-C, and so would all that it starts.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout.readline() == "begun\n" and len(list(tmp_path.iterdir())) == 1
     start = time.monotonic()
     process.send_signal(number)
