@@ -23,8 +23,8 @@ from colorjax.data import colour_names, phrases, records, transforms
 from colorjax.devices import compile_cache
 from colorjax.evaluate.pictures import data_directory, shown
 from colorjax.maths import color, guidance, samplers
+from colorjax.maths.types import Params
 from colorjax.methods import lcad, method
-from colorjax.types import Params
 
 NOUNS = {"automobile": "car", "airplane": "plane"}
 BATCH = 50

@@ -14,23 +14,21 @@ PACKAGE = ROOT / "colorjax"
 
 # Every room of the package, and the rooms that it may import besides itself. A file at the top of
 # the package is a room of its own.
-GROUND = {"errors", "types"}
-METHODS = GROUND | {"maths", "models", "files", "release", "methods"}
+METHODS = {"errors", "maths", "models", "files", "release", "methods"}
 COLORIZE = METHODS | {"data", "devices", "colorize"}
 ROOMS = {
-    "__init__": {"colorize", "types"},
+    "__init__": {"colorize"},
     "__main__": {"colorize"},
     "errors": set(),
-    "types": set(),
     "files": {"errors"},
-    "maths": GROUND,
-    "models": GROUND,
-    "release": GROUND | {"files"},
-    "data": GROUND | {"maths", "files"},
-    "devices": GROUND | {"files"},
+    "maths": {"errors"},
+    "models": {"errors", "maths"},
+    "release": {"errors", "maths", "files"},
+    "data": {"errors", "maths", "files"},
+    "devices": {"errors", "files"},
     "methods": METHODS | {"data"},
     "convert": METHODS,
-    "prepare": GROUND | {"maths", "files", "data"},
+    "prepare": {"errors", "maths", "files", "data"},
     "colorize": COLORIZE,
     "train": METHODS | {"data", "devices"},
     "analyze": METHODS | {"data", "devices"},

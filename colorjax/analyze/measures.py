@@ -13,8 +13,8 @@ from colorjax.data import pipeline
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, color, metrics
 from colorjax.maths.schedule import split_moments
+from colorjax.maths.types import Array, Image, Latents, Params
 from colorjax.methods import lcad
-from colorjax.types import Array, Image, Latents, Params
 
 Tables = dict[str, Any]  # arrays by name, a row for each picture
 

@@ -21,10 +21,10 @@ from colorjax.devices import replicas
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, metrics
 from colorjax.maths.color import to_unit
+from colorjax.maths.types import Params
 from colorjax.methods import registry, vividness
 from colorjax.methods.method import AUTO, Method, Pictures
 from colorjax.methods.stable_diffusion import StableDiffusion
-from colorjax.types import Params
 
 # How a batch lies over several devices, in the structure of the batch.
 SPECS = Pictures(

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from colorjax.maths.color import luminance, luminance_from_lightness
+from colorjax.maths.types import Array, Image, Params
 from colorjax.methods import stable_diffusion, vividness
 from colorjax.methods.method import Method, Pictures
 from colorjax.methods.stable_diffusion import StableDiffusion
 from colorjax.models.ranker import Ranker
-from colorjax.types import Array, Image, Params
 
 
 class Networks(NamedTuple):

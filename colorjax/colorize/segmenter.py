@@ -16,9 +16,9 @@ from colorjax.data import phrases as language
 from colorjax.data.tokenizer import FILES, Tokenizer
 from colorjax.errors import UserError
 from colorjax.maths import color
+from colorjax.maths.types import Array, Params, TokenIds
 from colorjax.models import clipseg
 from colorjax.models.layers import apply
-from colorjax.types import Array, Params, TokenIds
 
 PART = "clipseg"
 # Below this share of a map's largest value nothing is a thing of its own.

@@ -14,9 +14,9 @@ from colorjax.data import records, transforms
 from colorjax.evaluate import pictures
 from colorjax.evaluate.pictures import Selection, coloured
 from colorjax.maths import color, metrics
+from colorjax.maths.types import Array, Params
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
-from colorjax.types import Array, Params
 
 MEAN_CHROMA_PICTURES = 10_000
 LPIPS_SIDE = 64  # smaller pictures are enlarged to it, or VGG16's last maps have nothing to see

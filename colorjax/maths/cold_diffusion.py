@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from colorjax.errors import UserError, one_of
 from colorjax.maths.samplers import Denoise
-from colorjax.types import Array, Latents, PRNGKey, Timesteps
+from colorjax.maths.types import Array, Latents, PRNGKey, Timesteps
 
 Solver = Literal["algorithm_2", "euler", "heun"]
 SOLVERS = ("algorithm_2", "euler", "heun")

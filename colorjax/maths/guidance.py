@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from colorjax.errors import one_of
 from colorjax.maths.samplers import Denoise
-from colorjax.types import Array, Latents, Params, Timesteps
+from colorjax.maths.types import Array, Latents, Params, Timesteps
 
 Logits = Float[Array, "b heads q n"]
 Masks = Float[Array, "b k H W"]

@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from colorjax.errors import one_of
 from colorjax.maths.schedule import split_moments
-from colorjax.types import Array, Image, Moments
+from colorjax.maths.types import Array, Image, Moments
 
 ARTIFACT_WINDOW = 7
 ARTIFACT_VARIANTS = ("paper", "released")

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from colorjax.maths import color
-from colorjax.types import Array
+from colorjax.maths.types import Array
 
 _PSNR_CAP = 60.0  # dB, an error of 0.001 of the range: finer than bytes can show
 _SSIM_WINDOW = 7

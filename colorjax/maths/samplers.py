@@ -9,7 +9,7 @@ import numpy as np
 
 from colorjax.errors import UserError, one_of
 from colorjax.maths.schedule import Schedule
-from colorjax.types import Array, Latents, Timesteps
+from colorjax.maths.types import Array, Latents, Timesteps
 
 Denoise = Callable[[Latents, Timesteps], Latents]  # (latents, timesteps) -> eps_pred
 Carry = tuple[Latents, Latents, Latents, Latents]

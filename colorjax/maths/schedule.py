@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from colorjax.types import Array, Latents, Moments, PRNGKey, Timesteps
+from colorjax.maths.types import Array, Latents, Moments, PRNGKey, Timesteps
 
 PREDICTION_TYPES = ("eps", "v")
 

@@ -14,10 +14,7 @@ from jaxtyping import Key
 from colorjax import release
 from colorjax.errors import UserError, one_of
 from colorjax.maths import cold_diffusion
-from colorjax.methods import method, stable_diffusion, vividness
-from colorjax.methods.stable_diffusion import Captured, StableDiffusion
-from colorjax.models.ranker import Ranker
-from colorjax.types import (
+from colorjax.maths.types import (
     Array,
     Context,
     Image,
@@ -27,6 +24,9 @@ from colorjax.types import (
     PRNGKey,
     Timesteps,
 )
+from colorjax.methods import method, stable_diffusion, vividness
+from colorjax.methods.stable_diffusion import Captured, StableDiffusion
+from colorjax.models.ranker import Ranker
 
 PARTS = ("text_encoder", "vae", "cold_unet")  # beside them luminance_encoder and ranker
 PREDICTIONS = ("full", "remaining")

@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from colorjax.maths import guidance
 from colorjax.maths.samplers import Denoise
+from colorjax.maths.types import Array, Context, Latents, Timesteps, TokenIds
 from colorjax.methods.stable_diffusion import Captured
-from colorjax.types import Array, Context, Latents, Timesteps, TokenIds
 
 Encode = Callable[[TokenIds], Context]
 Capture = Callable[[Latents, Timesteps], tuple[Latents, Captured]]

@@ -16,6 +16,16 @@ from jaxtyping import Float, Key
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, guidance
 from colorjax.maths.color import luminance_from_lightness
+from colorjax.maths.types import (
+    Array,
+    Context,
+    Image,
+    Latents,
+    Luminance,
+    Params,
+    Timesteps,
+    TokenIds,
+)
 from colorjax.methods import conditioning, method, stable_diffusion, vividness
 from colorjax.methods.cold_networks import (
     DECODERS,
@@ -40,16 +50,6 @@ from colorjax.methods.cold_networks import (
 )
 from colorjax.methods.method import Method, Pictures, Walk
 from colorjax.methods.stable_diffusion import Captured
-from colorjax.types import (
-    Array,
-    Context,
-    Image,
-    Latents,
-    Luminance,
-    Params,
-    Timesteps,
-    TokenIds,
-)
 
 # The networks under the method's name, too: whoever works with it needs one module.
 __all__ = [

@@ -15,6 +15,17 @@ from colorjax import release
 from colorjax.errors import UserError, one_of
 from colorjax.maths import cold_diffusion, guidance, samplers
 from colorjax.maths.color import luminance_from_lightness
+from colorjax.maths.types import (
+    Array,
+    Context,
+    Features,
+    Image,
+    Latents,
+    Luminance,
+    Params,
+    Timesteps,
+    TokenIds,
+)
 from colorjax.methods import conditioning, method, stable_diffusion, vividness
 from colorjax.methods.method import Method, Pictures, Walk
 from colorjax.methods.stable_diffusion import (
@@ -33,17 +44,6 @@ from colorjax.methods.stable_diffusion import (
     reconstruct,
 )
 from colorjax.models.unet import CEC_CHOICES
-from colorjax.types import (
-    Array,
-    Context,
-    Features,
-    Image,
-    Latents,
-    Luminance,
-    Params,
-    Timesteps,
-    TokenIds,
-)
 
 # The shared parts under L-CAD's name, too: whoever works with the method needs one module.
 __all__ = [

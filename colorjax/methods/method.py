@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Key, UInt
 
 from colorjax.errors import UserError, one_of
 from colorjax.maths import guidance
+from colorjax.maths.types import Array, Image, Latents, Luminance, Params, PRNGKey, TokenIds
 from colorjax.methods.stable_diffusion import StableDiffusion
-from colorjax.types import Array, Image, Latents, Luminance, Params, PRNGKey, TokenIds
 
 Value = float | int | str
 AUTO = "auto"

@@ -23,11 +23,7 @@ from colorjax.maths.schedule import (
     scaled_linear,
     split_moments,
 )
-from colorjax.models.clip import CLIPTextModel
-from colorjax.models.layers import apply
-from colorjax.models.unet import UNet
-from colorjax.models.vae import AutoencoderKL, LuminanceEncoder
-from colorjax.types import (
+from colorjax.maths.types import (
     Array,
     Context,
     Features,
@@ -40,6 +36,10 @@ from colorjax.types import (
     Timesteps,
     TokenIds,
 )
+from colorjax.models.clip import CLIPTextModel
+from colorjax.models.layers import apply
+from colorjax.models.unet import UNet
+from colorjax.models.vae import AutoencoderKL, LuminanceEncoder
 
 PARTS = ("text_encoder", "vae", "luminance_encoder", "unet")
 SIZES = ("text_encoder", "vae", "unet", "schedule", "scaling_factor")

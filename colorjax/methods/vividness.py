@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from colorjax import release
 from colorjax.errors import UserError, one_of
 from colorjax.maths import cold_diffusion, color
+from colorjax.maths.types import Array, Image, Latents, Luminance, Params, PRNGKey
 from colorjax.models.clip import CLIPVisionModel
 from colorjax.models.layers import apply
 from colorjax.models.ranker import NORMALIZATIONS, Ranker
-from colorjax.types import Array, Image, Latents, Luminance, Params, PRNGKey
 
 # What `vividness="auto"` chooses from: the range that the paper's page shows.
 CANDIDATES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)

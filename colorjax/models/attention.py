@@ -9,8 +9,8 @@ from flax import linen as nn
 from jax.sharding import AxisType
 from jaxtyping import Float
 
+from colorjax.maths.types import Array
 from colorjax.models.layers import Maps, dense, group_norm
-from colorjax.types import Array
 
 Tokens = Float[Array, "b q c"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Float
 
+from colorjax.maths.types import Array, Image, TokenIds
 from colorjax.models.attention import split_heads
 from colorjax.models.layers import dense
-from colorjax.types import Array, Image, TokenIds
 
 Tokens = Float[Array, "b n d"]
 

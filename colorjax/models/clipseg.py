@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float, Int
 
+from colorjax.maths.types import Array, Image
 from colorjax.models.clip import (
     CLIP,
     CLIPTextModel,
@@ -21,7 +22,6 @@ from colorjax.models.clip import (
     layer_norm,
 )
 from colorjax.models.layers import dense
-from colorjax.types import Array, Image
 
 
 class VisionTaps(CLIPVisionModel):

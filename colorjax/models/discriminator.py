@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
+from colorjax.maths.types import Array, Image
 from colorjax.models.layers import Maps
-from colorjax.types import Array, Image
 
 NORMAL = nn.initializers.normal(
     0.02

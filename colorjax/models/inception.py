@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from colorjax.types import Array, Image
+from colorjax.maths.types import Array, Image
 
 SIDE = 299
 FEATURES = 2048

@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Float
 
-from colorjax.types import Array, Params
+from colorjax.maths.types import Array, Params
 
 Maps = Float[Array, "b h w c"]
 

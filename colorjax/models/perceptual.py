@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from colorjax.types import Array, Features, Image
+from colorjax.maths.types import Array, Features, Image
 
 # ImageNet's channel means and deviations, moved from [0, 1] to [-1, 1] and rounded to three
 # digits, as the package lpips has them.

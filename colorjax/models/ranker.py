@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
+from colorjax.maths.types import Array, Image
 from colorjax.models.clip import CLIPVisionModel, layer_norm
 from colorjax.models.layers import dense
-from colorjax.types import Array, Image
 
 # Channel means and deviations, on [0, 1], of the pictures that towers were trained on. The small
 # tower of this project saw [-1, 1] as it is.

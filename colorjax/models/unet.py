@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
+from colorjax.maths.types import Array, Context, Latents, Timesteps
 from colorjax.models.attention import SpatialTransformer
 from colorjax.models.layers import (
     Downsample,
@@ -19,7 +20,6 @@ from colorjax.models.layers import (
     group_norm,
     zero_conv,
 )
-from colorjax.types import Array, Context, Latents, Timesteps
 
 CEC_CHOICES = ("none", "conv_in", "down_blocks")
 # What the backward pass keeps of a block: everything, the linear layers' results, or its input.

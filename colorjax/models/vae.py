@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
+from colorjax.maths.types import Array, Features, Image, Latents, Luminance, Moments
 from colorjax.models.attention import PixelAttention
 from colorjax.models.layers import (
     Downsample,
@@ -19,7 +20,6 @@ from colorjax.models.layers import (
     group_norm,
     zero_conv,
 )
-from colorjax.types import Array, Features, Image, Latents, Luminance, Moments
 
 # LDM pads by hand before a convolution without padding. PyTorch's `padding=1` would be all sides.
 RIGHT_AND_BOTTOM = ((0, 1), (0, 1))

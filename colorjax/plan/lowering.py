@@ -12,13 +12,13 @@ from ml_collections import ConfigDict
 from colorjax import errors
 from colorjax.devices import chips, sharding
 from colorjax.errors import UserError
+from colorjax.maths.types import Params
 from colorjax.methods import diffusing_colors, lcad
 from colorjax.plan import flops, sampling, unet_levels
 from colorjax.plan.costs import Lowered
 from colorjax.train import loop, optim
 from colorjax.train.stages import STAGES, luminance
 from colorjax.train.stages.stage import Stage, Weights
-from colorjax.types import Params
 
 
 def mesh_of(topology: chips.Topology, config: ConfigDict) -> Mesh:

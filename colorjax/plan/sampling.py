@@ -8,11 +8,11 @@ from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from colorjax.devices import replicas
+from colorjax.maths.types import Image, Params, PRNGKey
 from colorjax.methods import registry
 from colorjax.methods.method import Method, Pictures, Value
 from colorjax.plan import flops
 from colorjax.plan.costs import Lowered
-from colorjax.types import Image, Params, PRNGKey
 
 PHRASES = 8  # places for phrases in a batch, where sampling is instance-aware
 

@@ -15,10 +15,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from colorjax.devices import chips
+from colorjax.maths.types import Params
 from colorjax.plan import flops, lowering, roofline, unet_levels
 from colorjax.plan.costs import Cost, Lowered, Price
 from colorjax.train import loop, optim
-from colorjax.types import Params
 
 
 class Candidates(NamedTuple):

@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 
 from colorjax.devices import sharding
 from colorjax.maths.schedule import sample_timesteps
+from colorjax.maths.types import Params, PRNGKey
 from colorjax.methods import lcad
 from colorjax.models.unet import UNet
 from colorjax.train import optim
 from colorjax.train.stages import latent
 from colorjax.train.stages.stage import Stage, single_loss_stage
-from colorjax.types import Params, PRNGKey
 
 
 def model_of(config: ConfigDict) -> lcad.LCAD:

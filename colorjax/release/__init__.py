@@ -15,10 +15,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from colorjax import files
 from colorjax.errors import UserError, first_line
+from colorjax.maths.types import Params
 from colorjax.release import schema, sums
 from colorjax.release.sums import parts_in
 from colorjax.release.writing import FORMAT, write
-from colorjax.types import Params
 
 __all__ = [
     "BUNDLED",

@@ -13,8 +13,8 @@ from flax.traverse_util import flatten_dict
 
 from colorjax import files
 from colorjax.errors import first_line
+from colorjax.maths.types import Params
 from colorjax.release import sums
-from colorjax.types import Params
 
 FORMAT = 1
 

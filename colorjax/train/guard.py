@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from colorjax.errors import UserError
-from colorjax.types import Array
+from colorjax.maths.types import Array
 
 SETTLE_STEPS = 100  # good steps until the running average of the gradient's norm says anything
 

@@ -11,9 +11,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from colorjax.devices import processes, sharding
+from colorjax.maths.types import Params, PRNGKey
 from colorjax.train import checkpoint, guard, optim, samples, tracking
 from colorjax.train.stages.stage import Batch, Stage
-from colorjax.types import Params, PRNGKey
 
 
 @runtime_checkable

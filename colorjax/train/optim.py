@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 
 from colorjax.devices import sharding
 from colorjax.errors import UserError, one_of
+from colorjax.maths.types import Array, Params, PRNGKey
 from colorjax.train import guard
 from colorjax.train.guard import Guard
-from colorjax.types import Array, Params, PRNGKey
 
 Metrics = guard.Metrics
 Loss = Callable[[Params, Params, Any, PRNGKey], tuple[Float[Array, ""], Metrics]]

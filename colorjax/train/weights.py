@@ -17,10 +17,10 @@ from colorjax import release
 from colorjax.data.tokenizer import FILES
 from colorjax.devices import processes
 from colorjax.errors import UserError
+from colorjax.maths.types import Params
 from colorjax.train import places, vocabulary
 from colorjax.train.stages import STAGES
 from colorjax.train.stages.stage import Weights
-from colorjax.types import Params
 
 OF_UNET = ("unet", "schedule", "prediction_type")
 SECTIONS: dict[str, tuple[str, ...]] = {

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from colorjax import release
 from colorjax.maths import losses
+from colorjax.maths.types import Array, Image, Params, PRNGKey
 from colorjax.models.clip import CLIP, CLIPTextModel, CLIPVisionModel
 from colorjax.models.layers import apply
 from colorjax.train import optim
@@ -20,7 +21,6 @@ from colorjax.train.stages.stage import (
     image_and_luminance,
     single_loss_stage,
 )
-from colorjax.types import Array, Image, Params, PRNGKey
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from colorjax import release
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, metrics
+from colorjax.maths.types import Array, Image, ImageBytes, Latents, Params, PRNGKey, TokenIds
 from colorjax.methods import diffusing_colors, stable_diffusion, vividness
 from colorjax.train import optim
 from colorjax.train.stages.stage import (
@@ -25,7 +26,6 @@ from colorjax.train.stages.stage import (
     image_and_luminance,
     single_loss_stage,
 )
-from colorjax.types import Array, Image, ImageBytes, Latents, Params, PRNGKey, TokenIds
 
 
 def loss(

@@ -9,16 +9,7 @@ from ml_collections import ConfigDict
 
 from colorjax import release
 from colorjax.maths.schedule import add_noise, sample_posterior, sample_timesteps
-from colorjax.methods import lcad
-from colorjax.train import optim
-from colorjax.train.stages.stage import (
-    Batch,
-    Stage,
-    Weights,
-    image_and_luminance,
-    single_loss_stage,
-)
-from colorjax.types import (
+from colorjax.maths.types import (
     Array,
     Context,
     Features,
@@ -29,6 +20,15 @@ from colorjax.types import (
     PRNGKey,
     Timesteps,
     TokenIds,
+)
+from colorjax.methods import lcad
+from colorjax.train import optim
+from colorjax.train.stages.stage import (
+    Batch,
+    Stage,
+    Weights,
+    image_and_luminance,
+    single_loss_stage,
 )
 
 

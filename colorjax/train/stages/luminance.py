@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from colorjax import release
 from colorjax.maths import losses
 from colorjax.maths.schedule import sample_posterior
+from colorjax.maths.types import Array, Image, ImageBytes, Latents, Params, PRNGKey
 from colorjax.methods import lcad
 from colorjax.models.discriminator import PatchDiscriminator
 from colorjax.models.layers import apply
@@ -23,7 +24,6 @@ from colorjax.train.stages.stage import (
     image_and_luminance,
     single_loss_stage,
 )
-from colorjax.types import Array, Image, ImageBytes, Latents, Params, PRNGKey
 
 LPIPS = Lpips("vgg16")
 LPIPS_PART = "lpips_vgg16"

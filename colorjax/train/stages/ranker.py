@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from colorjax import release
 from colorjax.maths import losses, metrics
+from colorjax.maths.types import Array, Image, Luminance, Params, PRNGKey
 from colorjax.methods import diffusing_colors, vividness
 from colorjax.train import optim
 from colorjax.train.stages.cold_diffusion import check_decoder
@@ -25,7 +26,6 @@ from colorjax.train.stages.stage import (
     image_and_luminance,
     single_loss_stage,
 )
-from colorjax.types import Array, Image, Luminance, Params, PRNGKey
 
 SCALES = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7)
 JITTER = 0.05

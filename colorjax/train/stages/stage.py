@@ -8,9 +8,9 @@ import optax
 from ml_collections import ConfigDict
 
 from colorjax.maths import color
+from colorjax.maths.types import Image, ImageBytes, Luminance, Params, PRNGKey
 from colorjax.methods import vividness
 from colorjax.train import optim
-from colorjax.types import Image, ImageBytes, Luminance, Params, PRNGKey
 
 Batch = dict[str, Any]
 Predict = Callable[[Params, Params, Batch, PRNGKey], dict[str, Image]]

@@ -7,9 +7,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from colorjax.maths.types import Params
 from colorjax.train.stages import latent
 from colorjax.train.stages.stage import Batch, Stage, Weights
-from colorjax.types import Params
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from colorjax import release
 from colorjax.maths import losses
 from colorjax.maths.schedule import sample_posterior, split_moments
+from colorjax.maths.types import Array, Image, Params, PRNGKey
 from colorjax.models.layers import apply
 from colorjax.models.vae import AutoencoderKL
 from colorjax.train import optim
@@ -23,7 +24,6 @@ from colorjax.train.stages.stage import (
     image_and_luminance,
     single_loss_stage,
 )
-from colorjax.types import Array, Image, Params, PRNGKey
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
