@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colorjax.colorize.photos import FORMATS
+from colorjax.colorize.photos import EXTRAS, FORMATS
 from colorjax.colorize.saving import OUTPUT_SUFFIXES, note_of
 from colorjax.errors import UserError, first_line
 
-# What reads pictures of these kinds, if it is installed.
-EXTRAS = {".heic": "heic", ".heif": "heic", ".jxl": "jxl"}
 _RESULTS, _LINKS, _NAMELESS = "earlier results", "linked folders", "without a suffix"
 
 

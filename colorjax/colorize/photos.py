@@ -35,6 +35,8 @@ FORMATS = decoding.FORMATS | {
     ".jp2": "JPEG2000",
     ".avif": "AVIF",
 }
+# The extra of the package that reads pictures of these kinds.
+EXTRAS = {".heic": "heic", ".heif": "heic", ".jxl": "jxl"}
 if importlib.util.find_spec("pillow_heif"):  # of the extra colorjax[heic]
     importlib.import_module("pillow_heif").register_heif_opener()
     FORMATS |= {".heic": "HEIF", ".heif": "HEIF"}
@@ -215,6 +217,11 @@ def _told(path: Path, read_file: Callable[[], Any]) -> Any:
     except PermissionError as error:
         raise UserError(f"'{path}' may not be read by you; check its permissions.") from error
     except UnidentifiedImageError as error:
+        extra = EXTRAS.get(path.suffix.lower())
+        if extra and path.suffix.lower() not in FORMATS:
+            raise UserError(
+                f"'{path}' needs a reader of its own: pip install 'colorjax[{extra}]'."
+            ) from error
         raise _unreadable(path, "its content is no known image format") from error
     # Broken files leave Pillow as OSError, ValueError, SyntaxError, struct.error and a few more.
     except Exception as error:

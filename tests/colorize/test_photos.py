@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colorjax.colorize import photos
 from colorjax.colorize.paths import find_photos, output_paths
 from colorjax.colorize.photos import load_photo
 from colorjax.colorize.saving import save_photo
@@ -145,3 +146,15 @@ def test_output_paths_of_one_file_and_mistakes(tmp_path):
     ]:
         with pytest.raises(UserError, match=says):
             output_paths(photos, tmp_path / output)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("a.HEIC", "heic"), ("a.jxl", "jxl")])
+def test_the_extra_that_reads_a_file_is_named(tmp_path, monkeypatch, name, extra) -> None:
+    monkeypatch.setattr(
+        photos,
+        "FORMATS",
+        {suffix: kind for suffix, kind in photos.FORMATS.items() if suffix not in photos.EXTRAS},
+    )
+    (tmp_path / name).write_bytes(b"not for Pillow alone")
+    with pytest.raises(UserError, match=rf"pip install 'colorjax\[{extra}\]'"):
+        photos.load_photo(tmp_path / name)
