@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize import photos
 from colorjax.colorize.paths import find_photos, output_paths
-from colorjax.colorize.photos import load_photo
+from colorjax.colorize.photos import EXTRAS, FORMATS, load_photo
 from colorjax.colorize.saving import save_photo
 from colorjax.errors import UserError
 
@@ -150,11 +149,8 @@ def test_output_paths_of_one_file_and_mistakes(tmp_path):
 
 @pytest.mark.parametrize(("name", "extra"), [("a.HEIC", "heic"), ("a.jxl", "jxl")])
 def test_the_extra_that_reads_a_file_is_named(tmp_path, monkeypatch, name, extra) -> None:
-    monkeypatch.setattr(
-        photos,
-        "FORMATS",
-        {suffix: kind for suffix, kind in photos.FORMATS.items() if suffix not in photos.EXTRAS},
-    )
+    without = {suffix: kind for suffix, kind in FORMATS.items() if suffix not in EXTRAS}
+    monkeypatch.setattr("colorjax.colorize.photos.FORMATS", without)
     (tmp_path / name).write_bytes(b"not for Pillow alone")
     with pytest.raises(UserError, match=rf"pip install 'colorjax\[{extra}\]'"):
-        photos.load_photo(tmp_path / name)
+        load_photo(tmp_path / name)
