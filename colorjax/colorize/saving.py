@@ -109,7 +109,7 @@ def _encoded(
 def _png(data: bytes, metadata: Metadata, note: Note | None) -> bytes:
     chunks = []
     if note is not None:
-        chunks.append((b"tEXt", NOTE + b"\0" + json.dumps(note).encode("ascii")))
+        chunks.append((b"tEXt", NOTE + b"\0" + json.dumps(note, sort_keys=True).encode("ascii")))
     if metadata.density is not None:
         chunks.append((b"pHYs", _physical(metadata.density)))
     if metadata.exif:
@@ -149,7 +149,7 @@ def _hex(content: bytes) -> bytes:
 def _jpeg(data: bytes, metadata: Metadata, note: Note | None) -> bytes:
     segments = []
     if note is not None:
-        segments.append((0xFE, NOTE + b" " + json.dumps(note).encode("ascii")))
+        segments.append((0xFE, NOTE + b" " + json.dumps(note, sort_keys=True).encode("ascii")))
     if metadata.exif:
         segments.append((0xE1, EXIF + metadata.exif))
     if metadata.xmp:
