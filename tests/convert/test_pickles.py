@@ -77,6 +77,7 @@ def test_damaged_pickles_are_told() -> None:
             pickles.load(io.BytesIO(data[:end]), "x")
 
 
+@pytest.mark.proof
 def test_containers_that_hold_too_much_or_themselves_are_told() -> None:
     """Each list twice in the next one, 60 deep, is 2^60 lists when it is written out."""
     doubled: Any = []
