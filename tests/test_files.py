@@ -19,10 +19,13 @@ from colorjax import errors, files
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 errors.run(lambda: files.write_bytes(Path(sys.argv[1]), bytes(1001)))
 """
+# What a shell started in the background ignores Ctrl-C, and so would all that it starts.
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from colorjax import errors, files
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def write(partial):
     partial.write_bytes(b"half")
@@ -109,14 +112,7 @@ def test_a_file_that_is_cut_short_never_has_its_name(tmp_path) -> None:
 @pytest.mark.parametrize("number,code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_nothing_half_written(tmp_path, number, code) -> None:
     command = [sys.executable, "-c", SLOW, str(tmp_path / "file")]
-    # What a shell started in the background ignores Ctrl-C, and so would all that it starts.
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "begun\n" and len(list(tmp_path.iterdir())) == 1
     start = time.monotonic()
     process.send_signal(number)

@@ -15,8 +15,9 @@ RED, BLUE = (200, 30, 30), (30, 60, 200)
 
 
 @pytest.fixture
-def unpacked(tmp_path: Path) -> Path:
+def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Blue scenes and eleven red discs of stamps, one of them twice and one of them drawn."""
+    monkeypatch.setattr(debian, "_PER_SCENE", 5)
     for name in debian._SCENES:
         package, _, file = name.partition("/")
         path = tmp_path / debian._WALLPAPERS[package] / file
@@ -42,7 +43,7 @@ def entries(path: Path, split: str) -> list[Entry]:
 def test_a_tenth_of_the_files_is_the_test_split(unpacked: Path) -> None:
     test, train = entries(unpacked, "test"), entries(unpacked, "train")
     # 21 scenes in order: places 5 and 15 are for tests; of 11 stamps the sixth.
-    assert len(test) == 2 * 400 + 64 and len(train) == 19 * 400 + 10 * 64
+    assert len(test) == 2 * 5 + 64 and len(train) == 19 * 5 + 10 * 64
     files = [{entry.key.rsplit("-", 1)[0] for entry in split} for split in (test, train)]
     assert not files[0] & files[1]
     assert "food-fruit-apple05" in files[0]
