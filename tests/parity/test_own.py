@@ -71,7 +71,7 @@ def test_an_extension_is_a_convolution_of_torch(ours, folder) -> None:
     capture = functools.partial(lcad.capture, model, params, *latents_and_text(model))
     with jax.default_matmul_precision("highest"):
         without, with_feature = (
-            capture([array], paths=["conv_in"])["conv_in"] for array in (0 * feature, feature)
+            capture((array,), paths=["conv_in"])["conv_in"] for array in (0 * feature, feature)
         )
     state = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
     expected = torch.nn.functional.conv2d(nchw(feature), state["cec_conv_in.weight"], padding=1)

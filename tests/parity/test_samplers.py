@@ -10,6 +10,9 @@ from colorjax.maths.schedule import scaled_linear
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
+# The schedulers mix tensors and arrays of NumPy 2, which torch does not copy as it asks.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 SCHEDULE = scaled_linear()
 REFERENCES = {
     "dpmpp_2m": lambda **sizes: diffusers.DPMSolverMultistepScheduler(
