@@ -25,8 +25,11 @@ def release(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def colorizer(release) -> PhotoColorizer:
-    return colorjax.load(release)
+def colorizer(release, loaded) -> PhotoColorizer:
+    """The model of the module's commands too."""
+    photographs = colorjax.load(release)
+    loaded[release, "lcad"] = photographs.colorizer
+    return photographs
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +191,8 @@ def halves() -> np.ndarray:
     return masks
 
 
-@pytest.mark.parametrize(
-    "method", ["lcad", pytest.param("diffusing_colors", marks=pytest.mark.proof)]
-)
+@pytest.mark.proof
+@pytest.mark.parametrize("method", ["lcad", "diffusing_colors"])
 def test_masks_act(method, colorizer, cold, halves) -> None:
     one = colorizer if method == "lcad" else cold
     photo, prompt = smooth(7, 40, 40), "the red car, the blue truck"
@@ -206,6 +208,7 @@ def test_masks_act(method, colorizer, cold, halves) -> None:
         one(photo, prompt, masks=halves[:1])
 
 
+@pytest.mark.proof
 def test_masks_without_a_step_change_nothing(release, cold, halves) -> None:
     """Replaying the cold network's unchanged attention is the ordinary pass."""
     photo, prompt = smooth(7, 40, 40), "the red car, the blue truck"

@@ -67,12 +67,12 @@ def whole(data):
     return take(open_batches(data), STEPS + 2)
 
 
-def test_nothing_twice_nothing_lost_over_epochs(whole):
-    stream = [number for _, batch in whole for number in batch]
+def test_nothing_twice_nothing_lost_over_epochs(data):
+    stream = [number for _, batch in take(open_batches(data), 302) for number in batch]
     epochs = [stream[i : i + COUNT] for i in range(0, len(stream) - COUNT + 1, COUNT)]
-    assert len(epochs) == 26
+    assert len(epochs) == 8
     assert all(sorted(epoch) == list(range(COUNT)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) == 26, "every epoch has its own order"
+    assert len({tuple(epoch) for epoch in epochs}) == 8, "every epoch has its own order"
 
 
 @pytest.mark.parametrize("process_count", [2, 4])

@@ -33,9 +33,8 @@ def cold_release(tmp_path_factory) -> Path:
     return small.write_cold_release(tmp_path_factory.mktemp("cold") / "release", sigma=0.1)
 
 
-@pytest.mark.parametrize(
-    "method", ["lcad", pytest.param("diffusing_colors", marks=pytest.mark.proof)]
-)
+@pytest.mark.proof
+@pytest.mark.parametrize("method", ["lcad", "diffusing_colors"])
 def test_bytes_are_those_of_one_device_and_nothing_is_communicated(
     cold_release: Path, method: str
 ) -> None:

@@ -143,6 +143,7 @@ def test_unet(tiny, tokenize) -> None:
         jax.eval_shape(lambda: lcad.capture(*tiny, *inputs, paths=["conv_in", "up_blocks_4"]))
 
 
+@pytest.mark.proof
 def test_second_width_not_square(width64) -> None:
     wide = arrays("width64")
     image = wide["rgb_u8"].astype(np.float32) / 255 * 2 - 1

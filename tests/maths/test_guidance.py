@@ -161,7 +161,7 @@ def plain(network) -> lcad.Inputs:
     return network[-1]._replace(masks=None, spans=None)
 
 
-@pytest.mark.parametrize("replay", ["cross", "all"])
+@pytest.mark.parametrize("replay", ["cross", pytest.param("all", marks=pytest.mark.proof)])
 def test_replaying_unchanged_logits_changes_nothing(network, colorize, replay: str) -> None:
     aware = colorize(refine_step_size=0.0, replay=replay)
     np.testing.assert_allclose(aware, colorize(plain(network)), atol=2e-4)

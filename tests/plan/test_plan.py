@@ -270,7 +270,9 @@ def lowered_sampler(name: str) -> costs.Lowered:
     return sampling.sampler(SAMPLERS[name](), mesh, per_chip=3, masks=name == "instance-aware")
 
 
-@pytest.mark.parametrize("name", ["plain decoder", "no guidance"])
+@pytest.mark.parametrize(
+    "name", ["plain decoder", pytest.param("no guidance", marks=pytest.mark.proof)]
+)
 def test_the_sampler_is_the_production_function(name: str) -> None:
     config = SAMPLERS[name]()
     sizes, key = config.model.to_dict(), jax.random.key(0)

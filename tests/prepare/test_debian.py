@@ -40,6 +40,7 @@ def entries(path: Path, split: str) -> list[Entry]:
     return [item for item in items if isinstance(item, Entry)]
 
 
+@pytest.mark.proof
 def test_a_tenth_of_the_files_is_the_test_split(unpacked: Path) -> None:
     test, train = entries(unpacked, "test"), entries(unpacked, "train")
     # 21 scenes in order: places 5 and 15 are for tests; of 11 stamps the sixth.

@@ -91,6 +91,7 @@ def damages(path: Path, rng: np.random.Generator):
     yield "gone", None
 
 
+@pytest.mark.proof
 def test_no_damage_is_silent(folder: Path, tmp_path: Path) -> None:
     """Every file of the newest step, every kind of damage: the right numbers or the step before."""
     rng = np.random.default_rng(0)

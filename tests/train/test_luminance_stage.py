@@ -102,6 +102,7 @@ def test_generator_and_critic_each_get_their_own_gradient(case) -> None:
         np.testing.assert_allclose(got, want, atol=1e-4 * float(jnp.abs(want).max()) + 1e-8)
 
 
+@pytest.mark.proof
 def test_the_adversary_joins_late_and_can_be_absent(case) -> None:
     total, metrics, grads = gradients(case, step=4)
     assert metrics["adversarial_weight"] == 0.0 and metrics["critic"] == 0.0

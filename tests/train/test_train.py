@@ -307,14 +307,24 @@ def test_continuing_takes_the_architecture_of_what_it_starts_from(
     ("arguments", "words"),
     [
         (["--config=configs/lcad.py:tiny", "--config.latent.learning_rat=1"], "learning_rate"),
-        (["--config=configs/lcad.py:tiny", "--config.latnt.learning_rate=1"], "config.latent"),
-        (["--config=configs/lcad.py:tiny", "--config.latent.batch_size=many"], "many"),
-        (["--config=configs/lcad.py:tiny", "more"], "more"),
-        (["--config=configs/lcad.py:tiny=false"], "tiny"),
+        pytest.param(
+            ["--config=configs/lcad.py:tiny", "--config.latnt.learning_rate=1"],
+            "config.latent",
+            marks=pytest.mark.proof,
+        ),
+        pytest.param(
+            ["--config=configs/lcad.py:tiny", "--config.latent.batch_size=many"],
+            "many",
+            marks=pytest.mark.proof,
+        ),
+        pytest.param(["--config=configs/lcad.py:tiny", "more"], "more", marks=pytest.mark.proof),
+        pytest.param(["--config=configs/lcad.py:tiny=false"], "tiny", marks=pytest.mark.proof),
         (["--config=configs/lcad.py:tyni"], "tyni"),
-        (["--config=configs/nothing.py"], "nothing.py"),
-        ([], "--config"),
-        (["--config=configs/lcad.py:tiny,stage=paint"], "paint"),
+        pytest.param(["--config=configs/nothing.py"], "nothing.py", marks=pytest.mark.proof),
+        pytest.param([], "--config", marks=pytest.mark.proof),
+        pytest.param(
+            ["--config=configs/lcad.py:tiny,stage=paint"], "paint", marks=pytest.mark.proof
+        ),
         (["--config=configs/lcad.py:stage=latent", "--config.data.directory=nowhere"], "nowhere"),
     ],
 )
