@@ -163,6 +163,7 @@ def _tiny() -> ConfigDict:
         partial_share=0.5,
     )
     config.clip = common.stage(**small | dict(batch_size=128, epochs=0.75))
+    config.clip.uncoloured_share = 0.0  # pictures shown gray, with their captions as they are
     config.vae = common.stage(**small | dict(epochs=1.5, ema_decay=0.995))
     config.vae.kl_weight = 1e-6
     config.vae.chroma_weight = 20.0

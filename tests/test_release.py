@@ -324,3 +324,10 @@ def test_a_header_that_is_no_tree_is_told(tmp_path, leaves) -> None:
     release.write(tmp_path, {"method": "lcad"}, {})
     with pytest.raises(UserError, match="vae.safetensors' is not a part's safetensors file"):
         release.read_part(tmp_path, "vae")
+
+
+def test_scalars_were_once_written_with_an_axis() -> None:
+    expected, written = {"logit_scale": np.zeros(())}, {"logit_scale": np.full((1,), 3.0)}
+    assert release.conform(expected, written, "an old part")["logit_scale"].shape == ()
+    with pytest.raises(UserError, match="another shape: logit_scale"):
+        release.conform(expected, {"logit_scale": np.zeros((2,))}, "a wrong part")

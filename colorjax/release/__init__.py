@@ -209,6 +209,9 @@ def conform(expected: Params, params: Params, what: str, may_lack: str = "^$") -
         UserError: a leaf more, a leaf less or another shape, with all three lists.
     """
     ours, theirs = flatten_dict(expected, sep="/"), flatten_dict(params, sep="/")
+    for key in ours.keys() & theirs:
+        if ours[key].shape == () and theirs[key].shape == (1,):  # as scalars were once written
+            theirs[key] = theirs[key].reshape(())
     faults = {
         "missing": [k for k in ours if k not in theirs and not re.search(may_lack, k)],
         "unknown": [k for k in theirs if k not in ours],

@@ -122,6 +122,7 @@ CONFIG = {
             normalization=_WORD,
         ),
         clipseg=_CLIPSEG,
+        subjects=_list(_WORD, 10_000) | {"minItems": 2},
         colorize=_SETTINGS,
         cold_colorize=_SETTINGS,
     ),

@@ -55,6 +55,7 @@ OF_STAGE = {
     "turned_share": _SHARE,
     "gray_share": _SHARE,
 }
+OF_SOME_STAGES = {"output_share": _SHARE, "uncoloured_share": _SHARE}
 
 
 def check(config: ConfigDict, stage: str) -> None:
@@ -64,12 +65,14 @@ def check(config: ConfigDict, stage: str) -> None:
         UserError: one is out of its range; the sentence names the flag.
     """
     rows = [(key, config[key], of) for key, of in OF_RUN.items()]
-    rows += [(f"{stage}.{key}", config[stage][key], of) for key, of in OF_STAGE.items()]
+    options = config[stage]
+    of_stage = OF_STAGE | {key: of for key, of in OF_SOME_STAGES.items() if key in options}
+    rows += [(f"{stage}.{key}", options[key], of) for key, of in of_stage.items()]
     for key, value, of in rows:
         if not of.holds(value):
             raise UserError(f"--config.{key} is {value}; it must be {of.text}")
-    if 0.0 < config[stage].spike_factor <= 1.0:
+    if 0.0 < options.spike_factor <= 1.0:
         raise UserError(
-            f"--config.{stage}.spike_factor is {config[stage].spike_factor}; it must be above 1, "
+            f"--config.{stage}.spike_factor is {options.spike_factor}; it must be above 1, "
             "or 0 for none: a usual step would be left out"
         )

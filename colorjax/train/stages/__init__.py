@@ -22,6 +22,7 @@ STAGES: Mapping[str, Recipe] = {
         makes=("text_encoder", "image_encoder"),
         starts_from={"text_encoder": ("text_encoder",), "image_encoder": ("image_encoder",)},
         accumulates=False,  # its loss compares all pictures of a batch
+        selects=True,
         narrows=False,
     ),
     "vae": Recipe(vae.build, makes=("vae",), starts_from={"vae": ("vae",)}, narrows=False),

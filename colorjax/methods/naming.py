@@ -1,0 +1,100 @@
+"""What a gray photograph shows, in words: CLIP's zero-shot classification (Radford et al. 2021).
+
+The paper's section 3.1 compares a picture's embedding with those of "a photo of a dog" and its
+like. Here the picture is gray, as the photographs to be coloured are, and no word says so: what is
+found becomes a prompt, and a model told "a black and white photo" would leave it gray.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from colorjax import release
+from colorjax.errors import UserError, one_of
+from colorjax.maths import color
+from colorjax.maths.types import Array, Params, TokenIds
+from colorjax.methods.vividness import gray_image
+from colorjax.models.clip import CLIP, CLIPTextModel, CLIPVisionModel
+from colorjax.models.ranker import NORMALIZATIONS
+
+PARTS = ("text_encoder", "image_encoder")
+
+
+class Namer(NamedTuple):
+    """CLIP's two towers, and how its pictures are normalised (a name of `NORMALIZATIONS`)."""
+
+    clip: CLIP
+    normalization: str
+
+
+def build(config: Mapping[str, Any], dtype: Any = jnp.float32) -> Namer:
+    """The towers that a release's `config.json` describes.
+
+    Raises:
+        UserError: a size is missing, or the normalization does not exist.
+    """
+    missing = [key for key in (*PARTS, "projection_dim") if key not in config]
+    if missing:
+        raise UserError(f"the model's configuration lacks {', '.join(missing)}: it names nothing")
+    normalization = config.get("ranker", {}).get("normalization", "clip")
+    one_of("ranker.normalization", normalization, NORMALIZATIONS)
+    text = CLIPTextModel(**config["text_encoder"], dtype=dtype)
+    vision = CLIPVisionModel(**config["image_encoder"], dtype=dtype)
+    return Namer(CLIP(text, vision, int(config["projection_dim"])), normalization)
+
+
+def init(namer: Namer, key: Any) -> Params:
+    """Random weights of both towers, as `load` returns them."""
+    side = namer.clip.vision.image_size
+    ids = jnp.zeros((1, namer.clip.text.max_position_embeddings), jnp.int32)
+    params: Params = namer.clip.init(key, jnp.zeros((1, side, side, 3)), ids)["params"]
+    return params
+
+
+def load(path: Path, dtype: Any = jnp.float32) -> tuple[Namer, Params]:
+    """The namer of a release directory, and its parameters.
+
+    Raises:
+        UserError: the release lacks an image tower that shares a space with its text encoder.
+    """
+    namer = build(release.read_config(path), dtype)
+    text, image = (release.read_part(path, part, dtype) for part in PARTS)
+    if "visual_projection" not in image:
+        raise UserError(f"'{path}' has an image tower without a projection: it names nothing")
+    expected = jax.eval_shape(lambda key: init(namer, key), jax.random.key(0))
+    return namer, release.conform(expected, {"text_model": text, **image}, f"CLIP of '{path}'")
+
+
+def embed(namer: Namer, params: Params, input_ids: TokenIds) -> Float[Array, "b p"]:
+    """Captions as unit vectors in the space that both towers share."""
+    return _unit(namer.clip.apply({"params": params}, input_ids, method=CLIP.encode_text))
+
+
+def probabilities(
+    namer: Namer,
+    params: Params,
+    lightness: Float[Array, "b side side"],
+    captions: Float[Array, "n p"],
+) -> Float[Array, "b n"]:
+    """How probable each of n captions is of each photograph, of these n alone.
+
+    Args:
+        lightness: CIE L* in 0..100, at the tower's own size.
+        captions: see `embed`.
+
+    Returns:
+        The softmax over the captions of the scaled cosine similarities.
+    """
+    image = gray_image(color.luminance_from_lightness(jnp.clip(lightness, 0.0, 100.0))[..., None])
+    mean, deviation = (jnp.asarray(v) for v in NORMALIZATIONS[namer.normalization])
+    normal = (color.to_unit(image) - mean) / deviation
+    shown = _unit(namer.clip.apply({"params": params}, normal, method=CLIP.encode_image))
+    return jax.nn.softmax(jnp.exp(params["logit_scale"]) * shown @ captions.T, axis=-1)
+
+
+def _unit(vectors: Array) -> Array:
+    return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
