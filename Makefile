@@ -46,7 +46,7 @@ beam: $(VENV)-beam/dev
 	$(VENV)-beam/bin/python -m pytest tests/prepare/test_beam.py
 
 parity: $(VENV)/parity
-	COLORJAX_PARITY=$(VENV)/weights $(BIN)/python -m pytest tests/parity
+	COLORJAX_PARITY=$(VENV)/weights $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/parity
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """What a program costs: compiled once, measured, kept by a digest of everything that decides it."""
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -182,11 +183,15 @@ def compilers() -> tuple[str, str]:
 
 
 def remember(deciding: str, make: Callable[[], Cost], directory: Path) -> Cost:
-    """The cost that was kept in `directory` for the same text, or a new one, which is kept."""
+    """The cost that was kept in `directory` for the same text, or a new one, which is kept.
+
+    A kept one that is damaged is replaced.
+    """
     digest = hashlib.sha256(deciding.encode()).hexdigest()[:24]
     file = directory / f"{digest}.json"
     if file.is_file():
-        return Cost(**json.loads(file.read_text()))
+        with contextlib.suppress(UserError, TypeError):
+            return Cost(**files.read_json(file, advice="it is made anew"))
     cost = make()
     files.write_text(file, json.dumps(cost._asdict(), indent=1) + "\n")
     return cost

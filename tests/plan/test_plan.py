@@ -390,6 +390,11 @@ def test_prices_are_those_of_this_package_and_kept_by_everything_else(versions, 
         costs.remember(one, lambda: compiled.append(1) or cost(), tmp_path)
     assert len(compiled) == len(texts)
     assert costs.remember(texts[0], lambda: pytest.fail("compiled again"), tmp_path).cycles == 3e9
+    for file, damage in zip(sorted(tmp_path.glob("*.json")), ("", "{", "[1]", '{"what": 1}', "\0")):
+        file.write_text(damage)
+    for one in texts:
+        costs.remember(one, lambda: compiled.append(1) or cost(), tmp_path)
+    assert len(compiled) == len(texts) + 5, "what is damaged is made anew"
 
 
 def test_no_compiler_is_told() -> None:
