@@ -23,11 +23,14 @@ ROOMS = {
     "files": {"errors"},
     "maths": {"errors"},
     "models": {"errors", "maths"},
-    "release": {"errors", "maths", "files"},
+    "hub": {"errors", "files"},
+    "release": {"errors", "maths", "files", "hub"},
     "data": {"errors", "maths", "files"},
     "devices": {"errors", "files"},
     "methods": METHODS | {"data"},
     "convert": METHODS,
+    "fetch": {"errors", "files", "hub", "release", "convert"},
+    "publish": {"errors", "files", "release"},
     "prepare": {"errors", "maths", "files", "data"},
     "colorize": COLORIZE,
     "train": METHODS | {"data", "devices"},
@@ -38,7 +41,7 @@ ROOMS = {
 }
 # Folders of the tests that are not about one room.
 OTHER_TESTS = {"assets", "golden", "manifests", "parity", "trust"}
-WITHOUT_JAX = {"errors", "files", "data", "prepare"}
+WITHOUT_JAX = {"errors", "files", "hub", "data", "prepare"}
 
 
 @functools.cache

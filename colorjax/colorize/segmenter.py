@@ -42,9 +42,8 @@ class Segmenter:
         directory = directory or release.cached(PART)
         if PART not in release.parts_in(directory):
             raise UserError(
-                f"masks from words need CLIPSeg's weights, which '{directory}' has not: download "
-                "the folder CIDAS/clipseg-rd64-refined, and run python -m colorjax.convert "
-                f"--format=clipseg --input=clipseg-rd64-refined --output={directory}"
+                f"masks from words need CLIPSeg's weights, which '{directory}' has not: get them "
+                f"by python -m colorjax.fetch {PART}, which puts them into '{release.cached(PART)}'"
             )
         config = release.read_config(directory)[PART]
         self._picture = config["picture"]

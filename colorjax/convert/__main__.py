@@ -17,7 +17,7 @@ Every key of the input and every leaf of the model is accounted for, or nothing 
 import argparse
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,7 @@ def convert(
     config_file: Path | None = None,
     parts: tuple[str, ...] = (),
     tokenizer: Path | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Reads a file or folder of the given format and writes a release directory.
 
@@ -141,6 +142,7 @@ def convert(
         config_file: what the tensors' shapes do not tell, see `read_configs.official`.
         parts: the parts to convert; by default all that the format or the input has.
         tokenizer: a folder with `vocab.json` and `merges.txt`, if the input has none.
+        about: what else `config.json` says, such as the weights' licence.
 
     Raises:
         UserError: anything that does not fit; then there is no output.
@@ -161,7 +163,7 @@ def convert(
     tokenizer = tokenizer or source.tokenizer
     if tokenizer and not all((tokenizer / name).is_file() for name in VOCABULARY):
         raise UserError(f"'{tokenizer}' has no vocab.json and merges.txt of a CLIP tokenizer")
-    config["source"] = {"format": kind, "spelling": source.spelling}
+    config |= {"source": {"format": kind, "spelling": source.spelling}, **(about or {})}
     _write_new(output, lambda directory: _write(source, config, tokenizer, directory))
     if assumed:
         print(f"colorjax: assumed, since nothing tells it: {'; '.join(assumed)}")

@@ -9,11 +9,13 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
+from colorjax import files
 from colorjax.data import transforms
 from colorjax.data.records import Record
 from colorjax.errors import UserError, first_line, one_of
@@ -41,7 +43,10 @@ class Captioner(NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def load(path: str, sees: str = "colour") -> Captioner:
-    """A BLIP captioner of transformers' format from a local folder, once in every process.
+    """A BLIP captioner of transformers' format, once in every process.
+
+    Args:
+        path: its folder, or the name by which `python -m colorjax.fetch` has put it into the cache.
 
     Raises:
         UserError: no PyTorch, or no such model.
@@ -61,13 +66,14 @@ def load(path: str, sees: str = "colour") -> Captioner:
             "pip install 'colorjax[caption]', and if torchvision is installed, the one of this "
             f"torch {torch.__version__}, or none"
         ) from error
+    folder = path if Path(path).is_dir() else str(files.cache_folder("weights", path))
     try:
-        processor = BlipProcessor.from_pretrained(path, local_files_only=True)
-        model = BlipForConditionalGeneration.from_pretrained(path, local_files_only=True).eval()
+        processor = BlipProcessor.from_pretrained(folder, local_files_only=True)
+        model = BlipForConditionalGeneration.from_pretrained(folder, local_files_only=True).eval()
     except (OSError, ValueError) as error:
         raise UserError(
             f"--captioner={path!r} is no folder with a BLIP captioner in transformers' format "
-            f"({first_line(error)})"
+            f"({first_line(error)}); python -m colorjax.fetch blip gets one for --captioner=blip"
         ) from error
 
     @torch.inference_mode()

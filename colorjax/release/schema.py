@@ -85,6 +85,8 @@ CONFIG = {
     "type": "object",
     "properties": dict(
         method=_WORD,
+        licence=_WORD,  # of the weights, as hubs call it
+        origin=_list({"type": "string", "maxLength": 1000}),  # of what was converted
         image_size=_whole(8, 4096),
         scaling_factor=_number(1e-4, 1e4),
         prediction_type=_WORD,

@@ -23,6 +23,7 @@ INPUTS = {
     "init-lcad": "--input=stable-diffusion-v1-5",
     "init-cold": "--input=stable-diffusion-v1-5 --input=clip-vit-large-patch14",
 }
+FETCHED = {"init-lcad": "sd15", "init-cold": "sd15_cold"}
 
 
 class Places(NamedTuple):
@@ -92,8 +93,9 @@ def _missing(name: str, part: str, config: ConfigDict, workdir: Path) -> str:
         )
     kind = FORMATS.get(config.method, FORMATS["lcad"])
     return (
-        f"stage {name!r} needs the part {part!r} of a pretrained model: give a release directory "
-        f"that has it by --config.init_from=DIR, such as python -m colorjax.convert "
+        f"stage {name!r} needs the part {part!r} of a pretrained model: get one by python -m "
+        f"colorjax.fetch {FETCHED[kind]} and give --config.init_from={FETCHED[kind]}, or a release "
+        f"directory by --config.init_from=DIR, such as python -m colorjax.convert "
         f"--format={kind} {INPUTS[kind]} --output=DIR makes"
     )
 

@@ -20,7 +20,7 @@ from colorjax.train import loop, optim, places, provenance, ranges, tracking
 from colorjax.train.loop import Command
 from colorjax.train.stages import STAGES
 from colorjax.train.stages.stage import Stage, Weights
-from colorjax.train.weights import find_tokenizer, find_weights
+from colorjax.train.weights import find_tokenizer, find_weights, terms
 
 EXAMPLES = 8
 FINISH_EXAMPLES = 512
@@ -79,6 +79,7 @@ def run_stage(
         return
     parts, changes = finish(stage, state, config, name, tokenize)
     sizes = config.model.to_dict() | weights.sizes | changes | {"method": config.method}
+    sizes |= terms(config, workdir)
     initial = release.locate(config.init_from) if config.init_from else None
 
     def write() -> None:

@@ -62,6 +62,16 @@ def find_weights(name: str, config: ConfigDict, workdir: Path) -> Weights:
     return Weights(parts, start, sizes, inputs)
 
 
+def terms(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Licence and origin of the weights that a run starts from, which what it makes keeps."""
+    own, initial = places.releases(config, workdir)
+    for directory in (*initial, *own):
+        described = release.read_config(directory)
+        if "licence" in described:
+            return {key: described[key] for key in ("licence", "origin") if key in described}
+    return {}
+
+
 def _with_extensions(wanted: Collection[str], unet: Params) -> Params:
     """A UNet with these extensions only: the others that it has are all zero."""
     flat = flatten_dict(unet, sep="/")

