@@ -17,7 +17,9 @@ from colorjax.analyze import __main__ as analyze
 from colorjax.colorize import flags as colorize
 from colorjax.convert import __main__ as convert
 from colorjax.evaluate import __main__ as evaluate
+from colorjax.fetch import __main__ as fetch
 from colorjax.prepare import __main__ as prepare
+from colorjax.publish import __main__ as publish
 from colorjax.train import flags
 from tests.convert import layouts
 
@@ -32,6 +34,8 @@ PARSERS = {
     "evaluate": evaluate.parse,
     "convert": convert.parse,
     "analyze": analyze.parse,
+    "fetch": fetch.parse,
+    "publish": publish.parse,
     "prepare": lambda words: prepare._parser().parse_args(words),
 }
 ONE_DEVICE = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])
@@ -73,7 +77,7 @@ COMMANDS = [command for command in commands() if "SOURCE" not in " ".join(comman
 )
 def test_every_command_is_one(page: str, module: str, words: list[str]) -> None:
     if module in PARSERS:
-        assert PARSERS[module](words)
+        assert PARSERS[module](words) is not None
         return
     assert module in ("train", "plan")
     config, keys = configuration(words)
@@ -87,7 +91,8 @@ def test_every_command_is_one(page: str, module: str, words: list[str]) -> None:
 
 
 def test_there_are_commands_on_every_page_of_use() -> None:
-    assert {"README.md", "lcad.md", "diffusing_colors.md", "pods.md"} <= {c[0] for c in COMMANDS}
+    pages = {"README.md", "lcad.md", "diffusing_colors.md", "pods.md", "weights.md"}
+    assert pages <= {c[0] for c in COMMANDS}
     modules = {command[1] for command in COMMANDS}
     assert modules == {*PARSERS, "train", "plan"}
 
@@ -106,10 +111,10 @@ def run(folder: Path, module: str, words: list[str]) -> str:
 
 
 def documented(page: str, module: str, *parts: str) -> list[str]:
-    """The one command of a page that has all these words."""
-    fitting = [c[2] for c in COMMANDS if c[:2] == (page, module) and set(parts) <= set(c[2])]
-    assert len(fitting) == 1, fitting
-    return fitting[0]
+    """The one command of a page that has all these words, however often it stands there."""
+    there = dict.fromkeys(tuple(words) for *where, words in COMMANDS if where == [page, module])
+    (fitting,) = (list(words) for words in there if set(parts) <= set(words))
+    return fitting
 
 
 # Page, what makes DIR, the configuration, and what makes its stages small.

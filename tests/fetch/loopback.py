@@ -181,14 +181,14 @@ class _FileRequest(_Request):
 
     def send(self, data: bytes, start: int, name: str) -> None:
         """Writes the body, as far as the faults let it."""
-        cuts = self.hub.faults.cuts
+        cuts, body = self.hub.faults.cuts, memoryview(data)
         end = cuts.pop(0) if cuts and start < cuts[0] < len(data) else len(data)
         if start < self.hub.faults.holds.get(name, 0):
-            end = self.hub.faults.holds.pop(name)
-            self.wfile.write(data[start:end])
+            held = self.hub.faults.holds.pop(name)
+            self.wfile.write(body[start:held])
             self.hub.held.set()
             self.hub.go.wait(60)
-            start, end = end, len(data)
-        self.wfile.write(data[start:end])
+            start = held
+        self.wfile.write(body[start:end])
         if end < len(data):
             self.close_connection = True
