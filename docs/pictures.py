@@ -1,19 +1,24 @@
-"""Draws the pictures of the README: `python docs/pictures.py` writes docs/*.png.
+"""Draws the pictures of the README: `python docs/pictures.py` writes them into docs/.
 
+photographs.jpg: photographs of the 19th and 20th century, each beside what was made of it.
 prompts.png: gray, and the same photograph coloured by the bundled model under two prompts.
 vividness.png: gray, and one run of Diffusing Colors at vividness 0.6, 0.8, 1, 1.2 and 1.4.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+import colorjax
 from colorjax import release
 from colorjax.colorize import recombine
 from colorjax.colorize.buckets import bucket_for
 from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.library import PhotoColorizer
 from colorjax.colorize.photos import load_photo
 from colorjax.colorize.saving import to_picture
 from colorjax.devices import compile_cache
@@ -28,13 +33,45 @@ ROWS = (
     ("ship.png", "a white ship on a blue background", "a red ship on a yellow background"),
 )
 
+# Two that the small model can colour, and one of which it knows neither "house" nor "field".
+PHOTOGRAPHS: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
+    (
+        "boats.jpg",
+        (
+            dict(prompt="a brown ship on a blue background", seed=1),
+            dict(prompt="a red ship on a blue background", seed=1),
+        ),
+    ),
+    ("alps.jpg", (dict(), dict(vividness=1.3))),
+    ("house.jpg", (dict(), dict(prompt="a red house on a yellow field, blue sky"))),
+)
+WIDTH = 480
+
 
 def main() -> None:
     compile_cache.setup()
+    photographer = colorjax.load("bundled", method="diffusing_colors")
+    sheet = np.concatenate([coloured(photographer, *row) for row in PHOTOGRAPHS])[:-GAP]
+    Image.fromarray(sheet).save(ROOT / "docs" / "photographs.jpg", quality=88)
     colorizer = Colorizer(release.BUNDLED)
     save("prompts.png", [prompts(colorizer, name, *texts) for name, *texts in ROWS])
     cold = Colorizer(release.BUNDLED, "diffusing_colors")
     save("vividness.png", [vividness(cold, name, text) for name, text, _ in ROWS])
+
+
+def coloured(colorizer: PhotoColorizer, name: str, calls: Sequence[dict[str, Any]]) -> np.ndarray:
+    """A photograph, and what each call makes of it."""
+    path = ROOT / "examples" / name
+    shown = [Image.open(path).convert("RGB")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the words that it does not know
+        shown += [colorizer(path, **call).image for call in calls]
+    height = round(WIDTH * shown[0].height / shown[0].width)
+    sheet = np.full((height + GAP, (WIDTH + GAP) * len(shown) - GAP, 3), 255, np.uint8)
+    for i, picture in enumerate(shown):
+        left = i * (WIDTH + GAP)
+        sheet[:height, left : left + WIDTH] = np.asarray(picture.resize((WIDTH, height)))
+    return sheet
 
 
 def save(name: str, rows: list[np.ndarray]) -> None:
