@@ -1,6 +1,7 @@
 """Draws the pictures of the README: `python docs/pictures.py` writes them into docs/.
 
-photographs.jpg: photographs of the 19th and 20th century, each beside what was made of it.
+photographs.jpg: photographs of the 19th century, each beside what was made of it; failure.jpg: one
+that the small model has no words for.
 prompts.png: gray, and the same photograph coloured by the bundled model under two prompts.
 vividness.png: gray, and one run of Diffusing Colors at vividness 0.6, 0.8, 1, 1.2 and 1.4.
 """
@@ -33,7 +34,6 @@ ROWS = (
     ("ship.png", "a white ship on a blue background", "a red ship on a yellow background"),
 )
 
-# Two that the small model can colour, and one of which it knows neither "house" nor "field".
 PHOTOGRAPHS: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
     (
         "boats.jpg",
@@ -43,16 +43,16 @@ PHOTOGRAPHS: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
         ),
     ),
     ("alps.jpg", (dict(), dict(vividness=1.3))),
-    ("house.jpg", (dict(), dict(prompt="a red house on a yellow field, blue sky"))),
 )
+FAILURE = ("house.jpg", (dict(), dict(prompt="a red house on a yellow field, blue sky")))
 WIDTH = 480
 
 
 def main() -> None:
     compile_cache.setup()
     photographer = colorjax.load("bundled", method="diffusing_colors")
-    sheet = np.concatenate([coloured(photographer, *row) for row in PHOTOGRAPHS])[:-GAP]
-    Image.fromarray(sheet).save(ROOT / "docs" / "photographs.jpg", quality=88)
+    for name, rows in (("photographs.jpg", PHOTOGRAPHS), ("failure.jpg", (FAILURE,))):
+        save(name, [coloured(photographer, *row) for row in rows])
     colorizer = Colorizer(release.BUNDLED)
     save("prompts.png", [prompts(colorizer, name, *texts) for name, *texts in ROWS])
     cold = Colorizer(release.BUNDLED, "diffusing_colors")
@@ -75,7 +75,9 @@ def coloured(colorizer: PhotoColorizer, name: str, calls: Sequence[dict[str, Any
 
 
 def save(name: str, rows: list[np.ndarray]) -> None:
-    Image.fromarray(np.concatenate(rows)[:-GAP]).save(ROOT / "docs" / name, optimize=True)
+    Image.fromarray(np.concatenate(rows)[:-GAP]).save(
+        ROOT / "docs" / name, optimize=True, quality=88
+    )
 
 
 def prompts(colorizer: Colorizer, name: str, *texts: str) -> np.ndarray:
