@@ -20,6 +20,10 @@ PREFIX = "hub:"
 _REFERENCE = re.compile(r"hub:(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?", re.ASCII)
 
 
+class Absent(UserError):
+    """The hub has the model, but not a file of it."""
+
+
 class Repository(NamedTuple):
     """A model on the hub: `owner/name`, and a branch, tag or commit of it."""
 
@@ -64,7 +68,7 @@ def snapshot(repository: Repository, wanted: Sequence[str], offline: bool = Fals
     if folder is None:
         raise _told(FileNotFoundError(), repository)
     for name in _absent(folder, wanted):
-        raise UserError(f"{repository.name!r} at {_endpoint()} has no file {name!r}")
+        raise Absent(f"{repository.name!r} at {_endpoint()} has no file {name!r}")
     for path in _files(folder, wanted):
         _check(path, repository)
     return folder

@@ -69,8 +69,9 @@ def _release(args: argparse.Namespace) -> None:
     """A release on a hub stays in the hub's cache, as it is; this looks for a newer one."""
     if args.own or args.again:
         raise UserError("--from and --again are for names of the list, not for hub:owner/name")
-    directory = hub.snapshot(hub.parse(args.name), release.FILES, args.offline)
-    release.read_config(release.locate(str(directory)))
+    repository = hub.parse(args.name)
+    directory = release.on_hub(repository, newest=not args.offline, offline=args.offline)
+    release.read_config(directory)
     print(f"colorjax: '{args.name}' is in '{directory}'; give it by --model {args.name}")
 
 

@@ -4,20 +4,19 @@ Parts are named trees: `text_encoder`, `image_encoder`, `vae`, `luminance_encode
 trees, not models.
 """
 
-import json
 import re
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from colorjax import files, hub
+from colorjax import files
 from colorjax.errors import UserError, first_line
 from colorjax.maths.types import Params
 from colorjax.release import schema, sums
+from colorjax.release.finding import BUNDLED, FILES, MOST_CONFIG_BYTES, cached, locate, on_hub
 from colorjax.release.sums import parts_in
 from colorjax.release.writing import FORMAT, write
 
@@ -29,6 +28,7 @@ __all__ = [
     "digest",
     "find_part",
     "locate",
+    "on_hub",
     "parts_in",
     "read_config",
     "read_lpips",
@@ -36,91 +36,8 @@ __all__ = [
     "tokenizer",
     "write",
 ]
-BUNDLED = Path(__file__).parent.parent / "bundled"
-MOST_CONFIG_BYTES = 2**20
-# What of a repository on a hub belongs to a release; the card is for people.
-FILES = ("config.json", "SHA256SUMS", "*.safetensors", "tokenizer/*")
-FOREIGN = {"_class_name", "architectures", "model_type"}  # keys of other projects' config.json
 _ODD_HEADER = (AttributeError, LookupError, TypeError, ValueError)
-_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")  # of what is in the cache; a path may be called so too
 _ADVICE = "get the release again, or convert or train it again"
-
-
-def locate(model: str) -> Path:
-    """The directory of a model, by whatever name.
-
-    Args:
-        model: "bundled", a directory, the name of one that `python -m colorjax.fetch` has put into
-            the cache, or `hub:owner/name[@revision]`, which is downloaded if the cache has it not.
-
-    Raises:
-        UserError: there is no model.
-    """
-    if model.startswith(hub.PREFIX):
-        return _on_hub(hub.parse(model))
-    directory = BUNDLED if model == "bundled" else Path(model)
-    named = bool(_NAME.fullmatch(model))
-    for place in (directory, *([cached(model)] if named else ())):
-        if (place / "config.json").is_file() and not _is_transformers(place):
-            return place
-    if advice := _conversion(directory):
-        raise UserError(f"{str(directory)!r} is no release of colorjax but {advice}")
-    fetch = f"python -m colorjax.fetch {model} gets it, if that has it; else " if named else ""
-    raise UserError(
-        f"model {model!r} is unknown: {fetch}give 'bundled', a directory with a config.json, such "
-        "as the 'release' folder of a training run or what python -m colorjax.convert has written, "
-        "a name that python -m colorjax.fetch lists, or hub:owner/name"
-    )
-
-
-def _on_hub(repository: hub.Repository) -> Path:
-    """A release in the hub's cache, where its checksums are compared as everywhere."""
-    directory = hub.cached(repository, FILES)
-    if directory is None or not _is_whole(directory):
-        directory = hub.snapshot(repository, FILES)
-    if _is_transformers(directory):
-        raise UserError(
-            f"'{repository}' is no release of colorjax but a model of transformers or diffusers; "
-            "python -m colorjax.convert makes a release of its files"
-        )
-    return directory
-
-
-def _is_whole(directory: Path) -> bool:
-    """Whether all that a release lists is there: a download may have been cut."""
-    listed = [name for name in sums.read(directory) if any(fnmatch(name, p) for p in FILES)]
-    return all((directory / name).is_file() for name in listed)
-
-
-def _is_transformers(directory: Path) -> bool:
-    """Whether the `config.json` is one of transformers or diffusers, which name a class there."""
-    try:
-        config = json.loads((directory / "config.json").read_bytes()[:MOST_CONFIG_BYTES])
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and "format" not in config and bool(FOREIGN & config.keys())
-
-
-def _conversion(path: Path) -> str:
-    """What another project's weights are, and the command that makes a release of them."""
-
-    def command(*formats: str) -> str:
-        return (
-            f"convert it by python -m colorjax.convert --format={'|'.join(formats)} --input={path} "
-            "--output=DIR, and give DIR"
-        )
-
-    if (path / "model_index.json").is_file():
-        kinds = command("diffusers", "init-lcad", "init-cold")
-        return (
-            f"a Stable Diffusion folder of diffusers: {kinds}. diffusers colours with it as it is, "
-            "init-lcad and init-cold (which takes CLIP by a second --input) start a training"
-        )
-    if _is_transformers(path):
-        return f"a folder of transformers or diffusers: {command('clip', 'clipseg')}"
-    if path.is_file() and path.suffix in (".ckpt", ".pt", ".pth", ".bin", ".safetensors"):
-        return f"a file of weights: {command('lcad', 'ldm', 'init-lcad')}"
-    return ""
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -191,14 +108,6 @@ def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
         raise UserError(
             f"'{path}' is not a part's safetensors file ({first_line(error)}); {_ADVICE}"
         ) from error
-
-
-def cached(part: str) -> Path:
-    """Where what was fetched is looked for, a model or a network that several share.
-
-    It is ~/.cache/colorjax/weights/PART.
-    """
-    return files.cache_folder("weights", part)
 
 
 def read_lpips(backbone: str, directory: str = "") -> Params:

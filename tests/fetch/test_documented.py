@@ -22,7 +22,7 @@ def folder(
 ) -> Path:
     """Where the commands run; they ask the hub on this machine, by the client's own variables."""
     monkeypatch.setenv("HF_ENDPOINT", published.url)
-    monkeypatch.setenv("HF_HUB_CACHE", str(caches / "hub"))
+    monkeypatch.setenv("HF_HOME", str(caches))
     there = tmp_path / "here"
     there.mkdir()
     (there / "photo.jpg").symlink_to(ROOT / "examples" / "astronaut.jpg")

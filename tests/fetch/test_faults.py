@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 
@@ -154,6 +154,21 @@ def test_another_host_gets_no_token(
     ]
 
 
+def test_a_proxy_is_asked_where_there_is_one(
+    one: loopback.Hub, caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub itself is taken for one: a host that is nowhere is asked for through it."""
+    monkeypatch.setenv("HTTP_PROXY", one.url)
+    monkeypatch.setenv("NO_PROXY", loopback.FILE_HOST)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://hub.invalid")
+    template = "http://hub.invalid/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    huggingface_hub.close_session()
+    check_whole(caches)
+    huggingface_hub.close_session()
+    assert {headers["host"] for headers in one.asked("GET", "main")} == {"hub.invalid"}
+
+
 def test_offline_asks_nobody(
     one: loopback.Hub, caches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,24 +198,9 @@ def test_a_cache_that_is_read_only(
         cache.fetch(table.find("sd15"))
 
 
-def test_two_at_once_download_and_convert_once(published: loopback.Hub, caches: Path) -> None:
-    results: list[Path] = []
-    work = [
-        threading.Thread(target=lambda: results.append(cache.fetch(table.find("sd15"))))
-        for _ in range(2)
-    ]
-    for thread in work:
-        thread.start()
-    for thread in work:
-        thread.join()
-    assert results == [release.cached("sd15")] * 2
-    assert len(published.asked("GET", "unet/config.json")) == 1
-    assert not partial_files(caches)
-
-
 def start(published: loopback.Hub, caches: Path) -> subprocess.Popen[bytes]:
     """The command as a process of its own."""
-    environment = os.environ | {"HF_ENDPOINT": published.url, "HF_HUB_CACHE": str(caches / "hub")}
+    environment = os.environ | {"HF_ENDPOINT": published.url, "HF_HOME": str(caches)}
     command = [sys.executable, "-m", "colorjax.fetch", "sd15"]
     return subprocess.Popen(command, env=environment)
 

@@ -1,5 +1,6 @@
 """The command: from a name to a release in the cache, by a hub on this machine."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,21 @@ def test_again_replaces_what_is_there(published: loopback.Hub, caches: Path) -> 
     assert not list((caches / "colorjax" / "weights").glob(".*"))
 
 
+def test_two_at_once_download_and_convert_once(published: loopback.Hub, caches: Path) -> None:
+    results: list[Path] = []
+    work = [
+        threading.Thread(target=lambda: results.append(cache.fetch(table.find("sd15"))))
+        for _ in range(2)
+    ]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+    assert results == [release.cached("sd15")] * 2
+    assert len(published.asked("GET", "unet/config.json")) == 1
+    assert not partial_files(caches)
+
+
 def test_the_captioner_is_used_as_it_is(hub: loopback.Hub, caches: Path, tmp_path: Path) -> None:
     folder = tmp_path / "blip"
     folder.mkdir()
@@ -115,8 +131,10 @@ def test_names_that_are_none_are_told_with_the_nearest(caches: Path, capsys) -> 
     assert [line.split()[0] for line in lines[:-2]] == list(table.models())
 
 
-def test_the_table_has_what_its_head_promises() -> None:
+def test_the_table_has_what_its_head_promises(caches: Path) -> None:
     for model in table.models().values():
+        with pytest.raises(UserError, match=f"python -m colorjax.fetch {model.name} gets it"):
+            release.locate(model.name)
         assert model.purpose and model.meaning and model.megabytes > 0
         assert not model.format or model.format in convert.FORMATS
         for wanted in (*model.inputs, *filter(None, [model.tokenizer])):

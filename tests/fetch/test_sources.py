@@ -215,6 +215,7 @@ def test_without_gdown_its_command_is_named(
         drive.download("folder", tmp_path / "coco_weight.ckpt")
 
 
+@pytest.mark.proof
 def test_lcad_comes_from_drive_with_clips_vocabulary(
     published: loopback.Hub, caches: Path, shared: Drive, tmp_path: Path
 ) -> None:

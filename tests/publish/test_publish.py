@@ -54,6 +54,8 @@ def test_a_published_release_comes_back_byte_for_byte(
     assert len(hub.log) == asked
     assert colorjax.load("hub:me/mine").settings == colorjax.load(small_release).settings
     (directory / "vae.safetensors").unlink()  # as of a download that was cut
+    with pytest.raises(UserError, match="not all of it"):
+        fetch.main(["hub:me/mine", "--offline"])
     assert "vae" in release.parts_in(release.locate("hub:me/mine"))
 
 
@@ -70,6 +72,8 @@ def test_a_newer_one_is_looked_for_when_it_is_fetched(
     release.write(folder, config, {})
     second = hub.add("me/mine", folder)
     assert release.locate("hub:me/mine").name == first != second
+    fetch.main(["hub:me/mine", "--offline"])
+    assert release.locate("hub:me/mine").name == first
     fetch.main(["hub:me/mine"])
     assert release.locate("hub:me/mine").name == second
     assert release.read_config(release.locate("hub:me/mine"))["image_size"] == 64
@@ -81,11 +85,13 @@ def test_what_is_no_release_is_told(
 ) -> None:
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip" / "config.json").write_text('{"model_type": "clip"}')
-    (tmp_path / "clip" / "SHA256SUMS").write_text("")
+    (tmp_path / "clip" / "model.safetensors").write_bytes(b"many gigabytes")
     hub.add("openai/clip", tmp_path / "clip")
-    for use in (lambda: release.locate("hub:openai/clip"), lambda: fetch.main(["hub:openai/clip"])):
+    uses = (lambda: release.locate("hub:openai/clip"), lambda: fetch.main(["hub:openai/clip"]))
+    for use in uses:
         with pytest.raises(UserError, match="no release of colorjax"):
             use()
+    assert not hub.asked("GET", ".safetensors")
 
 
 def test_the_card_has_figures_licence_and_origin(small_release: Path, tmp_path: Path) -> None:
