@@ -2,7 +2,7 @@
 
 The client resumes what is cut, shares its cache with other programs, and honours `HF_HOME`,
 `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and proxies. It compares sizes; digests are compared
-here: in the client's cache a file's name is the hub's ETag, which is the SHA-256 of a large file
+here: in the client's cache a file is called by the hub's ETag, which is the SHA-256 of a large one
 and Git's SHA-1 of a small one.
 """
 
@@ -18,6 +18,7 @@ from colorjax.errors import UserError, first_line
 
 PREFIX = "hub:"
 _REFERENCE = re.compile(r"hub:(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Absent(UserError):
@@ -69,8 +70,9 @@ def snapshot(repository: Repository, wanted: Sequence[str], offline: bool = Fals
         raise _told(FileNotFoundError(), repository)
     for name in _absent(folder, wanted):
         raise Absent(f"{repository.name!r} at {_endpoint()} has no file {name!r}")
-    for path in _files(folder, wanted):
-        _check(path, repository)
+    commit = repository._replace(revision=folder.name)
+    for name in _names(folder, wanted):
+        _check(folder / name, name, commit, offline)
     return folder
 
 
@@ -114,30 +116,46 @@ def _absent(folder: Path, wanted: Sequence[str]) -> Iterator[str]:
             yield name
 
 
-def _files(folder: Path, wanted: Sequence[str]) -> Iterator[Path]:
+def _names(folder: Path, wanted: Sequence[str]) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and any(fnmatch(name, pattern) for pattern in wanted):
-            yield path
+            yield name
 
 
-def _check(path: Path, repository: Repository) -> None:
-    """Compares a file with the digest that its name in the client's cache is, and deletes it if it
-    differs, so that the next try downloads it again.
+def _check(path: Path, name: str, repository: Repository, offline: bool) -> None:
+    """Compares a file with the hub's digest, and deletes it if it differs: it is downloaded again.
 
     Raises:
-        UserError: it has other bytes.
+        UserError: it has other bytes, or nobody tells which it should have.
     """
-    if not path.is_symlink():  # without links, as HF_HUB_DISABLE_SYMLINKS asks for, no name tells
-        return
-    blob = path.parent / path.readlink()
-    if _digest(blob, len(blob.name)) != blob.name:
+    blob = path.parent / path.readlink() if path.is_symlink() else path
+    known = blob.name if _DIGEST.fullmatch(blob.name) else _listed(name, repository, offline)
+    if _digest(blob, len(known)) != known:
         path.unlink()
-        blob.unlink()
+        blob.unlink(missing_ok=True)
         raise UserError(
-            f"'{path.name}' of '{repository}' is not what the hub says (its digest is not "
-            f"{blob.name}); it was damaged on the way or on the disk, and is deleted: try again"
+            f"'{name}' of '{repository}' is not what the hub says (its digest is not {known}); it "
+            "was damaged on the way or on the disk, and is deleted: try again"
         )
+
+
+def _listed(name: str, repository: Repository, offline: bool) -> str:
+    """A file's digest as the hub lists it, for caches without links and hubs of other ETags."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    if offline:
+        raise UserError(
+            f"'{name}' of '{repository}' cannot be checked offline, for the hub's cache has no "
+            "links that tell its digest; leave out --offline, and HF_HUB_DISABLE_SYMLINKS"
+        )
+    try:
+        entries = HfApi().get_paths_info(repository.name, name, revision=repository.revision)
+    except Exception as error:  # as above
+        raise _told(error, repository) from error
+    (entry,) = (entry for entry in entries if isinstance(entry, RepoFile))
+    return str(entry.lfs.sha256 if entry.lfs else entry.blob_id)
 
 
 def _digest(path: Path, length: int) -> str:

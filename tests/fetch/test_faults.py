@@ -96,6 +96,17 @@ def test_a_file_that_was_damaged_on_the_disk_is_told(one: loopback.Hub, caches: 
     check_whole(caches)
 
 
+def test_a_cache_without_links_is_checked_by_the_hubs_list(
+    one: loopback.Hub, caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", True)
+    one.faults.damaged = {"model.safetensors": 1}
+    refused("not what the hub says.*deleted: try again", caches)
+    check_whole(caches)
+    with pytest.raises(UserError, match="cannot be checked offline.*HF_HUB_DISABLE_SYMLINKS"):
+        client.snapshot(NAME, WANTED, offline=True)
+
+
 def test_what_is_not_there_is_named(one: loopback.Hub, caches: Path) -> None:
     with pytest.raises(UserError, match=r"has no model 'owner/other', or a private one"):
         client.snapshot(client.parse("hub:owner/other"), WANTED)
