@@ -202,14 +202,19 @@ def process(
 def _finish(
     colorizer: Colorizer, jobs: Sequence[Job], painter: Painter, seed: int
 ) -> Iterator[Outcome]:
+    """A batch's outcomes. One that fails is tried picture by picture: the bad one is told then."""
     start, compilations = time.monotonic(), colorizer.compilations
+    failure = None
     try:
         results = painter.compute(colorizer, jobs, seed)
     except Exception as error:
-        if not failures.is_of_memory(error):
-            raise
+        failure = failures.of_picture(jobs[0].request.source, error)
+    if failure is not None:
+        if len(jobs) == 1:
+            yield Outcome(jobs[0].request, error=failure)
+            return
         for job in jobs:
-            yield Outcome(job.request, error=failures.of_picture(job.request.source, error))
+            yield from _finish(colorizer, [job], painter, seed)
         return
     share, compiling = (time.monotonic() - start) / len(jobs), 0.0
     if colorizer.compilations > compilations:

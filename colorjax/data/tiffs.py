@@ -11,10 +11,18 @@ import numpy as np
 from jaxtyping import Float
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
 
+from colorjax.data import lzw
+from colorjax.maths import color
+
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_SAMPLES = 8
-_GRAY = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK)
-_OWN = (COMPRESSION.NONE, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS)
+_CHANNELS = {
+    **dict.fromkeys((PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK), 1),
+    **dict.fromkeys((PHOTOMETRIC.RGB, PHOTOMETRIC.CIELAB), 3),
+    PHOTOMETRIC.SEPARATED: 4,
+}
+_PACKED = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
+_OWN = (COMPRESSION.NONE, COMPRESSION.PACKBITS, *_PACKED)
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # the kinds of extra samples that are alpha
 # Whites of floats and of 32-bit integers, of which a file seldom says what they go to.
 FLOAT_WHITES = (1.0, 255.0, 65535.0)
@@ -41,22 +49,39 @@ def read(data: bytes) -> Tiff:
     Raises:
         ValueError: its samples are none that are read; the message says how many of how many bits.
     """
-    with TiffFile(BytesIO(data)) as file:
+    stream = BytesIO(data)
+    with TiffFile(stream) as file:
         page: Any = file.pages[0]
-        values = _samples(data, page)
-        number = 1 if page.photometric in _GRAY else 3
+        if page.compression == COMPRESSION.LZW:
+            lzw.repack(stream, page)
+        values = _samples(stream.getvalue() if page.compression in _PACKED else data, page)
+        number = _CHANNELS[page.photometric]
         extras = [int(kind) for kind in page.extrasamples]
         alphas = [i for i, kind in enumerate(extras) if kind in (_PREMULTIPLIED, _STRAIGHT)]
-        shown = _scaled(values[..., :number], *_range(page, values[..., :number]))
-        if page.photometric == PHOTOMETRIC.MINISWHITE:
-            shown = 1.0 - shown
+        shown = _in_rgb(page, values[..., :number])
         if alphas:
             opaque = 1.0 if values.dtype.kind == "f" else _largest(page)
             alpha = _scaled(values[..., number + alphas[0], None], 0.0, opaque)
             if extras[alphas[0]] == _PREMULTIPLIED:
                 shown = np.minimum(shown / np.maximum(alpha, 1e-6), 1.0)
             shown = np.concatenate([shown, alpha], axis=-1)
-        return Tiff(shown, _tag(page, 34675), int(_tag(page, 274) or 1))
+        profile = None if number == 4 else _tag(page, 34675)  # inks are mixed without one
+        return Tiff(shown, profile, int(_tag(page, 274) or 1))
+
+
+def _in_rgb(page: Any, values: np.ndarray) -> Float[np.ndarray, "h w c"]:
+    """Gray or RGB in [0,1]."""
+    if page.photometric == PHOTOMETRIC.CIELAB:
+        # TIFF 6.0, section 23: lightness without, ab with a sign.
+        ab = np.int8 if page.dtype.itemsize == 1 else np.int16
+        lab = values.astype(np.float32) * np.float32(100.0 / _largest(page))
+        scale = np.float32(1.0 if ab is np.int8 else 1.0 / 256.0)
+        lab[..., 1:] = np.ascontiguousarray(values[..., 1:]).view(ab) * scale
+        return np.clip(color.lab_to_srgb(lab), 0.0, 1.0)
+    shown = _scaled(values, *_range(page, values))
+    if page.photometric == PHOTOMETRIC.SEPARATED:
+        return (1.0 - shown[..., :3]) * (1.0 - shown[..., 3:])
+    return 1.0 - shown if page.photometric == PHOTOMETRIC.MINISWHITE else shown
 
 
 def size(data: bytes) -> tuple[int, int]:
@@ -88,12 +113,15 @@ def _samples(data: bytes, page: Any) -> np.ndarray:
     """[h,w,n] as they are stored."""
     count, bits, method = page.samplesperpixel, page.bitspersample, page.compression
     what = f"this TIFF has {count} samples of {bits} bits"
-    known = page.photometric in (*_GRAY, PHOTOMETRIC.RGB) and page.dtype is not None
+    known = page.photometric in _CHANNELS and page.dtype is not None
+    known = known and count >= _CHANNELS[page.photometric]
+    if page.photometric == PHOTOMETRIC.CIELAB:
+        known = known and page.dtype.kind == "u" and bits in (8, 16)
     if not known or count > _MOST_SAMPLES or getattr(page, "imagedepth", 1) != 1:
         raise ValueError(f"{what}, which is not read")
     shape = (page.imagelength, page.imagewidth)
     if method in _OWN:
-        if method not in (COMPRESSION.NONE, COMPRESSION.PACKBITS):
+        if method in _PACKED:
             _check_strips(data, page)
         try:
             values = page.asarray()

@@ -16,7 +16,7 @@ from colorjax.colorize.jobs import check_seed
 from colorjax.colorize.options import add_sampling, make_colorizer
 from colorjax.data import captions
 from colorjax.devices import compile_cache, processes
-from colorjax.errors import UserError
+from colorjax.errors import UserError, printable
 from colorjax.evaluate import prompts, protocols
 from colorjax.evaluate.pictures import Selection
 
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             asked = prompts.Asked(args.obey, labels, args.seed)
             figures = prompts.obedience(selection, colorizer, asked)
-        print("\n".join(f"{name}: {value:.4g}" for name, value in figures.items()))
+        print("\n".join(f"{printable(name)}: {value:.4g}" for name, value in figures.items()))
     else:
         lpips = None if args.lpips is None else release.read_lpips("vgg16", args.lpips)
         colouring = protocols.Colouring(args.captions, args.seed, bool(args.masks))
@@ -105,7 +105,7 @@ def print_table(figures: protocols.Figures) -> None:
     print(f"{'':32}" + "".join(f"{heading:>16}" for heading, _ in columns.values()))
     for row, values in figures.items():
         cells = (f"{values[name]:16.{decimals}f}" for name, (_, decimals) in columns.items())
-        print(f"{row:32}{''.join(cells)}")
+        print(f"{printable(row):32}{''.join(cells)}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Gray(Colorizer):
 
     def __call__(self, pictures):
         images = np.zeros((*pictures.lightness.shape, 3), np.float32)
-        return images if self._compute is None else self._compute(images)
+        return images if self._compute is None else self._compute(images, pictures.lightness)
 
 
 @pytest.fixture
@@ -62,29 +62,32 @@ def test_whatever_goes_wrong_in_reading_is_one_picture(photographs, monkeypatch,
     assert "--batch_size" in str(failed[0].error) or not memory
 
 
-def test_a_batch_that_is_too_much_for_the_memory(photographs) -> None:
-    calls = []
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "lower --batch_size"),
+        (ZeroDivisionError("a fault of ours"), "cannot be coloured (a fault of ours)"),
+    ],
+)
+def test_a_batch_that_fails_is_tried_picture_by_picture(photographs, error, told) -> None:
+    Image.new("L", (20, 20), 200).save(photographs[1])
+    sizes = []
 
-    def compute(images):
-        calls.append(len(images))
-        if len(calls) == 1:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
+    def compute(images, lightness):
+        sizes.append(len(images))
+        if (lightness > 70).any():
+            raise error
         return images
 
     done = outcomes(photographs, Gray(compute))
-    assert [bool(outcome.error) for outcome in done] == [True, True, False, False, False]
-    assert all("lower --batch_size" in str(o.error) for o in done[:2])
-
-    def broken(images):
-        raise ZeroDivisionError("a fault of ours is not hidden")
-
-    with pytest.raises(ZeroDivisionError):
-        outcomes(photographs, Gray(broken))
+    assert sizes == [2, 1, 1, 2, 1]
+    assert [bool(outcome.error) for outcome in done] == [False, True, False, False, False]
+    assert "1.png" in str(done[1].error) and told in str(done[1].error)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_is_not_saved(photographs, value) -> None:
-    def compute(images):
+    def compute(images, _):
         images[0, 3, 3, 0] = value
         return images
 
