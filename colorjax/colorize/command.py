@@ -6,69 +6,122 @@ results that are there already, folders that cannot be written to.
 
 import argparse
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from colorjax import release
-from colorjax.colorize import finished, flags, paths, photos, prompts, saving
+from colorjax.colorize import finished, flags, likeness, paths, photos, prompts, saving, stages
 from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.encoding import SUFFIXES
 from colorjax.colorize.instances import Instances
-from colorjax.colorize.jobs import Outcome, Request, process
+from colorjax.colorize.jobs import Outcome, Painter, Request, process, ready, rendered
 from colorjax.colorize.options import make_colorizer, resolved
 from colorjax.colorize.report import Report, say
+from colorjax.colorize.selection import Prompts, Shard, listed
+from colorjax.data import profiles
 from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError
 
 Note = Mapping[str, Any]
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a command line asks for, before anything is loaded."""
+
+    args: argparse.Namespace
+    prompt: str
+    painter: Painter
+    note: Note
+
+    def note_of(self, request: Request) -> dict[str, Any]:
+        """What made a photograph's result, up to the photograph itself."""
+        return {**self.note, **finished.of_request(request, self.args.masks)}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code: 1 if a picture was left out by an error."""
     args = flags.parse(arguments)
+    if args.show_settings is not None:
+        say(saving.about(likeness.note_in(args.show_settings)))
+        return 0
+    like = None if args.like is None else likeness.adopt(args)
     prompt = flags.check(args)
     painter = flags.make_painter(args, prompt)
     directory = release.locate(args.model)
-    report = Report()
-    note = _note(args, prompt, directory, painter)
-    requests = _due(args, note, _requests(args, prompt, report), report)
-    if requests:
+    note = finished.made_by(
+        directory, args.method, args.seed, resolved(args, directory), str(args.model)
+    )
+    task = Task(args, prompt, painter, note | dict(painter.about))
+    report = Report(mode=args.mode)
+    requests = _requests(task, report)
+    if like is not None:
+        for remark in likeness.remarks(like, task.note_of(requests[0]), requests[0].source):
+            report.remark(remark)
+    report.start(len(requests))
+    due = _due(task, requests, report)
+    left = 0
+    if due:
         compile_cache.setup()
         colorizer = make_colorizer(args, directory)
         for remark in prompts.remarks(args.prompt or "", prompt, colorizer.tokenize):
-            say(f"colorjax: {remark}", error=True)
-        requests = _with_instances(args, prompt, colorizer, requests)
-        save_all(process(colorizer, requests, painter, args.seed), note, report)
-    report.sum_up()
+            report.remark(remark)
+        left = _colour(colorizer, task, _with_instances(task, colorizer, due), report)
+    report.sum_up(left)
+    _write_skipped(args, report)
+    if left:
+        return INTERRUPTED
     return 1 if report.failed else 0
 
 
-def _note(args: argparse.Namespace, prompt: str, directory: Path, painter: object) -> Note:
-    settings = resolved(args, directory)
-    note = finished.made_by(directory, args.method, args.seed, args.masks, settings)
-    return note | {"prompt": prompt, "painter": repr(painter)}
-
-
-def _requests(args: argparse.Namespace, prompt: str, report: Report) -> list[Request]:
+def _requests(task: Task, report: Report) -> list[Request]:
     """The photographs that the command line means, and where their results go."""
+    args = task.args
     exclude = Path(args.output) if Path(args.output).is_dir() else None
-    photographs = paths.find_photos(args.inputs, exclude)
+    photographs = paths.find_photos(listed(args.list) if args.list else args.inputs, exclude)
     for problem in photographs.problems:
         report.fail(problem)
     if photographs.told:
-        say(f"colorjax: left out: {photographs.told}", error=True)
-    outputs = paths.output_paths(photographs.pictures, args.output)
-    most = round(args.max_megapixels * 10**6)
-    return [
-        Request(path, prompt, None, output, most)
-        for (path, _), output in zip(photographs.pictures, outputs, strict=True)
-    ]
+        report.remark(f"left out: {photographs.told}")
+    suffix = None if args.format is None else f".{args.format}"
+    outputs = paths.output_paths(photographs.pictures, args.output, suffix)
+    shard, texts = Shard.parse(args.shard), Prompts(args.prompts, task.prompt)
+    requests = []
+    for (path, folder), output in zip(photographs.pictures, outputs, strict=True):
+        relative = folder / path.name
+        if shard.has(relative):
+            try:
+                prompt = texts.of(path, relative)
+            except UserError as error:
+                report.fail(error, path)
+                continue
+            requests.append(_request(args, path, prompt, output))
+    if texts.unused and shard.of == 1:
+        some = ", ".join(map(repr, texts.unused[:3]))
+        report.remark(f"prompts for {len(texts.unused)} names that no photograph has: {some}")
+    return requests
 
 
-def _due(
-    args: argparse.Namespace, note: Note, requests: Sequence[Request], report: Report
-) -> list[Request]:
-    """Those that can be coloured, by their headers, and are not finished.
+def _request(args: argparse.Namespace, path: Path, prompt: str, output: Path) -> Request:
+    return Request(
+        path,
+        prompt,
+        output=output,
+        most_pixels=args.max_pixels,
+        hints=args.hints,
+        inside=args.only_masked,
+        page=0 if args.pages == "all" else int(args.pages) - 1,
+        restore=args.restore,
+    )
+
+
+def _due(task: Task, requests: Sequence[Request], report: Report) -> list[Request]:
+    """Those that can be coloured, by their headers, and are not finished; each page by itself.
 
     Raises:
         UserError: results cannot be written.
@@ -77,43 +130,138 @@ def _due(
     for request in requests:
         assert isinstance(request.source, Path) and request.output is not None
         try:
-            photos.check(request.source, request.most_pixels)
+            pages = photos.check(request.source, request.most_pixels)
+            if request.page >= pages:
+                raise UserError(f"'{request.source}' has no page {request.page + 1}, but {pages}")
         except UserError as error:
-            report.fail(error)
+            report.fail(error, request.source)
             continue
-        if not args.again and finished.is_finished(request.output, note, request.source):
+        every = _pages(request, pages) if task.args.pages == "all" else [request]
+        todo = [part for part in every if task.args.overwrite or not _is_finished(task, part)]
+        if not todo:
             report.keep(request.output)
-        else:
-            due.append(request)
+        due += todo
     if processes.is_first():
-        paths.check_writable([r.output for r in due if r.output is not None], args.output)
+        outputs = [output for request in due for output in _outputs(task, request)]
+        if len(set(outputs)) < len(outputs):
+            twice = next(output for output in outputs if outputs.count(output) > 1)
+            raise UserError(f"'{twice}' would be two results; give one of the photographs alone")
+        paths.check_writable(outputs, task.args.output)
     return due
 
 
-def _with_instances(
-    args: argparse.Namespace, prompt: str, colorizer: Colorizer, requests: Sequence[Request]
-) -> list[Request]:
+def _pages(request: Request, pages: int) -> list[Request]:
+    assert request.output is not None
+    return [
+        replace(request, page=i, output=paths.part(request.output, f".page{i + 1}" if i else ""))
+        for i in range(pages)
+    ]
+
+
+def _outputs(task: Task, request: Request) -> list[Path]:
+    assert request.output is not None
+    return [paths.part(request.output, name) for name, _ in task.painter.names(task.args.seed)]
+
+
+def _is_finished(task: Task, request: Request) -> bool:
+    assert isinstance(request.source, Path) and request.output is not None
+    if task.args.plain:
+        return False  # nothing in a result says what it is
+    note = task.note_of(request)
+    return all(
+        finished.is_finished(paths.part(request.output, name), {**note, **about}, request.source)
+        for name, about in task.painter.names(task.args.seed)
+    )
+
+
+def _with_instances(task: Task, colorizer: Colorizer, requests: Sequence[Request]) -> list[Request]:
+    args = task.args
     if not args.masks:
         return list(requests)
     instances = Instances(
-        prompt, args.masks, colorizer.tokenize, clipseg=args.clipseg, many=len(requests) > 1
+        task.prompt, args.masks, colorizer.tokenize, clipseg=args.clipseg, many=len(requests) > 1
     )
-    return [Request(r.source, r.prompt, instances, r.output, r.most_pixels) for r in requests]
+    return [replace(request, instances=instances) for request in requests]
 
 
-def save_all(outcomes: Iterable[Outcome], note: Note, report: Report) -> None:
-    """Writes what comes, and tells of what cannot be."""
-    for outcome in outcomes:
-        if outcome.error is not None:
-            report.fail(outcome.error)
+def _colour(colorizer: Colorizer, task: Task, requests: Sequence[Request], report: Report) -> int:
+    """Reads, computes and writes, each in its own thread; returns how many an interruption left."""
+    painter, seed = task.painter, task.args.seed
+    told = report.done + len(report.failed)
+    with stages.Stop() as stop:
+        prepared = stages.ahead(ready(requests, colorizer.buckets, painter), lambda: stop.is_asked)
+        behind: stages.Behind[Outcome] = stages.Behind(lambda outcome: _write(task, outcome))
+        for outcome in process(colorizer, prepared, painter, seed, lambda: stop.is_asked):
+            if outcome.error is not None:
+                report.fail(outcome.error, outcome.request.source)
+                continue
+            pixels = 0 if outcome.job is None else outcome.job.pixels
+            for done in behind.give(outcome, pixels):
+                _tell(report, *done)
+            if stop.is_asked:
+                break
+        for done in behind.rest():
+            _tell(report, *done)
+    return len(requests) - (report.done + len(report.failed) - told)
+
+
+def _write(task: Task, outcome: Outcome) -> tuple[float, list[str]]:
+    """Renders a photograph's pictures and writes them; how long it took, and what was lost."""
+    start = time.monotonic()
+    lost: list[str] = []
+    request, args = outcome.request, task.args
+    assert request.output is not None
+    note = None if args.plain else task.note_of(request) | {finished.INPUT: outcome.digest}
+    for part in rendered(task.painter, outcome):
+        if not processes.is_first():
             continue
-        assert outcome.rgb is not None and outcome.request.output is not None
-        start = time.monotonic()
-        try:
-            if processes.is_first():
-                whole = {**note, finished.INPUT: outcome.digest}
-                saving.save_photo(outcome.request.output, outcome.rgb, outcome.metadata, note=whole)
-        except (UserError, OSError, MemoryError) as error:
-            report.fail(error)
-            continue
-        report.succeed(outcome.request.output, outcome, time.monotonic() - start)
+        levels, profile = part.levels, b""
+        if args.keep_profile and "doubt" not in part.about:
+            levels, profile = _in_own_space(outcome, levels)
+        lost += saving.save_photo(
+            paths.part(request.output, part.name),
+            levels,
+            outcome.metadata,
+            args.quality,
+            None if note is None else {**note, **part.about},
+            profile=profile,
+        )
+        has_profile = outcome.job is not None and outcome.job.photo.pixels.profile
+        if args.keep_profile and has_profile and not profile and "doubt" not in part.about:
+            lost.append("a profile that is not for RGB: it is in sRGB")
+    return time.monotonic() - start, lost
+
+
+def _in_own_space(outcome: Outcome, levels: np.ndarray) -> tuple[np.ndarray, bytes]:
+    """Levels in the photograph's own space, and its profile; empty if that is not for RGB."""
+    profile = outcome.job.photo.pixels.profile if outcome.job else b""
+    converted = profiles.from_srgb(levels, profile) if profile else None
+    return (levels, b"") if converted is None else (converted, profile)
+
+
+def _tell(report: Report, outcome: Outcome, future: Any) -> None:
+    error = future.exception()
+    output = outcome.request.output
+    assert output is not None
+    if error is None:
+        seconds, lost = future.result()
+        about = {"file": str(outcome.request.source), "prompt": outcome.request.prompt}
+        report.succeed(
+            output, outcome.seconds + seconds, outcome.compiling, about | dict(outcome.figures)
+        )
+        if lost:
+            report.remark(f"'{output}' has no place for {', '.join(dict.fromkeys(lost))}")
+    elif isinstance(error, UserError | OSError | MemoryError):
+        report.fail(error, outcome.request.source)
+    else:
+        raise error
+
+
+def _write_skipped(args: argparse.Namespace, report: Report) -> None:
+    output = Path(args.output)
+    if output.suffix.lower() in SUFFIXES and not output.is_dir():
+        return
+    shard = Shard.parse(args.shard)
+    name = "skipped.jsonl" if shard.of == 1 else f"skipped-{shard.number}-of-{shard.of}.jsonl"
+    if processes.is_first():
+        report.write_skipped(output, name)

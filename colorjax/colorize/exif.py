@@ -35,8 +35,9 @@ class Entry(NamedTuple):
 Directory = dict[int, Entry]
 
 
-def changed(block: bytes, width: int, height: int) -> bytes:
-    """A block for an upright sRGB picture of a size, without the old picture's thumbnail.
+def changed(block: bytes, width: int, height: int, *, is_srgb: bool = True) -> bytes:
+    """A block for an upright picture of a size, in sRGB or in the old one's colours, without the
+    old picture's thumbnail.
 
     One that cannot be followed is left out: empty.
     """
@@ -45,7 +46,8 @@ def changed(block: bytes, width: int, height: int) -> bytes:
         result = bytearray(block)
         top = _directory(block, order, first)
         values = {ORIENTATION: 1, WIDTH: width, HEIGHT: height}
-        below = {_COLOR_SPACE: _SRGB, _PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}
+        below = {_PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}
+        below |= {_COLOR_SPACE: _SRGB} if is_srgb else {}
         _set(result, order, top, values)
         if _EXIF in top:
             place = _number(top[_EXIF], order)
@@ -62,13 +64,32 @@ def of_tiff(data: bytes) -> bytes:
     try:
         order, first = _header(data)
         top = _directory(data, order, first)
-        parts = {0: {tag: entry for tag, entry in top.items() if tag in _CARRIED}}
-        for tag in (_EXIF, _GPS):
-            if tag in top:
-                parts[tag] = _directory(data, order, _number(top[tag], order))
+        parts = _parts_of(data, order, first)
+        parts[0] = {tag: entry for tag, entry in top.items() if tag in _CARRIED}
     except (struct.error, ValueError, IndexError):
         return b""
     return _block(order, parts) if any(parts.values()) else b""
+
+
+def merged(data: bytes, block: bytes, fields: Mapping[int, bytes]) -> bytes:
+    """A TIFF file with the entries of a block of the same byte order, and further fields of bytes.
+
+    The file's own entries stay; its first directory is written anew behind everything, so that
+    nothing that it points to moves. `fields` is by their tags; empty ones are left out.
+    """
+    order, first = _header(data)
+    top = _directory(data, order, first)
+    parts: dict[int, Directory] = {}
+    if block:
+        parts = _parts_of(block, *_header(block))
+    carried = {tag: entry for tag, entry in parts.get(0, {}).items() if tag in _CARRIED}
+    top = carried | top
+    top |= {tag: Entry(7, len(body), body, 0) for tag, body in fields.items() if body}
+    start = len(data) + len(data) % 2
+    written = _tree(order, {0: top, **{tag: parts.get(tag, {}) for tag in (_EXIF, _GPS)}}, start)
+    result = bytearray(data.ljust(start, b"\0") + written)
+    result[4:8] = struct.pack(order + "I", start)
+    return bytes(result)
 
 
 def field(data: bytes, tag: int) -> bytes:
@@ -143,21 +164,36 @@ def _set(result: bytearray, order: str, entries: Directory, values: Mapping[int,
             result[place + 2 : place + 12] = struct.pack(order + "HI", kind, 1) + body
 
 
+def _parts_of(data: bytes, order: str, first: int) -> dict[int, Directory]:
+    """The first directory, by 0, and those within it, by their tags."""
+    top = _directory(data, order, first)
+    parts = {0: top}
+    for tag in (_EXIF, _GPS):
+        if tag in top:
+            parts[tag] = _directory(data, order, _number(top[tag], order))
+    return parts
+
+
 def _block(order: str, parts: dict[int, Directory]) -> bytes:
+    """A block of directories."""
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
+    return start + _tree(order, parts, 8)
+
+
+def _tree(order: str, parts: dict[int, Directory], start: int) -> bytes:
     """Directories behind each other, each followed by what does not fit into its entries."""
     below = [tag for tag in (_EXIF, _GPS) if parts.get(tag)]
     places: dict[int, int] = {}
-    at = 8 + _length(parts[0], len(below))
+    at = start + _length(parts[0], len(below))
     for tag in below:
         places[tag] = at
         at += _length(parts[tag], 0)
     top = parts[0] | {
         tag: Entry(_LONG, 1, struct.pack(order + "I", place), 0) for tag, place in places.items()
     }
-    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
-    bodies = [_written(top, order, 8)]
+    bodies = [_written(top, order, start)]
     bodies += [_written(parts[tag], order, places[tag]) for tag in below]
-    return start + b"".join(bodies)
+    return b"".join(bodies)
 
 
 def _length(entries: Directory, more: int) -> int:

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from colorjax.colorize import saving
+from colorjax import __version__
+from colorjax.colorize import hints, saving
 from colorjax.colorize.instances import NAMED, MaskSource
+from colorjax.colorize.jobs import Request
 from colorjax.errors import UserError
 from colorjax.release import sums
 
-FORMAT = 1  # another number when the same settings come to give other pictures
-INPUT = "input"
+FORMAT = 2  # another number when the same settings come to give other pictures
+INPUT, VERSION, MODEL_NAME = "input", "version", "model_name"
+_TOLD_ONLY = (INPUT, VERSION, MODEL_NAME)  # of which the same picture may have others
 _WITHOUT_EFFECT = ("batch_size",)  # on the bytes of a result
 
 
@@ -23,26 +27,49 @@ def made_by(
     directory: Path,
     method: str,
     seed: int,
-    masks: MaskSource | None,
     settings: Mapping[str, Any],
+    name: str = "",
 ) -> dict[str, Any]:
     """What decides a result beside the photograph and the prompt, as a note says it.
 
     Args:
         directory: of the release; its checksums stand for the weights.
         settings: the value of every setting of the method.
+        name: what the model is called.
     """
     about: dict[str, Any] = {"colorjax": FORMAT, "model": digest_of_model(directory)}
-    about |= {"method": method, "seed": seed, "masks": digest_of_masks(masks)}
+    about |= {VERSION: __version__, MODEL_NAME: name, "method": method, "seed": seed}
     about |= {name: value for name, value in settings.items() if name not in _WITHOUT_EFFECT}
     plain: dict[str, Any] = json.loads(json.dumps(about))
     return plain
 
 
+def of_request(request: Request, masks: MaskSource | None = None) -> dict[str, Any]:
+    """What decides a result of one photograph beside `made_by`, as a note says it."""
+    about: dict[str, Any] = {"prompt": request.prompt}
+    if masks is not None:
+        about["masks"] = digest_of_masks(masks)
+    if request.hints is not None:
+        about["hints"] = digest_of_hints(request.hints)
+    if request.inside is not None:
+        about["only_masked"] = digest_of_masks(request.inside)
+    if request.page:
+        about["page"] = request.page + 1
+    if request.restore:
+        about["restore"] = True
+    return about
+
+
+def differences(there: Mapping[str, Any], note: Mapping[str, Any]) -> list[str]:
+    """The names of what two notes say otherwise, and that makes another picture."""
+    names = {*there, *note} - set(_TOLD_ONLY)
+    return sorted(name for name in names if there.get(name) != note.get(name))
+
+
 def is_finished(output: Path, note: Mapping[str, Any], source: Path) -> bool:
     """Whether a file is what these settings make of a photograph."""
     there = saving.note_of(output)
-    if there is None or {**there, INPUT: ""} != {**note, INPUT: ""}:
+    if there is None or differences(there, note):
         return False
     try:
         with source.open("rb") as file:
@@ -61,6 +88,16 @@ def digest_of_model(directory: Path) -> str:
     if not path.is_file():
         raise UserError(f"'{directory}' has no {sums.CHECKSUMS}: the release is incomplete")
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def digest_of_hints(source: hints.HintSource) -> str:
+    """SHA-256 of a file of hints, of strokes' pixels or of a list of points."""
+    if isinstance(source, str | os.PathLike):
+        return str(digest_of_masks(source))
+    if isinstance(source, Image.Image):
+        return str(digest_of_masks(np.asarray(source)))
+    text = json.dumps([dict(point) for point in source], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digest_of_masks(masks: MaskSource | None) -> str | None:

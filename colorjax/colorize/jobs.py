@@ -2,82 +2,127 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
+from numpy.typing import DTypeLike
 
-from colorjax.colorize import failures, photos, recombine
+from colorjax.colorize import failures, masks, photos, recombine
+from colorjax.colorize import hints as hinting
 from colorjax.colorize.buckets import Size, bucket_for
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.instances import Instances
 from colorjax.colorize.metadata import Metadata
-from colorjax.data import bounds
 from colorjax.errors import UserError
 from colorjax.maths import color
 from colorjax.methods.method import Pictures
 
 MAX_PENDING_PIXELS = 128 * 10**6
 MOST_SEED = 2**32 - 1
-Rgb = Float[np.ndarray, "_ _ 3"]
+Names = Sequence[tuple[str, Mapping[str, Any]]]  # of parts, and what the note says of them
+Levels = np.ndarray  # [h,w,3], or [h,w,4] with alpha: uint8 or uint16
 
 
 @dataclass(frozen=True)
 class Request:
-    """A photograph to be coloured, what it shows, and where the result goes if to a file."""
+    """A photograph to be coloured, what it shows, and where the result goes if to a file.
+
+    Attributes:
+        hints: a person's strokes or points, see `hints.read`.
+        inside: a mask outside of which the photograph stays as it is.
+        page: of a file of several, from 0.
+        restore: whether to stretch a faded scan's lightness.
+    """
 
     source: photos.Source
     prompt: str
     instances: Instances | None = None
     output: Path | None = None
-    most_pixels: int = bounds.MAX_PIXELS
+    most_pixels: int = photos.MOST_PIXELS
+    hints: hinting.HintSource | None = None
+    inside: masks.Source | None = None
+    page: int = 0
+    restore: bool = False
 
 
 @dataclass
 class Job:
     """A photograph on its way: full-size lightness, and its small version.
 
-    The colours it came with are kept where they are needed: full size, and small in [-1,1].
+    Attributes:
+        lightness: as the result has it.
+        small: what the model sees, with transparency laid on white.
+        rgb: the photograph's own colours, where they are needed; `small_rgb` in [-1,1].
+        inside: the share of the new colours in each pixel, where not everything is coloured.
     """
 
     request: Request
-    metadata: Metadata
-    digest: str
+    photo: photos.Photo
     lightness: Float[np.ndarray, "height width"]
     small: Float[np.ndarray, "h w"]
     masks: Float[np.ndarray, "k h w"] | None = None
-    rgb: Rgb | None = None
-    small_rgb: Rgb | None = None
+    hints: hinting.Hints | None = None
+    rgb: Float[np.ndarray, "height width 3"] | None = None
+    small_rgb: Float[np.ndarray, "h w 3"] | None = None
+    inside: Float[np.ndarray, "height width"] | None = None
 
     @property
     def pixels(self) -> int:
         """What it takes of the memory, in numbers of `lightness`."""
-        return self.lightness.size + (0 if self.rgb is None else self.rgb.size)
+        kept = (self.lightness, self.rgb, self.inside, self.photo.pixels.alpha)
+        return sum(array.size for array in kept if array is not None)
 
     @property
     def spans(self) -> Bool[np.ndarray, "k tokens"] | None:
         """The tokens of each phrase that has a mask."""
         return None if self.request.instances is None else self.request.instances.spans
 
+    @property
+    def dtype(self) -> DTypeLike:
+        """Of levels as deep as the photograph's."""
+        return np.uint16 if self.photo.pixels.bits > 8 else np.uint8
+
+
+class Part(NamedTuple):
+    """One of the pictures that a photograph becomes.
+
+    `name` is added to the stem of the result's name, `about` to the note of what made it.
+    """
+
+    name: str
+    levels: Levels
+    about: Mapping[str, Any] = {}
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request: a picture in [0,1] and what its file carried, or an error.
+    """What became of a request: a computed picture, to be rendered, or an error.
 
     `seconds` is its share of the work; of a batch whose program had to be compiled, which cannot
     be told from running it, all of that is the first one's `compiling`.
     """
 
     request: Request
-    rgb: Rgb | None = None
-    metadata: Metadata = Metadata()
-    digest: str = ""
+    job: Job | None = None
+    computed: Any = None
     error: UserError | None = None
     seconds: float = 0.0
     compiling: float = 0.0
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the photograph's file carried."""
+        return Metadata() if self.job is None else self.job.photo.metadata
+
+    @property
+    def digest(self) -> str:
+        """Of the photograph's file."""
+        return "" if self.job is None else self.job.photo.digest
 
 
 @runtime_checkable
@@ -88,11 +133,21 @@ class Painter(Protocol):
     def keeps_colours(self) -> bool:
         """Whether it needs the colours that photographs come with."""
 
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """For the note of results, by the command's flags: what is not as usual."""
+
+    def names(self, seed: int) -> Names:
+        """The parts that `render` will make."""
+
     def compute(self, colorizer: Colorizer, jobs: Sequence[Job], seed: int) -> Sequence[Any]:
         """For each job what `render` takes."""
 
-    def render(self, job: Job, computed: Any) -> Rgb:
-        """The picture, in [0,1]."""
+    def render(self, job: Job, computed: Any) -> Iterator[Part]:
+        """The pictures, one after another; the first has no name of its own."""
+
+    def figures(self, job: Job, computed: Any) -> Mapping[str, float]:
+        """What there is to say of them in numbers."""
 
 
 def check_seed(seed: int) -> None:
@@ -105,26 +160,40 @@ def prepare(request: Request, sizes: Sequence[Size], painter: Painter) -> Job:
     """A photograph made ready for the bucket of (height, width) that suits it.
 
     Raises:
-        UserError: it, or its masks, cannot be read.
+        UserError: it, its masks or its hints cannot be read.
     """
-    photo = photos.read(request.source, request.most_pixels)
-    height, width = photo.rgb.shape[:2]
+    photo = photos.read(request.source, request.most_pixels, request.page)
+    pixels = photo.pixels
+    height, width = pixels.rgb.shape[:2]
     size = bucket_for(height, width, sizes)
-    lightness = recombine.lightness_of(photo.rgb)
-    small = recombine.to_model_size(lightness, *size)
-    job = Job(request, photo.metadata, photo.digest, lightness, small)
+    lightness = recombine.lightness_of(pixels.rgb)
+    if request.restore:
+        lightness = recombine.restored(lightness)
+    shown = lightness if pixels.alpha is None else recombine.lightness_of(photo.rgb)
+    job = Job(request, photo, lightness, recombine.to_model_size(shown, *size))
+    if painter.keeps_colours or request.inside is not None:
+        job.rgb = pixels.rgb
     if painter.keeps_colours:
-        job.rgb = photo.rgb
         job.small_rgb = color.from_unit(recombine.colours_to_model_size(photo.rgb, *size))
     if request.instances:
         job.masks = request.instances.masks(request.source, lightness, *size)
+    if request.inside is not None:
+        job.inside = masks.of_whole(request.inside, height, width)
+    if request.hints is not None:
+        job.hints = hinting.read(request.hints, height, width)
+    # The colours are in `rgb` where they are needed; here they would only take memory.
+    bare = np.empty((0, 0, 3), np.float32)
+    job.photo = dataclasses.replace(photo, pixels=pixels._replace(rgb=bare))
     return job
 
 
 def pictures(
-    colorizer: Colorizer, jobs: Sequence[Job], seed: int, prompt: str | None = None
+    colorizer: Colorizer, jobs: Sequence[Job], seed: int | np.ndarray, prompt: str | None = None
 ) -> Pictures:
-    """A batch of jobs as a colorizer takes it, by their own prompts or by one for all."""
+    """A batch of jobs as a colorizer takes it, by their own prompts or by one for all.
+
+    `seed` is one for all or one for each.
+    """
     prompts = [job.request.prompt if prompt is None else prompt for job in jobs]
     return Pictures(
         np.stack([job.small for job in jobs]),
@@ -168,35 +237,63 @@ class _Waiting:
         return self.by_bucket.pop((height, width))
 
 
+Ready = Job | Outcome  # made ready, or an error
+
+
+def ready(requests: Iterable[Request], sizes: Sequence[Size], painter: Painter) -> Iterator[Ready]:
+    """Each photograph made ready when it is asked for; whatever goes wrong is its own error."""
+    for request in requests:
+        try:
+            job = prepare(request, sizes, painter)
+        except Exception as error:  # one picture's failure is not another's
+            yield Outcome(request, error=failures.of_picture(request.source, error))
+            continue
+        yield job
+
+
 def process(
     colorizer: Colorizer,
-    requests: Iterable[Request],
+    prepared: Iterable[Ready],
     painter: Painter,
     seed: int,
+    is_stopped: Callable[[], bool] = lambda: False,
     kept_pixels: Callable[[], int] = lambda: 0,
 ) -> Iterator[Outcome]:
-    """Colours photographs; outcomes come as they are ready, not in the requests' order.
+    """Computes photographs; outcomes come as they are ready, not in the photographs' order.
 
     Photographs wait until their bucket's batch is full, or until they take too much memory.
 
     Args:
+        prepared: see `ready`.
+        is_stopped: whether the photographs that still wait are to be left.
         kept_pixels: what the caller holds back of earlier outcomes and could let go, were the
             photograph that has waited longest there.
     """
     waiting = _Waiting()
-    for request in requests:
-        try:
-            job = prepare(request, colorizer.buckets, painter)
-        except Exception as error:  # one picture's failure is not another's
-            yield Outcome(request, error=failures.of_picture(request.source, error))
+    for job in prepared:
+        if isinstance(job, Outcome):
+            yield job
             continue
         jobs = waiting.add(job)
         if len(jobs) == colorizer.batch_size:
             yield from _finish(colorizer, waiting.take(jobs), painter, seed)
         while waiting.by_bucket and waiting.pixels + kept_pixels() > MAX_PENDING_PIXELS:
             yield from _finish(colorizer, waiting.take(), painter, seed)
-    while waiting.by_bucket:
+    while waiting.by_bucket and not is_stopped():
         yield from _finish(colorizer, waiting.take(), painter, seed)
+
+
+def rendered(painter: Painter, outcome: Outcome) -> Iterator[Part]:
+    """The pictures of an outcome without an error.
+
+    Raises:
+        UserError: one cannot be made.
+    """
+    assert outcome.job is not None
+    try:
+        yield from painter.render(outcome.job, outcome.computed)
+    except Exception as error:
+        raise failures.of_picture(outcome.request.source, error) from None
 
 
 def _finish(
@@ -216,18 +313,15 @@ def _finish(
         for job in jobs:
             yield from _finish(colorizer, [job], painter, seed)
         return
-    share, compiling = (time.monotonic() - start) / len(jobs), 0.0
+    seconds, compiling = (time.monotonic() - start) / len(jobs), 0.0
     if colorizer.compilations > compilations:
-        share, compiling = 0.0, share * len(jobs)
+        seconds, compiling = 0.0, seconds * len(jobs)
     for job, computed in zip(jobs, results, strict=True):
-        start = time.monotonic()
         try:
             failures.refuse_infinite(job.request.source, computed)
-            rgb = painter.render(job, computed)
+            figures = painter.figures(job, computed)
         except Exception as error:
             yield Outcome(job.request, error=failures.of_picture(job.request.source, error))
             continue
-        seconds = share + time.monotonic() - start
-        outcome = Outcome(job.request, rgb, job.metadata, job.digest, seconds=seconds)
-        yield dataclasses.replace(outcome, compiling=compiling)
+        yield Outcome(job.request, job, computed, None, seconds, compiling, figures)
         compiling = 0.0

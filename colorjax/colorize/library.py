@@ -1,25 +1,31 @@
 """The library's face: photographs in, pictures out. `colorjax.load` makes one of these."""
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Float
 from PIL import Image
 
 from colorjax import release
-from colorjax.colorize import photos, saving
+from colorjax.colorize import doubt, encoding, hints, painters, photos, saving
 from colorjax.colorize import prompts as language
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.colorize.finished import INPUT, made_by
+from colorjax.colorize.finished import INPUT, made_by, of_request
 from colorjax.colorize.instances import Instances, MaskSource
-from colorjax.colorize.jobs import Outcome, Request, check_seed, process
+from colorjax.colorize.jobs import Job, Outcome, Request, check_seed, process, ready
+from colorjax.colorize.looks import Look
+from colorjax.colorize.masks import Source as MaskFile
 from colorjax.colorize.metadata import Metadata
 from colorjax.colorize.painters import Colouring
+from colorjax.colorize.recombine import Chroma
 from colorjax.data import captions
 from colorjax.devices import replicas
 from colorjax.errors import UserError
@@ -29,9 +35,35 @@ from colorjax.methods.method import Value
 Said = tuple[dict[str, Any], dict[str, Any]]  # what results say of themselves, and their files
 
 
+class _Base(NamedTuple):
+    """What a result's picture is made of: it can be made again, otherwise or deeper."""
+
+    job: Job
+    chroma: Chroma
+
+
+class Doubt(NamedTuple):
+    """Where a photograph's colours are a guess.
+
+    Attributes:
+        spread: the standard deviation of ab over the samples in each pixel, in CIE Lab's units, at
+            the size that colours are computed at.
+        image: the same as a picture with its scale, of the photograph's shape.
+        mean: of the spread.
+        most: what 95 percent of the pixels stay below.
+    """
+
+    spread: Float[np.ndarray, "h w"]
+    image: Image.Image
+    mean: float
+    most: float
+
+
 @dataclass(frozen=True)
 class Result:
     """A coloured photograph and everything that made it, or why it could not be coloured.
+
+    Keeps the photograph's lightness beside the picture, four bytes a pixel, so as to be changed.
 
     Attributes:
         image: at the photograph's full size, with its lightness; None if there is an error.
@@ -44,21 +76,64 @@ class Result:
     error: UserError | None = None
     _metadata: Metadata = field(default=Metadata(), repr=False)
     _note: Mapping[str, Any] | None = field(default=None, repr=False)
+    _base: _Base | None = field(default=None, repr=False)
 
-    def save(self, path: str | os.PathLike[str], quality: int = 95) -> None:
-        """Writes a PNG or a JPEG, by the suffix, with what the photograph's file carried.
+    def adjusted(self, vividness: float = 1.0, tint: tuple[float, float] = (0.0, 0.0)) -> "Result":
+        """The same colouring with other strength and balance of its colours, without the model.
 
-        The file appears complete or not at all, and its folder is made.
+        Relative to how the model coloured it, however often it was adjusted before.
 
         Args:
-            quality: of a JPEG, 1..95.
+            vividness: scales the colours, in 0..5; 0 is gray.
+            tint: what is added to all colours, in CIE Lab's units within 50: warm (below 0: cold)
+                and magenta (below 0: green).
+
+        Raises:
+            UserError: the result is an error, or a value cannot be.
+        """
+        if self._base is None:
+            raise self.error or UserError("there is no picture to adjust")
+        look = Look(vividness, *tint)
+        job, chroma = self._base
+        shown = chroma._replace(ab=look.applied(chroma.ab))
+        return dataclasses.replace(
+            self,
+            image=_picture(job, shown),
+            settings=self.settings | look.about,
+            _note={**(self._note or {}), **look.about},
+            _base=_Base(job, chroma),
+        )
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        quality: int = encoding.QUALITY,
+        *,
+        plain: bool = False,
+    ) -> None:
+        """Writes a PNG, JPEG, WebP, TIFF or AVIF, by the suffix, with what the photograph's file
+        carried, as deep as it is (8 or 16 bits) where the format can be.
+
+        The file appears complete or not at all, and its folder is made. It says what made it.
+        Warns of metadata that the format has no place for.
+
+        Args:
+            quality: of a JPEG (1..95), WebP or AVIF.
+            plain: whether nothing is written about what made the picture.
 
         Raises:
             UserError: the result is an error, the suffix is another one, or the disk refuses.
         """
         if self.image is None:
             raise self.error or UserError("there is no picture to save")
-        saving.save_photo(path, self.image, self._metadata, quality, self._note)
+        picture: Image.Image | np.ndarray = self.image
+        if self._base is not None and self._base.job.dtype == np.uint16:
+            look = Look.of_note(self._note or {})
+            job, chroma = self._base
+            picture = painters.levels(job, chroma._replace(ab=look.applied(chroma.ab)))
+        note = None if plain else self._note
+        for lost in saving.save_photo(path, picture, self._metadata, quality, note):
+            warnings.warn(f"'{path}' has no place for {lost}", stacklevel=2)
 
 
 class PhotoColorizer:
@@ -86,6 +161,8 @@ class PhotoColorizer:
         *,
         seed: int = 0,
         masks: MaskSource | None = None,
+        hints: hints.HintSource | None = None,
+        only_masked: MaskFile | None = None,
         **settings: Value,
     ) -> Result:
         """Colours one photograph.
@@ -98,17 +175,75 @@ class PhotoColorizer:
             masks: ties the prompt's phrases ("the red car, the blue truck") to their parts of the
                 picture: an array [k,h,w] with a mask for each, a path to masks, "clipseg" or
                 "attention".
+            hints: this colour, here: a transparent picture of strokes, or points as
+                `[{"x": 40, "y": 25, "color": "#7a2b1f"}]`, or a path to either.
+            only_masked: a mask outside of which the photograph stays as it is: an array [h,w] or
+                a path.
             settings: settings of the method that cost no compilation, such as `guidance_scale`,
                 `negative_prompt`, `temperature` and `vividness`, instead of those of `load`.
 
         Raises:
             UserError: the photograph cannot be read, or a value cannot be.
         """
-        results = self.many([photo], prompt, seed=seed, masks=masks, **settings)
-        (result,) = results
-        if result.error is not None:
-            raise result.error
-        return result
+        return self.variations(
+            photo,
+            1,
+            prompt,
+            seed=seed,
+            masks=masks,
+            hints=hints,
+            only_masked=only_masked,
+            **settings,
+        )[0]
+
+    def variations(
+        self,
+        photo: photos.Source,
+        count: int,
+        prompt: str | None = None,
+        *,
+        seed: int = 0,
+        masks: MaskSource | None = None,
+        hints: hints.HintSource | None = None,
+        only_masked: MaskFile | None = None,
+        **settings: Value,
+    ) -> list[Result]:
+        """One photograph coloured by so many seeds from `seed` on; the rest is as in a call."""
+        batch = self._batch([photo], prompt, seed, masks, settings)
+        (request,) = batch.requests
+        request = dataclasses.replace(request, hints=hints, inside=only_masked)
+        painter = Colouring(variations=count)
+        outcome = batch.outcome(request, painter)
+        return [
+            batch.result(outcome, painter, i, {"seed": painters.seed_of(seed, i)})
+            for i in range(count)
+        ]
+
+    def doubt(
+        self,
+        photo: photos.Source,
+        prompt: str | None = None,
+        samples: int = doubt.SAMPLES,
+        *,
+        seed: int = 0,
+        masks: MaskSource | None = None,
+        **settings: Value,
+    ) -> Doubt:
+        """Where the colours of a photograph are a guess: how far its samples lie apart.
+
+        Args:
+            samples: seeds from `seed` on, 2 or more; the rest is as in a call.
+        """
+        if samples < 2:
+            raise UserError(f"samples is {samples}; it must be 2 or more")
+        batch = self._batch([photo], prompt, seed, masks, settings)
+        painter = Colouring(doubt=samples)
+        outcome = batch.outcome(batch.requests[0], painter)
+        assert outcome.job is not None
+        spread = painter.spread(outcome.job, outcome.computed[1])
+        said = doubt.figures(spread)
+        drawn = doubt.drawn(spread, *outcome.job.lightness.shape)
+        return Doubt(spread, Image.fromarray(drawn), said["doubt_mean"], said["doubt_95"])
 
     def many(
         self,
@@ -131,13 +266,23 @@ class PhotoColorizer:
         Raises:
             UserError: a value cannot be, or there are not as many prompts as photographs.
         """
+        return self._batch(photos, prompts, seed, masks, settings).in_order()
+
+    def _batch(
+        self,
+        photos: Iterable[photos.Source],
+        prompts: str | Sequence[str] | None,
+        seed: int,
+        masks: MaskSource | None,
+        settings: dict[str, Value],
+    ) -> "_Batch":
         check_seed(seed)
         sources = list(photos)
         given = _texts(prompts, len(sources))
         texts = [language.plain(text) for text in given]
         for text, plain in dict.fromkeys(zip(given, texts)):
             for remark in language.remarks(text, plain, self.colorizer.tokenize):
-                warnings.warn(remark, stacklevel=3)
+                warnings.warn(remark, stacklevel=4)
         if "negative_prompt" in settings:
             settings["negative_prompt"] = language.plain(str(settings["negative_prompt"]))
         colorizer = self.colorizer.changed(**settings)
@@ -145,11 +290,11 @@ class PhotoColorizer:
             text: self._instances(text, masks, len(sources) > 1) for text in dict.fromkeys(texts)
         }
         requests = [Request(source, text, instances[text]) for source, text in zip(sources, texts)]
-        about = {"model": self._model, "method": colorizer.method.name, "seed": seed}
+        name = colorizer.method.name
+        about = {"model": self._model, "method": name, "seed": seed}
         about |= {"masks": _described(masks), **colorizer.settings}
-        made = made_by(self._directory, colorizer.method.name, seed, masks, colorizer.settings)
-        note = made | {"painter": repr(Colouring())}
-        return _in_order(colorizer, requests, seed, (about, note))
+        note = made_by(self._directory, name, seed, colorizer.settings, self._model)
+        return _Batch(colorizer, requests, masks, seed, (about, note))
 
     def _instances(self, prompt: str, masks: MaskSource | None, many: bool) -> Instances | None:
         if masks is None:
@@ -189,28 +334,63 @@ def _described(masks: MaskSource | None) -> str | None:
     return os.fspath(masks) if isinstance(masks, str | os.PathLike) else "an array"
 
 
-def _in_order(
-    colorizer: Colorizer, requests: Sequence[Request], seed: int, said: Said
-) -> Iterator[Result]:
-    """Results in the requests' order, as `said`; those that are ready too early wait."""
-    places = {id(request): place for place, request in enumerate(requests)}
-    ready: dict[int, Result] = {}
-    due = 0
-
-    def kept_pixels() -> int:
-        images = [result.image for result in ready.values() if result.image is not None]
-        return sum(image.width * image.height for image in images)
-
-    for outcome in process(colorizer, requests, Colouring(), seed, kept_pixels):
-        ready[places[id(outcome.request)]] = _result(outcome, *said)
-        while due in ready:
-            yield ready.pop(due)
-            due += 1
+def _picture(job: Job, chroma: Chroma) -> Image.Image:
+    levels = painters.levels(job, chroma)
+    if levels.dtype == np.uint16:
+        levels = np.round(levels / np.float32(257.0)).astype(np.uint8)
+    return Image.fromarray(levels)
 
 
-def _result(outcome: Outcome, about: dict[str, Any], note: dict[str, Any]) -> Result:
-    request = outcome.request
-    whole = {**note, "prompt": request.prompt, INPUT: outcome.digest}
-    settings = {**about, "photo": photos.name_of(request.source), "prompt": request.prompt}
-    image = None if outcome.rgb is None else saving.to_picture(outcome.rgb)
-    return Result(image, settings, outcome.error, outcome.metadata, whole)
+@dataclass(frozen=True)
+class _Batch:
+    """Photographs that are to be coloured alike, and what is said of all of them."""
+
+    colorizer: Colorizer
+    requests: Sequence[Request]
+    masks: MaskSource | None
+    seed: int
+    said: Said
+
+    def outcome(self, request: Request, painter: Colouring) -> Outcome:
+        """What becomes of one photograph.
+
+        Raises:
+            UserError: it cannot be coloured.
+        """
+        prepared = ready([request], self.colorizer.buckets, painter)
+        (outcome,) = process(self.colorizer, prepared, painter, self.seed)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def result(
+        self, outcome: Outcome, painter: Colouring, number: int = 0, more: Any = None
+    ) -> Result:
+        """The result of a photograph's sample of a number."""
+        request, job = outcome.request, outcome.job
+        about = {**self.said[0], "photo": photos.name_of(request.source)}
+        settings = {**about, "prompt": request.prompt, **(more or {})}
+        if job is None:
+            return Result(None, settings, outcome.error)
+        note = {**self.said[1], **of_request(request, self.masks), INPUT: outcome.digest}
+        base = _Base(job, painter.chroma(job, outcome.computed[1][number]))
+        note |= more or {}
+        return Result(_picture(*base), settings, None, outcome.metadata, note, base)
+
+    def in_order(self) -> Iterator[Result]:
+        """Results in the requests' order; those that are ready too early wait."""
+        places = {id(request): place for place, request in enumerate(self.requests)}
+        waiting: dict[int, Result] = {}
+        due, painter = 0, Colouring()
+
+        def kept_pixels() -> int:
+            images = [result.image for result in waiting.values() if result.image is not None]
+            return 2 * sum(image.width * image.height for image in images)  # and their lightness
+
+        prepared = ready(self.requests, self.colorizer.buckets, painter)
+        outcomes = process(self.colorizer, prepared, painter, self.seed, kept_pixels=kept_pixels)
+        for outcome in outcomes:
+            waiting[places[id(outcome.request)]] = self.result(outcome, painter)
+            while due in waiting:
+                yield waiting.pop(due)
+                due += 1

@@ -1,5 +1,6 @@
 """Instance masks on disk: which part of a photograph each phrase of a prompt is about."""
 
+import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from PIL import Image
 from colorjax.data.phrases import without_article
 from colorjax.errors import UserError
 
+Source = str | os.PathLike[str] | np.ndarray
 _SUFFIXES = (".npy", ".png")
 _MODES = ("1", "L", "LA", "P", "I", "I;16", "RGB", "RGBA")
 
@@ -71,6 +73,38 @@ def masks_of_array(
     names = [f"masks[{i}]" for i in range(len(phrases))]
     masks = [_coverage(name, _checked(name, mask)) for name, mask in zip(names, values)]
     return _at_model_size(masks, names, phrases, (height, width))
+
+
+def of_whole(source: Source, height: int, width: int) -> Float[np.ndarray, "height width"]:
+    """One mask at a photograph's full size, in [0,1]; a folder's masks together.
+
+    Args:
+        source: an array [H,W], a `.npy` or `.png` file, or a folder of such files.
+
+    Raises:
+        UserError: it is no mask, not readable or empty.
+    """
+    if isinstance(source, np.ndarray):
+        parts = [_coverage("the mask", _checked("the mask", source))]
+    else:
+        path = Path(source)
+        if not path.exists():
+            raise UserError(f"mask '{path}' does not exist; give a .png or .npy file")
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        files = [file for file in files if not path.is_dir() or file.suffix.lower() in _SUFFIXES]
+        parts = [_coverage(file, _values(file)) for file in files]
+    if not any(part.any() for part in parts):
+        raise UserError(f"mask {_named(source)} has nothing in it; mark what shall be coloured")
+    sized = [
+        cv2.resize(part.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+        for part in parts
+    ]
+    whole: np.ndarray = np.clip(np.max(sized, axis=0), 0.0, 1.0)
+    return whole
+
+
+def _named(source: Source) -> str:
+    return "of the array" if isinstance(source, np.ndarray) else f"'{source}'"
 
 
 def _at_model_size(

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from colorjax.colorize import exif
+from colorjax.colorize import exif, statement
 from colorjax.data import bounds
 
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -22,10 +22,9 @@ _PER_METRE = {1: 1 / 0.0254, 2: 100.0, 3: 1.0}  # of JFIF's units, and of a PNG'
 # What in XMP no longer holds, and its value now, as an attribute or as an element.
 _XMP_VALUES = {
     b"tiff:Orientation": b"1",
-    b"exif:ColorSpace": b"1",
     b"photoshop:ColorMode": b"3",
-    b"photoshop:ICCProfile": b"sRGB IEC61966-2.1",
 }
+_XMP_SRGB = {b"exif:ColorSpace": b"1", b"photoshop:ICCProfile": b"sRGB IEC61966-2.1"}
 _XMP_SIZES = (
     (b"tiff:ImageWidth", b"exif:PixelXDimension"),
     (b"tiff:ImageLength", b"exif:PixelYDimension"),
@@ -69,16 +68,17 @@ class Metadata:
         density = Density(self.density.down, self.density.across, self.density.per_metre)
         return dataclasses.replace(self, density=density)
 
-    def fitted(self, width: int, height: int) -> "Metadata":
-        """For an upright sRGB picture of a size: the fields changed that no longer hold."""
+    def fitted(self, width: int, height: int, *, is_srgb: bool = True) -> "Metadata":
+        """For an upright picture of a size, in sRGB or in the photograph's own colours: the fields
+        changed that no longer hold."""
         xmp = self.xmp
-        values = dict(_XMP_VALUES)
+        values = dict(_XMP_VALUES) | (_XMP_SRGB if is_srgb else {})
         for names, side in zip(_XMP_SIZES, (width, height)):
             values |= dict.fromkeys(names, b"%d" % side)
         for name, value in values.items():
             for pattern in (rb"(%b\s*=\s*[\"'])[^\"'<>]*", rb"(<%b>)[^<>]*"):
                 xmp = re.sub(pattern % name, rb"\g<1>" + value, xmp)
-        block = exif.changed(self.exif, width, height) if self.exif else b""
+        block = exif.changed(self.exif, width, height, is_srgb=is_srgb) if self.exif else b""
         return dataclasses.replace(self, exif=block, xmp=xmp)
 
 
@@ -89,12 +89,15 @@ def of_file(data: bytes, picture: Image.Image | None) -> Metadata:
         picture: Pillow's, not yet loaded, if it can open the file.
     """
     if data.startswith(bounds.JPEG_SIGNATURE):
-        return _of_jpeg(data)
-    if data.startswith(bounds.PNG_SIGNATURE):
-        return _of_png(data)
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        return _of_tiff(data)
-    return Metadata() if picture is None else of_picture(picture)
+        carried = _of_jpeg(data)
+    elif data.startswith(bounds.PNG_SIGNATURE):
+        carried = _of_png(data)
+    elif data[:4] in (b"II*\0", b"MM\0*"):
+        carried = _of_tiff(data)
+    else:
+        return Metadata() if picture is None else of_picture(picture)
+    # What made an earlier picture is not carried into the next.
+    return dataclasses.replace(carried, xmp=statement.without_note(carried.xmp))
 
 
 def of_picture(picture: Image.Image) -> Metadata:
@@ -114,7 +117,7 @@ def of_picture(picture: Image.Image) -> Metadata:
             texts.append((b"iTXt", keyword.encode("latin-1", "replace") + bytes(5) + text.encode()))
     return Metadata(
         exif=_without(EXIF, bytes(block)),
-        xmp=_bytes(info.get("xmp")),
+        xmp=statement.without_note(_bytes(info.get("xmp"))),
         comments=(comment,) if comment else (),
         texts=tuple(texts),
         density=Density(float(dpi[0]) / 0.0254, float(dpi[1]) / 0.0254) if dpi else None,

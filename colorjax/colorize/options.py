@@ -18,8 +18,12 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     wherever it comes from.
     """
     names = tuple(registry.METHODS)
-    parser.add_argument("--method", choices=names, default=registry.DEFAULT)
-    parser.add_argument("--mesh", metavar="N", help="devices that share the work, or 'all'")
+    parser.add_argument(
+        "--method", choices=names, default=registry.DEFAULT, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--mesh", metavar="N", help="devices that share the work, or 'all' (default: one)"
+    )
     groups: dict[str, Any] = {}
     for row, owners in registry.settings().values():
         group: Any = parser

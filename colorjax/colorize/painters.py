@@ -1,53 +1,165 @@
-"""What becomes of photographs: a colouring, all vividnesses side by side, or more colour.
+"""What becomes of photographs: a colouring, several, all vividnesses, or more colour.
 
 A painter computes at model size for a batch and renders each photograph at full size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image as PillowImage
-from PIL import ImageDraw
 
-from colorjax.colorize import recombine, saving
+from colorjax.colorize import doubt, hints, recombine, sheets
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.colorize.jobs import Job, Rgb, pictures
+from colorjax.colorize.jobs import MOST_SEED, Job, Levels, Names, Part, pictures
+from colorjax.colorize.looks import Look
+from colorjax.colorize.recombine import Chroma
 from colorjax.data import captions, phrases
 from colorjax.errors import UserError
 from colorjax.methods.vividness import CANDIDATES
 
-TILE, LABEL, GAP = 192, 16, 6  # of the grid, in pixels
 Small = Float[np.ndarray, "h w 3"]  # a model's picture in [-1,1]
 
 
 @dataclass(frozen=True)
-class Colouring:
-    """The model's chroma at the photograph's lightness."""
+class _Usual:
+    """What painters have in common: one picture, no figures.
+
+    Attributes:
+        keeps_colours: whether it needs the colours that photographs come with.
+    """
 
     keeps_colours: ClassVar[bool] = False
 
-    def compute(self, colorizer: Colorizer, jobs: Sequence[Job], seed: int) -> Sequence[Small]:
-        """The model's pictures."""
-        return list(colorizer(pictures(colorizer, jobs, seed)))
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """For the note of results, by the command's flags: what is not as usual."""
+        return {}
 
-    def render(self, job: Job, computed: Small) -> Rgb:
-        """The photograph in the picture's colours."""
-        return recombine.full_picture(computed, job.lightness, job.small)
+    def names(self, seed: int) -> Names:
+        """The parts that `render` will make."""
+        return [("", {})]
+
+    def figures(self, job: Job, computed: Any) -> Mapping[str, float]:
+        """Nothing to say in numbers."""
+        return {}
 
 
 @dataclass(frozen=True)
-class Levels:
+class Colouring(_Usual):
+    """The model's chroma at the photograph's lightness, once or by several seeds.
+
+    Attributes:
+        look: a change of all chroma.
+        variations: how many seeds, each another colouring.
+        sheet: "grid" puts the variations on one sheet, "compare" gray beside the first.
+        doubt: how many samples tell where colours are a guess; 0: that is not asked.
+    """
+
+    look: Look = Look()
+    variations: int = 1
+    sheet: str = ""
+    doubt: int = 0
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """The look and what is drawn; a variation is told by its seed."""
+        about: dict[str, Any] = dict(self.look.about)
+        if self.sheet:
+            about[self.sheet] = True
+        if self.sheet == "grid":
+            about["variations"] = self.variations
+        return about
+
+    def names(self, seed: int) -> Names:
+        """The variations, from 2 on with their number, and the map of doubt."""
+        count = 1 if self.sheet else self.variations
+        names: list[tuple[str, Mapping[str, Any]]] = [("", {})]
+        names += [(f".{i + 1}", {"seed": seed_of(seed, i)}) for i in range(1, count)]
+        return names + ([(".doubt", {"doubt": self.doubt})] if self.doubt else [])
+
+    def compute(
+        self, colorizer: Colorizer, jobs: Sequence[Job], seed: int
+    ) -> Sequence[tuple[int, Sequence[Small]]]:
+        """The seed and the model's pictures, one for each seed."""
+        count = max(self.variations, self.doubt)
+        if count == 1:
+            return [(seed, [raw]) for raw in colorizer(pictures(colorizer, jobs, seed))]
+        todo = [(job, seed_of(seed, i)) for job in jobs for i in range(count)]
+        raws: list[Small] = []
+        for at in range(0, len(todo), colorizer.batch_size):
+            batch, seeds = zip(*todo[at : at + colorizer.batch_size], strict=True)
+            raws += list(colorizer(pictures(colorizer, batch, np.array(seeds, np.uint32))))
+        return [(seed, raws[at : at + count]) for at in range(0, len(raws), count)]
+
+    def chroma(self, job: Job, raw: Small) -> Chroma:
+        """A picture's chroma, with the hints and the look."""
+        chroma = recombine.chroma_of(raw, job.small)
+        if job.hints is not None:
+            chroma = hints.blended(chroma, job.hints, job.lightness)
+        return chroma._replace(ab=self.look.applied(chroma.ab))
+
+    def render(self, job: Job, computed: tuple[int, Sequence[Small]]) -> Iterator[Part]:
+        """The pictures, or the sheet that they are on, and the map of doubt."""
+        seed, raws = computed
+        if self.sheet:
+            shown = [levels(job, self.chroma(job, raw)) for raw in raws[: self.variations]]
+            if self.sheet == "compare":
+                gray = Chroma(np.zeros((*job.small.shape, 2), np.float32), job.small)
+                yield Part("", sheets.row([levels(job, gray), *shown]))
+            else:
+                labels = [f"seed {seed_of(seed, i)}" for i in range(len(shown))]
+                yield Part("", sheets.sheet(shown, labels))
+        else:
+            for raw, (name, about) in zip(raws, self.names(seed)):
+                if "doubt" not in about:
+                    yield Part(name, levels(job, self.chroma(job, raw)), about)
+        if self.doubt:
+            (name, about) = self.names(seed)[-1]
+            yield Part(name, doubt.drawn(self.spread(job, raws), *job.lightness.shape), about)
+
+    def figures(self, job: Job, computed: tuple[int, Sequence[Small]]) -> Mapping[str, float]:
+        """The doubt, if that is asked."""
+        return doubt.figures(self.spread(job, computed[1])) if self.doubt else {}
+
+    def spread(self, job: Job, raws: Sequence[Small]) -> Float[np.ndarray, "h w"]:
+        """The doubt in each pixel, see `doubt.spread`."""
+        return doubt.spread([self.chroma(job, raw) for raw in raws[: self.doubt]])
+
+
+def levels(job: Job, chroma: Chroma) -> Levels:
+    """A photograph in new colours, as deep as it is: its lightness, transparency, and what is not
+    to be coloured as it was."""
+    shown: Levels = recombine.to_full_size(job.lightness, *chroma, dtype=job.dtype)
+    if job.inside is not None:
+        assert job.rgb is not None  # it is kept then
+        own = recombine.quantized(job.rgb, job.dtype)
+        shown = recombine.mixed(own, shown, job.inside)
+    alpha = job.photo.pixels.alpha
+    if alpha is None:
+        return shown
+    return np.concatenate([shown, recombine.quantized(alpha, job.dtype)[..., None]], axis=-1)
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The seed of a variation, from 0."""
+    return (seed + number) & MOST_SEED
+
+
+@dataclass(frozen=True)
+class DetailLevels(_Usual):
     """A row: gray, and L-CAD's three levels of detail of one description."""
 
     prompts: tuple[str, str, str]
 
-    keeps_colours: ClassVar[bool] = False
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """The flag."""
+        return {"levels": True}
 
     @classmethod
-    def of(cls, prompt: str) -> "Levels":
+    def of(cls, prompt: str) -> "DetailLevels":
         """The levels of a prompt that names at least one colour.
 
         Raises:
@@ -67,53 +179,43 @@ class Levels:
         columns = [colorizer(pictures(colorizer, jobs, seed, text)) for text in self.prompts]
         return list(zip(np.zeros_like(columns[0]), *columns, strict=True))
 
-    def render(self, job: Job, computed: tuple[Small, ...]) -> Rgb:
+    def render(self, job: Job, computed: tuple[Small, ...]) -> Iterator[Part]:
         """The four side by side."""
-        row = [recombine.full_picture(raw, job.lightness, job.small) for raw in computed]
-        return np.concatenate(row, axis=1)
+        chromas = [recombine.chroma_of(raw, job.small) for raw in computed]
+        yield Part("", sheets.row([levels(job, chroma) for chroma in chromas]))
 
 
 @dataclass(frozen=True)
-class VividnessGrid:
+class VividnessGrid(_Usual):
     """All candidates on one sheet, each with its vividness and score, the chosen one marked."""
 
-    keeps_colours: ClassVar[bool] = False
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """The flag."""
+        return {"vividness_grid": True}
 
     def compute(self, colorizer: Colorizer, jobs: Sequence[Job], seed: int) -> Sequence[Any]:
         """For each photograph its candidates' pictures, their scores and the chosen one's place."""
         candidates = colorizer.candidates(pictures(colorizer, jobs, seed))
         return list(zip(*candidates, strict=True))
 
-    def render(self, job: Job, computed: Any) -> Rgb:
+    def render(self, job: Job, computed: Any) -> Iterator[Part]:
         """The sheet."""
         images, scores, chosen, _ = computed
-        shrink = min(1.0, TILE / max(job.lightness.shape))
-        height, width = (max(1, round(side * shrink)) for side in job.lightness.shape)
-        lightness = recombine.to_model_size(job.lightness, height, width)
-        tiles = [recombine.full_picture(image, lightness, job.small) for image in images]
+        lightness = sheets.tile_of(job.lightness)
+        tiles = [
+            recombine.quantized(recombine.full_picture(image, lightness, job.small), np.uint8)
+            for image in images
+        ]
         labels = [
             f"{scale:g}: {score:.2f}" + (" *" if i == chosen else "")
             for i, (scale, score) in enumerate(zip(CANDIDATES, scores, strict=True))
         ]
-        return sheet(tiles, labels)
-
-
-def sheet(tiles: Sequence[Rgb], labels: Sequence[str], columns: int = 3) -> Rgb:
-    """Pictures of one size with a line of text under each, on white."""
-    height, width = tiles[0].shape[:2]
-    down, across = height + LABEL + GAP, max(width, TILE // 2) + GAP
-    rows = -(-len(tiles) // columns)
-    page = PillowImage.new("RGB", (columns * across - GAP, rows * down - GAP), "white")
-    draw = ImageDraw.Draw(page)
-    for i, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
-        left, top = i % columns * across, i // columns * down
-        page.paste(saving.to_picture(tile), (left, top))
-        draw.text((left + 2, top + height + 2), label, fill="black")
-    return np.asarray(page, np.float32) / np.float32(255.0)
+        yield Part("", sheets.sheet(tiles, labels))
 
 
 @dataclass(frozen=True)
-class Enhancement:
+class Enhancement(_Usual):
     """More colour for faded photographs: what the model adds to their chroma, at full size.
 
     `t_start` says where the photographs stand, in (0, 1] with 1 for gray; None measures it from
@@ -123,6 +225,11 @@ class Enhancement:
     t_start: float | None = None
 
     keeps_colours: ClassVar[bool] = True
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """The flag with its number."""
+        return {"enhance": "auto" if self.t_start is None else f"{self.t_start:g}"}
 
     @classmethod
     def of(cls, strength: str) -> "Enhancement":
@@ -150,7 +257,8 @@ class Enhancement:
             times = np.full(len(jobs), self.t_start)
         return list(zip(*colorizer.enhance(batch._replace(t_start=times)), strict=True))
 
-    def render(self, job: Job, computed: tuple[Small, Small]) -> Rgb:
+    def render(self, job: Job, computed: tuple[Small, Small]) -> Iterator[Part]:
         """The photograph with the change between the two."""
         assert job.rgb is not None  # `keeps_colours`
-        return recombine.with_change(job.rgb, *computed, job.small)
+        rgb = recombine.with_change(job.rgb, *computed, job.small)
+        yield Part("", recombine.quantized(rgb, job.dtype))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from colorjax.colorize.photos import EXTRAS, FORMATS
-from colorjax.colorize.saving import OUTPUT_SUFFIXES, note_of
+from colorjax.colorize.saving import OUTPUT_SUFFIXES, SUFFIXES_TOLD, note_of
 from colorjax.errors import UserError, first_line
 
 _RESULTS, _LINKS, _NAMELESS = "earlier results", "linked folders", "without a suffix"
@@ -102,12 +102,15 @@ def _inside(root: Path, excluded: str | None, photographs: Photographs) -> Itera
     photographs.left_out += Counter()  # only what there is
 
 
-def output_paths(photos: Sequence[tuple[Path, Path]], output: str | os.PathLike[str]) -> list[Path]:
+def output_paths(
+    photos: Sequence[tuple[Path, Path]], output: str | os.PathLike[str], suffix: str | None = None
+) -> list[Path]:
     """Where the result of each of `find_photos`' pictures goes.
 
-    An `output` ending in .png, .jpg or .jpeg is the file for exactly one picture. Otherwise it is
-    a folder: `<relative folder>/<stem>.png`, `.jpg` for JPEG input; pictures that would share a
-    name become `<stem>_<suffix>` and, if that is not enough, are numbered.
+    An `output` that ends in a format's suffix is the file for exactly one picture. Otherwise it is
+    a folder: `<relative folder>/<stem><suffix>`, by default `.jpg` for JPEG input, else `.png`;
+    pictures that would share a name become `<stem>_<suffix>` and, if that is not enough, are
+    numbered.
 
     Raises:
         UserError: a result would replace one of the pictures, or cannot be where it shall.
@@ -120,16 +123,21 @@ def output_paths(photos: Sequence[tuple[Path, Path]], output: str | os.PathLike[
             )
         results = [output]
     elif output.suffix.lower() in FORMATS and not output.is_dir():
-        raise UserError(f"'{output}' cannot be written; end its name in .png, .jpg or .jpeg.")
+        raise UserError(f"'{output}' cannot be written; end its name in {SUFFIXES_TOLD}.")
     elif output.exists() and not output.is_dir():
         raise UserError(f"'{output}' is a file; give a folder for the results.")
     else:
-        results = [output / name for name in _names(photos)]
+        results = [output / name for name in _names(photos, suffix)]
     sources = {os.path.realpath(path) for path, _ in photos}
     for result in results:
         if os.path.realpath(result) in sources:
             raise UserError(f"'{result}' would be replaced by its result; give another output.")
     return results
+
+
+def part(output: Path, name: str) -> Path:
+    """Where a picture goes that is named beside the result itself, such as `a.2.png`."""
+    return output.with_name(f"{output.stem}{name}{output.suffix}") if name else output
 
 
 def check_writable(results: Sequence[Path], output: str | os.PathLike[str]) -> None:
@@ -158,9 +166,10 @@ def check_writable(results: Sequence[Path], output: str | os.PathLike[str]) -> N
             raise UserError(f"'{result}' is a folder where a result shall go; give another output.")
 
 
-def _names(photos: Sequence[tuple[Path, Path]]) -> list[Path]:
+def _names(photos: Sequence[tuple[Path, Path]], chosen: str | None) -> list[Path]:
     def name(path: Path, folder: Path, addition: str) -> Path:
-        suffix = ".jpg" if FORMATS.get(path.suffix.lower()) == "JPEG" else ".png"
+        usual = ".jpg" if FORMATS.get(path.suffix.lower()) == "JPEG" else ".png"
+        suffix = chosen or usual
         return folder / f"{path.stem}{addition}{suffix}"
 
     # Lower case, because on macOS and Windows A.png and a.png are one file.

@@ -9,7 +9,7 @@ not a picture is one sentence.
 import hashlib
 import importlib.util
 import os
-import re
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,32 +44,38 @@ if importlib.util.find_spec("pillow_jxl"):  # of colorjax[jxl]; importing it is 
     importlib.import_module("pillow_jxl")
     FORMATS |= {".jxl": "JXL"}
 _PILLOWS = tuple(dict.fromkeys(FORMATS.values()))
-MOST_MEGAPIXELS = 178  # beyond it Pillow refuses by itself
-_MIN_SIDE = 8
+MOST_PIXELS = 400 * 10**6  # of one photograph, where nobody says anything
+_SIZE_LOCK = threading.Lock()  # Pillow's own limit on sizes is one for all threads
 _COLOUR_ABOVE = 2.5 / 255.0  # what a JPEG of a gray picture differs by between its channels
 _STRIP_ROWS = 256
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph upright, in sRGB: `rgb` in [0,1]; `is_colour` says if its channels differ by
-    more than a JPEG of a gray picture's do (2 of 255).
+    """A photograph upright, in sRGB; `is_colour` says if its channels differ by more than a JPEG of
+    a gray picture's do (2 of 255).
 
     `metadata` is what `saving.save_photo` carries over, `format` is Pillow's name of the file's
     format, `digest` the SHA-256 of the file, empty for what is none.
     """
 
-    rgb: Float[np.ndarray, "h w 3"]
+    pixels: decoding.Pixels
     is_colour: bool
     metadata: Metadata
     format: str
     digest: str = ""
 
+    @property
+    def rgb(self) -> Float[np.ndarray, "h w 3"]:
+        """In [0,1], transparency laid on white."""
+        return self.pixels.on_white
 
-def read(source: Source, most_pixels: int = bounds.MAX_PIXELS) -> Photo:
+
+def read(source: Source, most_pixels: int = MOST_PIXELS, page: int = 0) -> Photo:
     """A photograph from a file, a picture of Pillow's or an array.
 
-    An array is uint8, or of fractions in [0,1]; its shape is [h,w], [h,w,1] or [h,w,3].
+    An array is uint8, or of fractions in [0,1]; its shape is [h,w], [h,w,1] or [h,w,3]. `page` is
+    that of a file of several, from 0.
 
     Raises:
         UserError: it cannot be read, or is no photograph; see `load_photo`.
@@ -77,9 +83,9 @@ def read(source: Source, most_pixels: int = bounds.MAX_PIXELS) -> Photo:
     if isinstance(source, Image.Image):
         return _in_memory(source, most_pixels)
     if isinstance(source, str | os.PathLike):
-        return load_photo(source, most_pixels)
-    rgb = _rgb(source, most_pixels)
-    return Photo(rgb, _is_colour(rgb), Metadata(), "array")
+        return load_photo(source, most_pixels, page)
+    pixels = decoding.Pixels(_rgb(source, most_pixels))
+    return Photo(pixels, _is_colour(pixels.rgb), Metadata(), "array")
 
 
 def _in_memory(picture: Image.Image, most_pixels: int) -> Photo:
@@ -88,13 +94,14 @@ def _in_memory(picture: Image.Image, most_pixels: int) -> Photo:
         # A copy, because decoding takes tags out of the EXIF that a picture keeps.
         copy = picture.copy()
         turned = decoding.orientation(copy) > 4
-        rgb = decoding.decode(None, copy)
+        pixels = decoding.pixels(None, copy)
         carried = metadata.of_picture(picture)
     except MemoryError:
         raise
     except Exception as error:  # a truncated file is only noticed now
         raise UserError(f"the picture cannot be read ({first_line(error)})") from error
-    return Photo(rgb, _is_colour(rgb), carried.turned if turned else carried, str(picture.format))
+    carried = carried.turned if turned else carried
+    return Photo(pixels, _is_colour(pixels.rgb), carried, str(picture.format))
 
 
 def name_of(source: Source) -> str:
@@ -129,66 +136,89 @@ def _is_colour(rgb: Float[np.ndarray, "h w 3"]) -> bool:
     return any(np.abs(s[..., 1:] - s[..., :1]).max() > _COLOUR_ABOVE for s in strips)
 
 
-def load_photo(path: str | os.PathLike[str], most_pixels: int = bounds.MAX_PIXELS) -> Photo:
-    """Reads a picture of any mode and depth; of an animation or a multi-page file, the first.
+def load_photo(
+    path: str | os.PathLike[str], most_pixels: int = MOST_PIXELS, page: int = 0
+) -> Photo:
+    """Reads a picture of any mode and depth; of an animation or a multi-page file, one page.
 
     Raises:
-        UserError: it cannot be read, is damaged, has more than `most_pixels` (checked before
-            anything is decoded: a 20 kB file may unpack to gigabytes) or a side below 8 pixels.
+        UserError: it cannot be read, is damaged, or has more than `most_pixels` (checked before
+            anything is decoded: a 20 kB file may unpack to gigabytes).
     """
     path = Path(path)
 
     def read_file() -> Photo:
         data = bounds.read_bytes(path)
-        picture = _opened(data, str(path), most_pixels)
+        picture = _opened(data, str(path), most_pixels, page)
         if picture is None:
-            rgb = decoding.decode_tiff(data)
+            pixels = decoding.tiff_pixels(data, page)
             carried, kind = metadata.of_file(data, None), "TIFF"
         else:
             with picture:
                 turned, kind = decoding.orientation(picture), str(picture.format)
                 carried = metadata.of_file(data, picture)
-                rgb = decoding.decode(data, picture)
+                pixels = decoding.pixels(data, picture, page)
                 carried = carried.turned if turned > 4 else carried
-        return Photo(rgb, _is_colour(rgb), carried, kind, hashlib.sha256(data).hexdigest())
+        digest = hashlib.sha256(data).hexdigest()
+        return Photo(pixels, _is_colour(pixels.rgb), carried, kind, digest)
 
     photo: Photo = _told(path, read_file)
     return photo
 
 
-def check(path: str | os.PathLike[str], most_pixels: int = bounds.MAX_PIXELS) -> None:
+def check(path: str | os.PathLike[str], most_pixels: int = MOST_PIXELS) -> int:
     """Looks at a picture's header only, to refuse it before anything is loaded for it.
+
+    Returns:
+        How many pages it has that are pictures of their own.
 
     Raises:
         UserError: as `load_photo`, as far as a header tells.
     """
     path = Path(path)
 
-    def look() -> None:
+    def look() -> int:
         bounds.check_size(path)
+        pages = 1
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                with Image.open(file, formats=_PILLOWS) as picture:
+                with _pillows(file) as picture:
                     size = picture.size
+                    if picture.format == "TIFF":  # an animation's frames are one picture
+                        pages = int(getattr(picture, "n_frames", 1))
             except UnidentifiedImageError:
                 file.seek(0)
                 if not tiffs.is_tiff(file.read(4)):
                     raise
-                size = tiffs.size(path.read_bytes())
+                size, pages = tiffs.size_and_pages(path.read_bytes())
         _check_size(f"'{path}'", *size, most_pixels)
+        return pages
 
-    _told(path, look)
+    pages: int = _told(path, look)
+    return pages
 
 
-def _opened(data: bytes, name: str, most_pixels: int) -> Image.Image | None:
+def _pillows(file: Any) -> Image.Image:
+    """Pillow's picture, not yet decoded, whatever its size: sizes are checked here."""
+    with _SIZE_LOCK:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=_PILLOWS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _opened(data: bytes, name: str, most_pixels: int, page: int) -> Image.Image | None:
     """Pillow's picture, not yet decoded; None of a TIFF that it does not know."""
     try:
-        picture = Image.open(BytesIO(data), formats=_PILLOWS)
+        picture = _pillows(BytesIO(data))
+        if page:
+            picture.seek(page)
     except UnidentifiedImageError:
         if not tiffs.is_tiff(data):
             raise
-        _check_size(f"'{name}'", *tiffs.size(data), most_pixels)
+        _check_size(f"'{name}'", *tiffs.size_and_pages(data, page)[0], most_pixels)
         return None
     _check_size(f"'{name}'", *picture.size, most_pixels)
     return picture
@@ -210,10 +240,6 @@ def _told(path: Path, read_file: Callable[[], Any]) -> Any:
             return read_file()
     except (UserError, MemoryError):
         raise
-    except Image.DecompressionBombError as error:
-        pixels = re.search(r"\d+", str(error))
-        size = f"{int(pixels[0]) / 1e6:.0f}" if pixels else f"over {MOST_MEGAPIXELS}"
-        raise UserError(f"'{path}' has {size} megapixels; make it smaller.") from error
     except PermissionError as error:
         raise UserError(f"'{path}' may not be read by you; check its permissions.") from error
     except UnidentifiedImageError as error:
@@ -238,10 +264,8 @@ def _unreadable(path: Path, why: str) -> UserError:
 def _check_size(what: str, width: int, height: int, most_pixels: int) -> None:
     if width * height > most_pixels:
         raise UserError(
-            f"{what} is {width} x {height} pixels, more than {most_pixels / 1e6:g} megapixels; "
-            "make it smaller, or raise --max_megapixels if there is memory for it."
+            f"{what} is {width} x {height} pixels, more than {most_pixels:,}; "
+            "make it smaller, or raise --max_pixels if there is memory for it."
         )
-    if min(width, height) < _MIN_SIDE:
-        raise UserError(
-            f"{what} is {width} x {height} pixels; both sides must be at least {_MIN_SIDE}."
-        )
+    if min(width, height) < 1:
+        raise UserError(f"{what} is {width} x {height} pixels; there is nothing to colour.")

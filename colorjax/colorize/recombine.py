@@ -3,9 +3,12 @@
 On the host: every photograph has another size, and none may cost a compilation.
 """
 
+from typing import Any, NamedTuple
+
 import cv2
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import DTypeLike
 
 from colorjax.maths import color
 
@@ -15,6 +18,15 @@ _RADIUS = 1
 _SLOPE_PENALTY = 4.0
 _MAX_CHROMA = 110.0
 _STRIP_PIXELS = 1 << 17  # stays in the cache
+_STRIP_ROWS = 256
+_FADED_SHARE = 0.5  # percent of pixels at either end
+
+
+class Chroma(NamedTuple):
+    """What a photograph is coloured with: ab, and the lightness that it was computed for."""
+
+    ab: Float[np.ndarray, "h w 2"]
+    lightness: Float[np.ndarray, "h w"]
 
 
 def _mean(grid: np.ndarray) -> np.ndarray:
@@ -81,6 +93,22 @@ def lightness_of(rgb: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W"]:
     return result
 
 
+def restored(lightness: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """A faded scan's lightness stretched to the whole range.
+
+    The darkest and the lightest 0.5 percent become black and white: levels as in every darkroom
+    program. A picture of one lightness stays as it is.
+    """
+    some = lightness.ravel()[:: lightness.size // 10**6 + 1]
+    low, high = np.percentile(some, (_FADED_SHARE, 100.0 - _FADED_SHARE)).astype(np.float32)
+    if high - low < 1.0:
+        return lightness
+    result: np.ndarray = np.subtract(lightness, low, dtype=np.float32)
+    result *= np.float32(100.0) / (high - low)
+    np.clip(result, 0.0, 100.0, out=result)
+    return result
+
+
 def to_model_size(
     lightness: Float[np.ndarray, "H W"], height: int, width: int
 ) -> Float[np.ndarray, "h w"]:
@@ -103,14 +131,40 @@ def colours_to_model_size(
     return np.clip(small, 0.0, 1.0)
 
 
+def chroma_of(raw: Float[np.ndarray, "h w 3"], lightness_small: Float[np.ndarray, "h w"]) -> Chroma:
+    """The chroma of a model's picture in [-1,1], without its lightness."""
+    return Chroma(
+        color.srgb_to_lab(np.clip(color.to_unit(raw), 0.0, 1.0))[..., 1:], lightness_small
+    )
+
+
 def full_picture(
     raw: Float[np.ndarray, "h w 3"],
     lightness: Float[np.ndarray, "H W"],
     lightness_small: Float[np.ndarray, "h w"],
 ) -> Float[np.ndarray, "H W 3"]:
     """A model's picture in [-1,1] as a photograph: its chroma, the photograph's lightness."""
-    ab = color.srgb_to_lab(np.clip(color.to_unit(raw), 0.0, 1.0))[..., 1:]
-    return to_full_size(lightness, ab, lightness_small)
+    rgb: np.ndarray = to_full_size(lightness, *chroma_of(raw, lightness_small))
+    return rgb
+
+
+def quantized(rgb: Float[np.ndarray, "*shape"], dtype: DTypeLike) -> np.ndarray:
+    """Numbers in [0,1] as levels of 8 or 16 bits; what lies outside is clamped."""
+    levels = np.empty(rgb.shape, dtype)
+    most = np.float32(np.iinfo(dtype).max)
+    for top in range(0, len(rgb), _STRIP_ROWS):
+        strip = slice(top, top + _STRIP_ROWS)
+        levels[strip] = np.round(np.clip(rgb[strip], 0.0, 1.0) * most)
+    return levels
+
+
+def mixed(own: np.ndarray, new: np.ndarray, share: Float[np.ndarray, "H W"]) -> np.ndarray:
+    """Levels of `new` by their share of each pixel, in [0,1]; where it is 0 they are `own`'s."""
+    for top in range(0, len(own), _STRIP_ROWS):
+        strip = slice(top, top + _STRIP_ROWS)
+        part = share[strip][..., None]
+        new[strip] = np.round(own[strip] * (1.0 - part) + new[strip] * part)
+    return new
 
 
 def with_change(
@@ -124,7 +178,8 @@ def with_change(
     small = [np.clip(color.to_unit(image), 0.0, 1.0) for image in (raw, before)]
     change = color.srgb_to_lab(small[0])[..., 1:] - color.srgb_to_lab(small[1])[..., 1:]
     lab = color.srgb_to_lab(rgb)
-    return to_full_size(lab[..., 0], change, lightness_small, own=lab[..., 1:])
+    changed: np.ndarray = to_full_size(lab[..., 0], change, lightness_small, own=lab[..., 1:])
+    return changed
 
 
 def to_full_size(
@@ -132,8 +187,9 @@ def to_full_size(
     ab_small: Float[np.ndarray, "h w 2"],
     lightness_small: Float[np.ndarray, "h w"],
     own: Float[np.ndarray, "H W 2"] | None = None,
-) -> Float[np.ndarray, "H W 3"]:
-    """sRGB in [0,1] with the given lightness (0..100) and the chroma computed at model size.
+    dtype: DTypeLike = np.float32,
+) -> Any:
+    """sRGB, [H,W,3], with the given lightness (0..100) and the chroma computed at model size.
 
     Chroma is brought to full size by a fast guided filter (He and Sun 2015): around every cell of
     the small picture ab is a linear function of L, the functions are interpolated and applied to
@@ -142,30 +198,60 @@ def to_full_size(
     Lightness is kept, colours that do not exist at it lose chroma at constant hue. For equal
     sizes and lightness ab is unchanged. `lightness_small` is what the model saw, of the same
     framing as `lightness`; ab outside of [-110,110] is clamped. `own` is chroma of the photograph
-    itself, to which the small one is added.
+    itself, to which the small one is added. `dtype` is float32 for values in [0,1], or uint8 or
+    uint16 for levels.
 
     Works in strips: beyond the result, memory does not grow with the height.
     """
     height, width = lightness.shape
-    lightness = np.clip(np.asarray(lightness, np.float32), 0.0, 100.0)
-    guide = np.ascontiguousarray(np.clip(lightness_small, 0.0, 100.0), np.float32)
-    ab = np.ascontiguousarray(np.clip(ab_small, -_MAX_CHROMA, _MAX_CHROMA), np.float32)
-    maps = np.concatenate((*_linear_model(guide, ab), *_local_range(ab)), axis=-1)
-    left, right, across = _sample(maps.shape[1], width)
-    upper, lower, down = _sample(maps.shape[0], height)
-    result = np.empty((height, width, 3), np.float32)
-    rows = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        strip = slice(top, min(top + rows, height))
-        first, last = upper[strip][0], lower[strip][-1]
-        cells = maps[first : last + 1]
-        rows_of_cells = cells[:, left]
-        rows_of_cells += (cells[:, right] - rows_of_cells) * across[:, None]
-        full = rows_of_cells[upper[strip] - first]
-        full += (rows_of_cells[lower[strip] - first] - full) * down[strip][:, None, None]
-        chroma = full[..., 0:2] * lightness[strip][..., None] + full[..., 2:4]
-        chroma = np.clip(chroma, full[..., 4:6], full[..., 6:8])
+    chroma_at = _Enlarged(ab_small, lightness_small, (height, width))
+    result = np.empty((height, width, 3), dtype)
+    for strip in _strips(height, width):
+        light = np.clip(np.asarray(lightness[strip], np.float32), 0.0, 100.0)
+        chroma = chroma_at(strip, light)
         if own is not None:
             chroma = np.clip(chroma + own[strip], -_MAX_CHROMA, _MAX_CHROMA)
-        result[strip] = _to_rgb(lightness[strip], chroma)
+        rgb = _to_rgb(light, chroma)
+        result[strip] = rgb if result.dtype.kind == "f" else quantized(rgb, dtype)
     return result
+
+
+def enlarged(chroma: Chroma, lightness: Float[np.ndarray, "H W"]) -> Chroma:
+    """The chroma brought to another lightness's size, as `to_full_size` does."""
+    chroma_at = _Enlarged(chroma.ab, chroma.lightness, lightness.shape)
+    ab = np.empty((*lightness.shape, 2), np.float32)
+    for strip in _strips(*lightness.shape):
+        ab[strip] = chroma_at(strip, lightness[strip])
+    return Chroma(ab, lightness)
+
+
+def _strips(height: int, width: int) -> list[slice]:
+    rows = max(1, _STRIP_PIXELS // width)
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+class _Enlarged:
+    """Chroma of any rows of a larger picture, see `to_full_size`."""
+
+    def __init__(self, ab_small: np.ndarray, lightness_small: np.ndarray, size: Any) -> None:
+        guide = np.ascontiguousarray(np.clip(lightness_small, 0.0, 100.0), np.float32)
+        ab = np.ascontiguousarray(np.clip(ab_small, -_MAX_CHROMA, _MAX_CHROMA), np.float32)
+        self._maps = np.concatenate((*_linear_model(guide, ab), *_local_range(ab)), axis=-1)
+        height, width = size
+        self._left, self._right, self._across = _sample(self._maps.shape[1], width)
+        self._upper, self._lower, self._down = _sample(self._maps.shape[0], height)
+
+    def __call__(
+        self, strip: slice, lightness: Float[np.ndarray, "rows W"]
+    ) -> Float[np.ndarray, "rows W 2"]:
+        """The chroma of some rows, of the given lightness."""
+        first, last = self._upper[strip][0], self._lower[strip][-1]
+        cells = self._maps[first : last + 1]
+        rows_of_cells = cells[:, self._left]
+        rows_of_cells += (cells[:, self._right] - rows_of_cells) * self._across[:, None]
+        full = rows_of_cells[self._upper[strip] - first]
+        below = rows_of_cells[self._lower[strip] - first]
+        full += (below - full) * self._down[strip][:, None, None]
+        chroma: np.ndarray = full[..., 0:2] * lightness[..., None] + full[..., 2:4]
+        np.clip(chroma, full[..., 4:6], full[..., 6:8], out=chroma)
+        return chroma

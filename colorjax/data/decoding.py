@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,37 +27,65 @@ cv2.utils.logging.setLogLevel(
 )  # what goes wrong is told by the error, in a sentence of ours
 
 
-def decode(data: bytes | None, picture: Image.Image) -> Float[np.ndarray, "h w 3"]:
-    """sRGB in [0,1] of an opened picture.
+class Pixels(NamedTuple):
+    """A picture upright in sRGB, in [0,1]; `alpha` is None of one that is opaque everywhere.
 
-    Keeps 16 bits and floats, converts an embedded profile to sRGB, lays transparency on white,
-    applies the EXIF orientation. Gray is one channel shown as three: a view that cannot be
-    written to.
+    `bits` is 16 of a picture of more than 8 bits a sample, else 8. Gray is one channel shown as
+    three: a view that cannot be written to. `profile` is ICC's, that the file's values were of.
+    """
+
+    rgb: Float[np.ndarray, "h w 3"]
+    alpha: Float[np.ndarray, "h w"] | None = None
+    bits: int = 8
+    profile: bytes = b""
+
+    @property
+    def on_white(self) -> Float[np.ndarray, "h w 3"]:
+        """The picture without transparency."""
+        if self.alpha is None:
+            return self.rgb
+        alpha = self.alpha[..., None]
+        shown: np.ndarray = self.rgb * alpha + (1.0 - alpha)
+        return shown
+
+
+def pixels(data: bytes | None, picture: Image.Image, page: int = 0) -> Pixels:
+    """An opened picture.
+
+    Keeps 16 bits and floats, converts an embedded profile to sRGB, applies the EXIF orientation.
 
     Args:
         data: the file that `picture` was opened from; None for a picture in memory.
+        page: which one `picture` stands at.
 
     Raises:
         Exception: whatever Pillow raises for a damaged file, `ValueError` as `bounds.check`.
     """
-    values = None if data is None else _exact(data, picture)
+    values = None if data is None else _exact(data, picture, page)
+    bits = 8 if values is None else _depth(data or b"", picture)
     if values is None:
+        bits = 16 if picture.mode[0] in "IF" else 8
         picture.load()
         values = _channels(picture)
     info = dict(picture.info)
     if picture.mode == "CMYK":
         info.pop("icc_profile", None)  # it is applied already
-    return _upright(_shown(values, info), orientation(picture))
+    return _shown(values, info, orientation(picture), bits)
 
 
-def decode_tiff(data: bytes) -> Float[np.ndarray, "h w 3"]:
-    """sRGB in [0,1] of a TIFF whose layout Pillow does not know.
+def decode(data: bytes | None, picture: Image.Image) -> Float[np.ndarray, "h w 3"]:
+    """sRGB in [0,1] of an opened picture, as `pixels`, with transparency laid on white."""
+    return pixels(data, picture).on_white
+
+
+def tiff_pixels(data: bytes, number: int = 0) -> Pixels:
+    """A page of a TIFF whose layout Pillow does not know.
 
     Raises:
         ValueError: it is none that is read.
     """
-    page = tiffs.read(data)
-    return _upright(_shown(page.values, {"icc_profile": page.profile}), page.orientation)
+    page = tiffs.read(data, number)
+    return _shown(page.values, {"icc_profile": page.profile}, page.orientation, page.bits)
 
 
 def orientation(picture: Image.Image) -> int:
@@ -83,7 +111,7 @@ def jpeg_pixels(data: bytes, colorspace: str = "RGB") -> UInt8[np.ndarray, "h w 
     return pixels
 
 
-def _exact(data: bytes, picture: Image.Image) -> np.ndarray | None:
+def _exact(data: bytes, picture: Image.Image, page: int) -> np.ndarray | None:
     """Values in [0,1] where Pillow shortens them to 8 bits or paints over damage, else None."""
     bounds.check(data)
     if data.startswith(bounds.JPEG_SIGNATURE):
@@ -91,19 +119,19 @@ def _exact(data: bytes, picture: Image.Image) -> np.ndarray | None:
         pixels = jpeg_pixels(data, spaces.get(picture.mode, "CMYK"))
         return color.unit_from_bytes(pixels) if picture.mode in spaces else None
     if picture.format == "TIFF":
-        return _exact_tiff(data, picture)
+        return _exact_tiff(data, picture, page)
     if picture.format == "PNG" and picture.mode in ("LA", "RGB", "RGBA"):
         return _exact_png(data, picture)
     return None
 
 
-def _exact_tiff(data: bytes, picture: Image.Image) -> np.ndarray | None:
+def _exact_tiff(data: bytes, picture: Image.Image, page: int) -> np.ndarray | None:
     tags = getattr(picture, "tag_v2", {})
     bits = max(tags.get(258, (1,)))
     if picture.mode == "CMYK" or (bits <= 8 and 3 not in tags.get(339, (1,))):
         return None
     try:
-        return tiffs.read(data).values
+        return tiffs.read(data, page).values
     except ValueError:
         if not picture.mode.startswith("I;16"):
             raise
@@ -142,7 +170,8 @@ def _channels(picture: Image.Image) -> Float[np.ndarray, "h w c"]:
         picture = picture.convert("LA" if is_gray else "RGBA")
     else:
         picture = picture.convert("L" if is_gray else "RGB")
-    array = color.unit_from_bytes(np.asarray(picture))
+    # Without a copy beside it, as large again.
+    array = np.divide(np.asarray(picture), np.float32(255.0), dtype=np.float32)
     return array[..., None] if array.ndim == 2 else array
 
 
@@ -157,9 +186,9 @@ def _cmyk_to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _shown(
-    values: Float[np.ndarray, "h w c"], info: Mapping[Any, Any]
-) -> Float[np.ndarray, "h w 3"]:
-    """sRGB on white, by what the file says of its colours."""
+    values: Float[np.ndarray, "h w c"], info: Mapping[Any, Any], turned: int, bits: int
+) -> Pixels:
+    """Upright sRGB, by what the file says of its colours."""
     number = 3 if values.shape[-1] > 2 else 1
     rgb, alpha = values[..., :number], values[..., number:]
     profile, gamma = info.get("icc_profile"), info.get("gamma")
@@ -167,12 +196,21 @@ def _shown(
         rgb = profiles.to_srgb(rgb, profile)
     elif gamma and "srgb" not in info:
         rgb = profiles.by_gamma(rgb, gamma)
-    if alpha.shape[-1]:
-        rgb = rgb * alpha + (1.0 - alpha)
-    return np.broadcast_to(rgb, (*rgb.shape[:2], 3))
+    upright = _upright(np.broadcast_to(rgb, (*rgb.shape[:2], 3)), turned)
+    is_opaque = not alpha.shape[-1] or bool((alpha == 1.0).all())
+    shown = None if is_opaque else _upright(alpha[..., 0], turned)
+    return Pixels(upright, shown, bits, profile or b"")
 
 
-def _upright(rgb: Float[np.ndarray, "h w 3"], turned: int) -> Float[np.ndarray, "h2 w2 3"]:
+def _depth(data: bytes, picture: Image.Image) -> int:
+    """Of the samples of a file that was read exactly: 8, or 16 for all that is more."""
+    if picture.format == "TIFF":
+        tags = getattr(picture, "tag_v2", {})
+        return 16 if max(tags.get(258, (1,))) > 8 else 8
+    return 16 if data.startswith(bounds.PNG_SIGNATURE) else 8
+
+
+def _upright(rgb: np.ndarray, turned: int) -> np.ndarray:
     if turned in (5, 6, 7, 8):
         rgb = rgb.swapaxes(0, 1)
     if turned in (3, 4, 7, 8):

@@ -42,9 +42,9 @@ def unpacked(strip: bytes, size: int) -> bytes:
         ValueError: it is damaged.
     """
     # A picture of one row of 8-bit gray, of which libtiff knows nothing but its bytes.
-    rows = ((256, _LONG, size), (257, _LONG, 1), (258, _SHORT, 8), (259, _SHORT, _LZW))
-    rows += ((262, _SHORT, 1), (273, _LONG, 0), (277, _SHORT, 1), (278, _LONG, 1))
-    rows += ((279, _LONG, len(strip)),)
+    rows = [(256, _LONG, size), (257, _LONG, 1), (258, _SHORT, 8), (259, _SHORT, _LZW)]
+    rows += [(262, _SHORT, 1), (273, _LONG, 0), (277, _SHORT, 1), (278, _LONG, 1)]
+    rows += [(279, _LONG, len(strip))]
     behind = 8 + 2 + 12 * len(rows) + 4
     body = b"".join(
         struct.pack("<HHII", tag, kind, 1, behind if tag == 273 else value)

@@ -42,7 +42,56 @@ def to_srgb(values: Float[np.ndarray, "h w c"], profile: bytes) -> Float[np.ndar
     return values if convert is None else in_strips(convert, values)
 
 
-def in_strips(convert: Curve, values: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w c2"]:
+def from_srgb(levels: np.ndarray, profile: bytes) -> np.ndarray | None:
+    """Levels of sRGB, uint8 or uint16 of three channels or four with alpha, in a profile's space.
+
+    None if the profile is not one for RGB, or not valid. Colours that the space does not have are
+    clamped. Of a profile made of tables, lcms converts 8 bits.
+    """
+    try:
+        matrix = _matrix_profile(profile)
+        if profile[16:20] != b"RGB ":
+            return None
+        convert = _back_by_tables(profile) if matrix is None else _back_by_matrix(matrix)
+    except (OSError, ValueError, LookupError, ArithmeticError, struct.error, ImageCms.PyCMSError):
+        return None
+    most = np.float32(np.iinfo(levels.dtype).max)
+    result = levels.copy()
+    rows = max(1, _STRIP_PIXELS // levels.shape[1])
+    for top in range(0, len(levels), rows):
+        strip = levels[top : top + rows, :, :3].astype(np.float32) / most
+        result[top : top + rows, :, :3] = np.round(np.clip(convert(strip), 0.0, 1.0) * most)
+    return result
+
+
+def _back_by_matrix(matrix: _Matrix) -> Curve:
+    places = np.linspace(0.0, 1.0, 1 << 14, dtype=np.float32)
+    light = [curve(places) for curve in matrix.curves]
+    from_srgb = np.linalg.inv(matrix.to_srgb).astype(np.float32)
+
+    def convert(values: np.ndarray) -> np.ndarray:
+        linear = np.where(values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92)
+        mixed = linear @ from_srgb.T
+        channels = [np.interp(mixed[..., i], light[i], places) for i in range(3)]
+        return np.stack(channels, axis=-1).astype(np.float32)
+
+    return convert
+
+
+def _back_by_tables(profile: bytes) -> Curve:
+    parsed = ImageCms.ImageCmsProfile(BytesIO(profile))
+    transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), parsed, "RGB", "RGB")
+
+    def convert(values: np.ndarray) -> np.ndarray:
+        levels = np.round(values * np.float32(255.0)).astype(np.uint8)
+        picture = ImageCms.applyTransform(Image.fromarray(levels), transform)
+        assert picture is not None  # as it is not changed in place
+        return color.unit_from_bytes(np.asarray(picture))
+
+    return convert
+
+
+def in_strips(convert: Curve, values: np.ndarray) -> Float[np.ndarray, "h w c2"]:
     """Row by row or several: what a conversion needs beside its result does not grow."""
     rows = max(1, _STRIP_PIXELS // values.shape[1])
     first = convert(values[:rows])

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
 
 from colorjax.data import lzw
+from colorjax.data.profiles import in_strips
 from colorjax.maths import color
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -32,15 +33,16 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it tells of what it 
 
 
 class Tiff(NamedTuple):
-    """The first page: values in [0,1], c = 1 gray, 2 gray and alpha, 3 colour, 4 with alpha."""
+    """A page: values in [0,1], c = 1 gray, 2 gray and alpha, 3 colour, 4 with alpha."""
 
     values: Float[np.ndarray, "h w c"]
     profile: bytes | None
     orientation: int
+    bits: int  # 16 where a sample has more than 8
 
 
-def read(data: bytes) -> Tiff:
-    """A file's first page.
+def read(data: bytes, number: int = 0) -> Tiff:
+    """A file's page of a number, from 0.
 
     White is the largest value that the file's integers can have, or what its SMaxSampleValue
     says. Where a file of floats says nothing it is 1, 255 or 65535, the first that nearly all
@@ -51,44 +53,47 @@ def read(data: bytes) -> Tiff:
     """
     stream = BytesIO(data)
     with TiffFile(stream) as file:
-        page: Any = file.pages[0]
+        page: Any = file.pages[number]
         if page.compression == COMPRESSION.LZW:
             lzw.repack(stream, page)
         values = _samples(stream.getvalue() if page.compression in _PACKED else data, page)
-        number = _CHANNELS[page.photometric]
+        channels = _CHANNELS[page.photometric]
         extras = [int(kind) for kind in page.extrasamples]
         alphas = [i for i, kind in enumerate(extras) if kind in (_PREMULTIPLIED, _STRAIGHT)]
-        shown = _in_rgb(page, values[..., :number])
+        shown = _in_rgb(page, values[..., :channels])
         if alphas:
             opaque = 1.0 if values.dtype.kind == "f" else _largest(page)
-            alpha = _scaled(values[..., number + alphas[0], None], 0.0, opaque)
+            alpha = _scaled(values[..., channels + alphas[0], None], 0.0, opaque)
             if extras[alphas[0]] == _PREMULTIPLIED:
                 shown = np.minimum(shown / np.maximum(alpha, 1e-6), 1.0)
             shown = np.concatenate([shown, alpha], axis=-1)
-        profile = None if number == 4 else _tag(page, 34675)  # inks are mixed without one
-        return Tiff(shown, profile, int(_tag(page, 274) or 1))
+        profile = None if channels == 4 else _tag(page, 34675)  # inks are mixed without one
+        bits = 8 if page.dtype.itemsize == 1 else 16
+        return Tiff(shown, profile, int(_tag(page, 274) or 1), bits)
 
 
 def _in_rgb(page: Any, values: np.ndarray) -> Float[np.ndarray, "h w c"]:
     """Gray or RGB in [0,1]."""
     if page.photometric == PHOTOMETRIC.CIELAB:
         # TIFF 6.0, section 23: lightness without, ab with a sign.
-        ab = np.int8 if page.dtype.itemsize == 1 else np.int16
-        lab = values.astype(np.float32) * np.float32(100.0 / _largest(page))
-        scale = np.float32(1.0 if ab is np.int8 else 1.0 / 256.0)
-        lab[..., 1:] = np.ascontiguousarray(values[..., 1:]).view(ab) * scale
-        return np.clip(color.lab_to_srgb(lab), 0.0, 1.0)
+        deep = page.dtype.itemsize == 2
+        ab = np.ascontiguousarray(values[..., 1:]).view(np.int16 if deep else np.int8)
+        lab = np.empty(values.shape, np.float32)
+        lab[..., 0] = values[..., 0].astype(np.float32) * np.float32(100.0 / _largest(page))
+        lab[..., 1:] = ab.astype(np.float32) * np.float32(1.0 / 256.0 if deep else 1.0)
+        shown = np.clip(color.lab_to_srgb(lab), 0.0, 1.0)
+        return shown
     shown = _scaled(values, *_range(page, values))
     if page.photometric == PHOTOMETRIC.SEPARATED:
         return (1.0 - shown[..., :3]) * (1.0 - shown[..., 3:])
     return 1.0 - shown if page.photometric == PHOTOMETRIC.MINISWHITE else shown
 
 
-def size(data: bytes) -> tuple[int, int]:
-    """Width and height of the first page."""
+def size_and_pages(data: bytes, number: int = 0) -> tuple[tuple[int, int], int]:
+    """Width and height of a page, and how many pages there are."""
     with TiffFile(BytesIO(data)) as file:
-        page: Any = file.pages[0]
-        return page.imagewidth, page.imagelength
+        page: Any = file.pages[number]
+        return (page.imagewidth, page.imagelength), len(file.pages)
 
 
 def is_tiff(data: bytes) -> bool:
@@ -105,8 +110,11 @@ def white_of(values: np.ndarray, whites: Sequence[float]) -> float:
 
 
 def _scaled(values: np.ndarray, low: float, high: float) -> Float[np.ndarray, "h w c"]:
-    wide = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
-    return np.clip((wide - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    def scale(strip: np.ndarray) -> np.ndarray:
+        wide = np.nan_to_num(strip.astype(np.float64), nan=low, posinf=high, neginf=low)
+        return np.clip((wide - low) / (high - low), 0.0, 1.0).astype(np.float32)
+
+    return in_strips(scale, values)
 
 
 def _samples(data: bytes, page: Any) -> np.ndarray:

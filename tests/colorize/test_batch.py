@@ -39,7 +39,9 @@ def photographs(tmp_path) -> list:
 
 def outcomes(paths, colorizer) -> list:
     requests = [jobs.Request(path, "a red car") for path in paths]
-    return list(jobs.process(colorizer, requests, painters.Colouring(), 0))
+    painter = painters.Colouring()
+    prepared = jobs.ready(requests, colorizer.buckets, painter)
+    return list(jobs.process(colorizer, prepared, painter, 0))
 
 
 @pytest.mark.parametrize(
@@ -48,10 +50,10 @@ def outcomes(paths, colorizer) -> list:
 def test_whatever_goes_wrong_in_reading_is_one_picture(photographs, monkeypatch, error) -> None:
     read = jobs.photos.read
 
-    def fail(source, most):
+    def fail(source, *more):
         if source == photographs[1]:
             raise error
-        return read(source, most)
+        return read(source, *more)
 
     monkeypatch.setattr(jobs.photos, "read", fail)
     done = outcomes(photographs, Gray())
@@ -92,8 +94,8 @@ def test_what_is_not_finite_is_not_saved(photographs, value) -> None:
         return images
 
     done = outcomes(photographs[:2], Gray(compute))
-    assert "not finite" in str(done[0].error) and done[0].rgb is None
-    assert done[1].error is None and done[1].rgb is not None
+    assert "not finite" in str(done[0].error) and done[0].computed is None
+    assert done[1].error is None and done[1].computed is not None
 
 
 def test_memory_is_told_whoever_says_so() -> None:

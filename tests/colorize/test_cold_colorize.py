@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from colorjax.colorize import __main__ as colorize
-from colorjax.colorize import painters, recombine
+from colorjax.colorize import recombine, sheets
 from colorjax.colorize.buckets import bucket_for
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.errors import UserError
@@ -88,7 +88,7 @@ def test_automatic_takes_the_rankers_choice_and_the_grid_shows_all(
         < 0.5
         < np.abs(color.lightness(np.clip((chosen + 1) / 2, 0, 1))[..., 0] - given).max()
     )
-    tile = 60 + 36 + painters.GAP  # no narrower than its label
+    tile = 60 + 36 + sheets.GAP  # no narrower than its label
     assert read(sheet).shape == (3 * (44 + 22) - 6, 3 * tile - 6, 3)
 
 

@@ -92,7 +92,7 @@ def test_many_keep_their_order_and_bad_ones_are_told(colorizer, tmp_path) -> Non
     photos: list = [smooth(i, *shape) for i, shape in enumerate(shapes)]
     (tmp_path / "text.jpg").write_text("not a picture")
     photos.insert(1, tmp_path / "text.jpg")
-    photos.insert(4, np.zeros((2, 2), np.uint8))
+    photos.insert(4, np.zeros((2, 2, 2), np.uint8))
     prompts = [f"a red car {i}" for i in range(len(photos))]
     results = list(colorizer.many(photos, prompts, seed=2))
     assert [result.settings["prompt"] for result in results] == prompts
@@ -130,7 +130,7 @@ def test_results_wait_for_earlier_ones_only_as_memory_allows(colorizer, monkeypa
         (np.zeros((20, 20), np.int32), "holds int32"),
         (np.full((20, 20), 200.0), "from 200 to 200; fractions"),
         (np.full((20, 20), np.nan), "fractions are in"),
-        (np.zeros((4, 20), np.uint8), "20 x 4 pixels"),
+        (np.zeros((0, 20), np.uint8), "nothing to colour"),
     ],
 )
 def test_arrays_that_are_no_photographs(array, words, colorizer) -> None:

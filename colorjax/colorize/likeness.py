@@ -1,0 +1,83 @@
+"""Another photograph, or the same once more, with what made a result."""
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from colorjax.colorize import finished, saving
+from colorjax.data import captions
+from colorjax.errors import UserError
+from colorjax.methods import registry
+
+# What a note has by digest only, so that it must be given again.
+_DIGESTS = ("masks", "hints", "only_masked")
+_FLAGS = ("tint", "grid", "compare", "variations", "levels", "vividness_grid", "enhance", "restore")
+
+
+def note_in(path: Path) -> Mapping[str, Any]:
+    """What a result says of itself.
+
+    Raises:
+        UserError: it is not there, or says nothing.
+    """
+    if not path.is_file():
+        raise UserError(f"'{path}' does not exist; give a picture that colorjax made")
+    note = saving.note_of(path)
+    if note is None:
+        raise UserError(
+            f"'{path}' does not say how it was made: it is no result of colorjax, was made with "
+            "--plain, or another program has taken it out"
+        )
+    return note
+
+
+def adopt(args: argparse.Namespace) -> Mapping[str, Any]:
+    """Sets the values of a command line to those that made the result that it names.
+
+    Raises:
+        UserError: the result says nothing, or the command line says something else itself.
+    """
+    note = note_in(args.like)
+    method = registry.find(str(note.get("method")))
+    args.method, args.seed = method.name, int(note["seed"])
+    if args.prompt is None and note.get("prompt") != captions.SCARCE[0]:
+        args.prompt = str(note.get("prompt"))
+    for row in method.settings:
+        if row.name in note and getattr(args, row.name, None) is None:
+            setattr(args, row.name, note[row.name])
+    if note.get("masks") is None:
+        for name in ("refine_step_size", "refine_objective", "replay", "mask_steps"):
+            setattr(args, name, None)  # without effect
+    elif note["masks"] in ("attention", "clipseg"):
+        args.masks = note["masks"]
+    for name in _FLAGS:
+        if name in note:
+            setattr(args, name, note[name])
+    if "page" in note:
+        args.pages = str(note["page"])
+    if args.model == "bundled" and note.get(finished.MODEL_NAME):
+        args.model = str(note[finished.MODEL_NAME])
+    return note
+
+
+def remarks(like: Mapping[str, Any], note: Mapping[str, Any], source: Any) -> Iterator[str]:
+    """Sentences about what is otherwise than in the result, so that the picture will differ."""
+    for name in finished.differences(like, note):
+        if name in _DIGESTS and name not in note:
+            yield f"the result was made with --{name}, which is not given"
+        elif name == "model":
+            yield f"the model's weights are others than the result's ({like.get('model_name')!r})"
+        elif name == "doubt":
+            yield "the result is a map of doubt: the colouring beside it is made instead"
+        else:
+            yield f"{name} is {note.get(name)!r}, the result's {like.get(name)!r}"
+    if like.get(finished.VERSION) != note.get(finished.VERSION):
+        yield (
+            f"the result was made by colorjax {like.get(finished.VERSION)}, this is "
+            f"{note.get(finished.VERSION)}: colours may differ a little"
+        )
+    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    if digest != like.get(finished.INPUT):
+        yield "the photograph is another one than the result's"

@@ -1,0 +1,131 @@
+"""What of many photographs is to be coloured, and by which words: lists, shards and prompts."""
+
+import csv
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from colorjax.colorize import prompts
+from colorjax.errors import UserError, first_line
+
+BESIDE = "beside"
+_STDIN = "-"
+_COLUMNS = ("file", "prompt")
+_MOST_PROMPT_BYTES = 1 << 16
+
+
+def listed(path: str) -> list[Path]:
+    """The photographs that a file names, one a line; "-" is standard input.
+
+    Raises:
+        UserError: it cannot be read, or names nothing.
+    """
+    try:
+        text = sys.stdin.read() if path == _STDIN else Path(path).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"list '{path}' cannot be read ({first_line(error)})") from error
+    names = [line for line in text.splitlines() if line.strip()]
+    if not names:
+        raise UserError(f"list '{path}' names no photographs; give one a line")
+    return [Path(name) for name in names]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several workers' shares of the photographs; workers need not know each other.
+
+    A photograph belongs to one share by its name relative to its input, wherever the input lies.
+    """
+
+    number: int = 1
+    of: int = 1
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Shard":
+        """Such as "2/3".
+
+        Raises:
+            UserError: it is something else.
+        """
+        if text is None:
+            return cls()
+        try:
+            number, of = map(int, text.split("/"))
+        except ValueError:
+            number, of = 0, 0
+        if not 1 <= number <= of:
+            raise UserError(f"shard is {text!r}; give I/N with I in 1..N, such as 1/3")
+        return cls(number, of)
+
+    def has(self, relative: Path) -> bool:
+        """Whether a photograph is in this share."""
+        digest = hashlib.sha256(relative.as_posix().encode("utf-8", "surrogateescape")).digest()
+        return int.from_bytes(digest[:8], "big") % self.of == self.number - 1
+
+
+class Prompts:
+    """The prompt of each photograph: from a table, from a text beside it, or one for all."""
+
+    def __init__(self, source: str | None, usual: str) -> None:
+        """Reads the table.
+
+        Args:
+            source: a CSV file with the columns `file` and `prompt`, a JSONL file with objects of
+                both, "beside" for a `.txt` of the photograph's name, or None.
+            usual: of photographs that nothing is said about.
+
+        Raises:
+            UserError: the table cannot be read.
+        """
+        self._usual, self._beside = usual, source == BESIDE
+        self._table: dict[str, str] = {}
+        self._used: set[str] = set()
+        if source is not None and not self._beside:
+            self._table = dict(_rows(Path(source)))
+
+    def of(self, path: Path, relative: Path) -> str:
+        """A photograph's prompt, by its name relative to its input, else by its last part.
+
+        Raises:
+            UserError: the text beside it is no prompt.
+        """
+        for name in (relative.as_posix(), str(path), path.name):
+            if name in self._table:
+                self._used.add(name)
+                return self._table[name]
+        text = path.with_suffix(".txt")
+        if self._beside and text.is_file():
+            try:
+                with text.open("rb") as file:
+                    said = file.read(_MOST_PROMPT_BYTES).decode("utf-8-sig")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UserError(f"'{text}' cannot be read ({first_line(error)})") from error
+            return prompts.plain(said)
+        return self._usual
+
+    @property
+    def unused(self) -> list[str]:
+        """The table's names that no photograph had."""
+        return [name for name in self._table if name not in self._used]
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix.lower() == ".csv":
+                rows = list(csv.DictReader(file))
+            else:
+                rows = [json.loads(line) for line in file if line.strip()]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"prompts '{path}' cannot be read ({first_line(error)})") from error
+    for number, row in enumerate(rows, 1):
+        values = [row.get(name) for name in _COLUMNS] if isinstance(row, dict) else [None]
+        if not all(isinstance(value, str) for value in values):
+            raise UserError(
+                f"prompts '{path}': row {number} lacks {' or '.join(_COLUMNS)}; a CSV has these "
+                'columns, a JSONL lines such as {"file": "a.jpg", "prompt": "a red car"}'
+            )
+        yield str(values[0]), prompts.plain(str(values[1]))

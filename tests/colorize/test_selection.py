@@ -1,0 +1,141 @@
+"""Which photographs, by which words, in whose share; and what a result says of itself."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorjax.colorize import flags, likeness, saving, statement
+from colorjax.colorize.selection import Prompts, Shard, listed
+from colorjax.errors import UserError
+
+
+def test_shares_are_all_of_the_photographs_once() -> None:
+    names = [Path(f"box {i % 7}/{i}.jpg") for i in range(1000)]
+    shards = [Shard.parse(f"{i}/3") for i in (1, 2, 3)]
+    owners = [[shard.number for shard in shards if shard.has(name)] for name in names]
+    assert all(len(owner) == 1 for owner in owners)
+    sizes = [sum(owner == [i] for owner in owners) for i in (1, 2, 3)]
+    assert min(sizes) > 280, "of about one size"
+    assert all(Shard.parse(None).has(name) for name in names)
+    for wrong in ("0/3", "4/3", "1", "a/b", "1/0"):
+        with pytest.raises(UserError, match="shard is"):
+            Shard.parse(wrong)
+
+
+def test_a_list_of_photographs(tmp_path, monkeypatch) -> None:
+    (tmp_path / "list").write_text("\ufeffa.jpg\n\n  box/b c.png\n")
+    assert listed(str(tmp_path / "list")) == [Path("a.jpg"), Path("  box/b c.png")]
+    (tmp_path / "empty").write_text("\n")
+    for name, words in (("empty", "names no"), ("none", "cannot be read")):
+        with pytest.raises(UserError, match=words):
+            listed(str(tmp_path / name))
+
+
+def test_prompts_of_a_table_or_beside(tmp_path) -> None:
+    (tmp_path / "a.csv").write_text('file,prompt\nbox/a.jpg,"a red car, #0000ff sky"\nb.jpg,cat\n')
+    rows = [{"file": "box/a.jpg", "prompt": "a red car"}, {"file": "z.jpg", "prompt": "none"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    table = Prompts(str(tmp_path / "a.csv"), "usual")
+    assert table.of(tmp_path / "box/a.jpg", Path("box/a.jpg")) == "a red car, blue sky"
+    assert table.of(Path("deep/b.jpg"), Path("deep/b.jpg")) == "cat"
+    assert table.of(Path("c.jpg"), Path("c.jpg")) == "usual" and not table.unused
+    lines = Prompts(str(tmp_path / "a.jsonl"), "usual")
+    assert lines.of(Path("box/a.jpg"), Path("box/a.jpg")) == "a red car"
+    assert lines.unused == ["z.jpg"]
+    (tmp_path / "d.txt").write_text("a brown\ndog\n")
+    beside = Prompts("beside", "usual")
+    assert beside.of(tmp_path / "d.jpg", Path("d.jpg")) == "a brown dog"
+    assert beside.of(tmp_path / "e.jpg", Path("e.jpg")) == "usual"
+    (tmp_path / "bad.csv").write_text("name,text\na.jpg,cat\n")
+    with pytest.raises(UserError, match="row 1 lacks file or prompt"):
+        Prompts(str(tmp_path / "bad.csv"), "usual")
+
+
+PACKET = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="r"><rdf:Description
+ rdf:about=""
+ Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"/>
+</rdf:RDF></x:xmpmeta>"""
+
+
+@pytest.mark.parametrize("xmp", [b"", PACKET])
+def test_a_packet_says_once_what_made_the_picture(xmp) -> None:
+    note = {"prompt": 'a <red> "car" & Großvater', "seed": 3}
+    first = statement.with_note(xmp, {"seed": 2})
+    packet = statement.with_note(first, note)
+    assert packet.count(b"DigitalSourceType=") == 1 and packet.count(b"colorjax:settings") == 1
+    assert b"compositeWithTrainedAlgorithmicMedia" in packet
+    assert json.loads(statement.note_in(packet)) == note
+    if not xmp:
+        from xml.etree import ElementTree
+
+        ElementTree.fromstring(packet.decode())
+    assert b"colorjax" not in statement.without_note(packet)
+    foreign = "<x:xmpmeta>".encode("utf-16")
+    assert statement.with_note(foreign, note) == foreign
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
+def test_every_format_says_what_made_it(tmp_path, suffix) -> None:
+    gray = np.full((16, 16, 3), 99, np.uint8)
+    path = tmp_path / f"a{suffix}"
+    saving.save_photo(path, gray, note={"seed": 3, "prompt": "a red car"})
+    assert saving.note_of(path) == {"seed": 3, "prompt": "a red car"}
+    with Image.open(path) as picture:
+        assert b"compositeWithTrainedAlgorithmicMedia" in picture.info["xmp"]
+    saving.save_photo(path, gray)
+    assert saving.note_of(path) is None
+    with pytest.raises(UserError, match="does not say how it was made"):
+        likeness.note_in(path)
+
+
+def test_metadata_without_a_place_is_told(tmp_path) -> None:
+    from colorjax.colorize.metadata import Metadata
+
+    gray = np.full((16, 16, 3), 99, np.uint8)
+    long = Metadata(comments=(b"x" * 70_000, b"short"))
+    assert saving.save_photo(tmp_path / "a.jpg", gray, long) == ("a comment of 70,000 bytes",)
+    assert saving.save_photo(tmp_path / "a.png", gray, long) == ()
+    assert saving.save_photo(tmp_path / "a.webp", gray, long) == ("a comment", "a comment")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "give photographs"),
+        ("a.jpg --list b", "give photographs"),
+        ("a.jpg --quality 0", "quality is 0"),
+        ("a.jpg --pages 0", "pages is '0'"),
+        ("a.jpg --variations 99", "variations is 99"),
+        ("a.jpg --doubt 1", "doubt is 1"),
+        ("a.jpg --grid", "give --variations"),
+        ("a.jpg --grid --compare --variations 2", "exclude each other"),
+        ("a.jpg --levels --prompt red --tint 3,4", "--levels and --tint"),
+        ("a.jpg --masks m --prompt car --prompts p", "--masks and --prompts"),
+    ],
+)
+def test_what_does_not_go_together_is_told_first(words, said) -> None:
+    args = flags.parse(words.split())
+    with pytest.raises(UserError, match=said):
+        flags.make_painter(args, flags.check(args))
+
+
+def test_a_like_picture_has_the_settings_of_the_result(tmp_path) -> None:
+    note = {"method": "lcad", "seed": 7, "prompt": "a red car", "guidance_scale": 2.5}
+    note |= {"num_steps": 4, "tint": "8,-3", "model_name": "bundled", "refine_step_size": 10.0}
+    saving.save_photo(tmp_path / "a.png", np.full((9, 9, 3), 99, np.uint8), note=note)
+    args = flags.parse(["b.jpg", "--like", str(tmp_path / "a.png")])
+    likeness.adopt(args)
+    assert (args.seed, args.prompt, args.num_steps, args.tint) == (7, "a red car", 4, "8,-3")
+    prompt = flags.check(args)
+    assert flags.make_painter(args, prompt).about == {"tint": "8,-3"}
+    changed = SimpleNamespace(**{**note, "masks": "x", "seed": 8, "model": "other"})
+    (tmp_path / "b.jpg").write_bytes(b"photograph")
+    said = list(likeness.remarks(vars(changed), note, tmp_path / "b.jpg"))
+    assert any("--masks, which is not given" in line for line in said)
+    assert any(line.startswith("seed is 7") for line in said)
+    assert any("weights are others" in line for line in said)
+    assert said[-1] == "the photograph is another one than the result's"
