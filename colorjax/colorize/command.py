@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 
 from colorjax import release
-from colorjax.colorize import finished, flags, likeness, paths, photos, prompts, saving, stages
+from colorjax.colorize import (
+    film,
+    finished,
+    flags,
+    likeness,
+    paths,
+    photos,
+    prompts,
+    saving,
+    stages,
+)
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.encoding import SUFFIXES
 from colorjax.colorize.instances import Instances
@@ -48,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code: 1 if a picture was left out by an error."""
     args = flags.parse(arguments)
     if args.show_settings is not None:
-        say(saving.about(likeness.note_in(args.show_settings)))
+        for line in likeness.told(likeness.note_in(args.show_settings)):
+            say(line)
         return 0
     like = None if args.like is None else likeness.adopt(args)
     prompt = flags.check(args)
@@ -57,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     note = finished.made_by(
         directory, args.method, args.seed, resolved(args, directory), str(args.model)
     )
-    task = Task(args, prompt, painter, note | dict(painter.about))
+    about = dict(painter.about) | ({"frames": True} if args.frames else {})
+    task = Task(args, prompt, painter, note | about)
     report = Report(mode=args.mode)
     requests = _requests(task, report)
     if like is not None:
@@ -84,6 +96,8 @@ def _requests(task: Task, report: Report) -> list[Request]:
     args = task.args
     exclude = Path(args.output) if Path(args.output).is_dir() else None
     photographs = paths.find_photos(listed(args.list) if args.list else args.inputs, exclude)
+    if args.frames:
+        photographs.pictures.sort(key=lambda picture: film.in_order(picture[0]))
     for problem in photographs.problems:
         report.fail(problem)
     if photographs.told:
@@ -126,7 +140,8 @@ def _due(task: Task, requests: Sequence[Request], report: Report) -> list[Reques
     Raises:
         UserError: results cannot be written.
     """
-    due = []
+    due: list[Request] = []
+    kept: list[Request] = []
     for request in requests:
         assert isinstance(request.source, Path) and request.output is not None
         try:
@@ -139,8 +154,13 @@ def _due(task: Task, requests: Sequence[Request], report: Report) -> list[Reques
         every = _pages(request, pages) if task.args.pages == "all" else [request]
         todo = [part for part in every if task.args.overwrite or not _is_finished(task, part)]
         if not todo:
-            report.keep(request.output)
+            kept.append(request)
         due += todo
+    if task.args.frames and due:  # each needs the one before
+        due, kept = list(requests), []
+    for request in kept:
+        assert request.output is not None
+        report.keep(request.output)
     if processes.is_first():
         outputs = [output for request in due for output in _outputs(task, request)]
         if len(set(outputs)) < len(outputs):
@@ -190,11 +210,13 @@ def _colour(colorizer: Colorizer, task: Task, requests: Sequence[Request], repor
     told = report.done + len(report.failed)
     with stages.Stop() as stop:
         prepared = stages.ahead(ready(requests, colorizer.buckets, painter), lambda: stop.is_asked)
+        frames = film.Film(painter) if task.args.frames else None  # type: ignore[arg-type]
         behind: stages.Behind[Outcome] = stages.Behind(lambda outcome: _write(task, outcome))
         for outcome in process(colorizer, prepared, painter, seed, lambda: stop.is_asked):
             if outcome.error is not None:
                 report.fail(outcome.error, outcome.request.source)
                 continue
+            outcome = outcome if frames is None else frames.carried(outcome)
             pixels = 0 if outcome.job is None else outcome.job.pixels
             for done in behind.give(outcome, pixels):
                 _tell(report, *done)
@@ -202,6 +224,8 @@ def _colour(colorizer: Colorizer, task: Task, requests: Sequence[Request], repor
                 break
         for done in behind.rest():
             _tell(report, *done)
+    if frames is not None and frames.figures:
+        report.film(frames.scenes, frames.figures)
     return len(requests) - (report.done + len(report.failed) - told)
 
 

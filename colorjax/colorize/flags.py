@@ -164,6 +164,11 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
 
 def _add_folders(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
+    add(
+        "--frames",
+        action="store_true",
+        help="they are frames of a film, by their numbers: colours follow the motion",
+    )
     add("--list", metavar="FILE", help="photographs, one a line; - is standard input")
     add(
         "--prompts",
@@ -224,6 +229,9 @@ def check(args: argparse.Namespace) -> str:
             raise UserError(f"--{row.name} is about --masks, which are not given")
     if args.masks != "clipseg" and args.clipseg is not None:
         raise UserError("--clipseg is about --masks clipseg, which is not asked for")
+    for name in (*KINDS, "variations", "grid", "doubt", "shard", "masks"):
+        if args.frames and getattr(args, name) not in (None, False, 0, 1):
+            raise UserError(f"--frames and --{name} do not go together; leave one of them out")
     for name in ("levels", "prompts"):
         if args.masks and getattr(args, name):
             raise UserError(f"--masks and --{name} do not go together: masks belong to one prompt")

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ def note_in(path: Path) -> Mapping[str, Any]:
             "--plain, or another program has taken it out"
         )
     return note
+
+
+def told(note: Mapping[str, Any]) -> Iterator[str]:
+    """A note for people to read, a line for each thing."""
+    for name, value in sorted(note.items()):
+        yield f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
 
 
 def adopt(args: argparse.Namespace) -> Mapping[str, Any]:

@@ -93,9 +93,9 @@ class Colouring(_Usual):
             raws += list(colorizer(pictures(colorizer, batch, np.array(seeds, np.uint32))))
         return [(seed, raws[at : at + count]) for at in range(0, len(raws), count)]
 
-    def chroma(self, job: Job, raw: Small) -> Chroma:
+    def chroma(self, job: Job, raw: Small | Chroma) -> Chroma:
         """A picture's chroma, with the hints and the look."""
-        chroma = recombine.chroma_of(raw, job.small)
+        chroma = raw if isinstance(raw, Chroma) else recombine.chroma_of(raw, job.small)
         if job.hints is not None:
             chroma = hints.blended(chroma, job.hints, job.lightness)
         return chroma._replace(ab=self.look.applied(chroma.ab))

@@ -74,6 +74,16 @@ class Report:
             self._bar.clear()
         say(f"colorjax: {text}", error=True)
 
+    def film(self, scenes: int, figures: Mapping[str, float]) -> None:
+        """How much less the frames of a film flicker than if they were coloured one by one."""
+        if self.mode == JSON:
+            _json({"status": "film", "scenes": scenes, **figures})
+        elif self.mode == LINES:
+            carried, alone = figures.values()
+            self.remark(
+                f"{scenes} scenes; flicker {carried:.2f}, frame by frame it would be {alone:.2f}"
+            )
+
     def sum_up(self, left: int = 0) -> None:
         """How many of what, if there is more to tell than the results' own lines."""
         if self._bar is not None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +105,3 @@ def _levels(photo: np.ndarray | Image.Image) -> np.ndarray:
         has_alpha = photo.mode in _TRANSPARENT or photo.has_transparency_data
         return np.asarray(photo.convert("RGBA" if has_alpha else "RGB"))
     return photo if photo.dtype.kind == "u" else recombine.quantized(photo, np.uint8)
-
-
-def about(note: Mapping[str, Any]) -> str:
-    """A note for people to read, a line for each thing."""
-    return "\n".join(f"{name}: {_said(value)}" for name, value in sorted(note.items()))
-
-
-def _said(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -28,12 +28,15 @@ class Stop:
         self.is_asked = False
 
     def __enter__(self) -> "Stop":
-        if threading.current_thread() is threading.main_thread():
-            self._before: Any = signal.signal(signal.SIGINT, self._ask)
+        self._before: Any = None
+        is_main = threading.current_thread() is threading.main_thread()
+        # Of a command in the background of a script Ctrl-C is not meant.
+        if is_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            self._before = signal.signal(signal.SIGINT, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """The command people use, on a small random model: what must hold whatever the weights are."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -148,17 +149,19 @@ def test_noise_is_of_the_seed_alone(colorizer: Colorizer) -> None:
 def bad_files(folder: Path) -> dict[str, Path]:
     (folder / "text.jpg").write_text("not a picture")
     (folder / "empty.png").write_bytes(b"")
-    Image.new("L", (1, 1)).save(folder / "dot.png")
-    return {name: folder / name for name in ("text.jpg", "empty.png", "dot.png")}
+    (folder / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
+    return {name: folder / name for name in ("text.jpg", "empty.png", "cut.png")}
 
 
-@pytest.mark.parametrize("name", ["text.jpg", "empty.png", "dot.png"])
+@pytest.mark.parametrize("name", ["text.jpg", "empty.png", "cut.png"])
 def test_a_bad_picture_is_one_sentence(name, tmp_path, small_release, capsys) -> None:
     path = bad_files(tmp_path)[name]
     assert run(path, "--output", tmp_path / "out", model=small_release) == 1
     lines = capsys.readouterr().err.strip().splitlines()
     assert sum(name in line for line in lines) == 1 and "Traceback" not in "".join(lines)
-    assert not list((tmp_path / "out").glob("*"))
+    (left,) = (tmp_path / "out").glob("*")
+    (row,) = map(json.loads, left.read_text().splitlines())
+    assert left.name == "skipped.jsonl" and row["file"] == str(path) and name in row["error"]
 
 
 def test_bad_pictures_do_not_stop_the_rest(folder, tmp_path, small_release, capsys) -> None:

@@ -98,10 +98,15 @@ def test_writing_behind_is_bounded_and_gives_back_errors(monkeypatch) -> None:
 
 
 def test_the_first_interruption_asks_and_the_second_ends() -> None:
-    before = signal.getsignal(signal.SIGINT)
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     with stages.Stop() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.is_asked
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with stages.Stop() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert not stop.is_asked
+    signal.signal(signal.SIGINT, usual)
