@@ -1,5 +1,6 @@
 """Draws the pictures of docs/photographs.md: `python docs/photographs.py`."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,14 +9,15 @@ from PIL import Image, ImageDraw
 
 import colorjax
 from colorjax.colorize import sheets
+from colorjax.colorize.command import main as main_command
 from colorjax.colorize.library import PhotoColorizer
 
 ROOT = Path(__file__).parent.parent
-SIDE, GAP = 224, 6
+SIDE, GAP, STEPS = 224, 6, 6
 CAR = ROOT / "examples" / "car.png"
 # x and y as shares of the sides: the suit, the face, the hair, the wall.
 POINTS = (
-    *((0.45, 0.75, "#e0702a"), (0.62, 0.8, "#e0702a"), (0.2, 0.8, "#e0702a")),
+    *((0.45, 0.75, "#e0702a"), (0.3, 0.6, "#e0702a"), (0.2, 0.8, "#e0702a")),
     *((0.43, 0.2, "#d09a7c"), (0.42, 0.12, "#6b4a2a"), (0.8, 0.1, "#8fa3b5")),
 )
 
@@ -29,8 +31,9 @@ def main() -> None:
     save("compare", [gray.image, result.image])
     tints = [result.adjusted(tint=(warm, 0)).image for warm in (-20, 0, 20)]
     save("tint", [*tints, result.adjusted(vividness=2.0).image])
-    save("doubt", [result.image, colorizer.doubt(CAR, "a red car").image])
+    save("doubt", [colorizer(CAR, "a car").image, colorizer.doubt(CAR, "a car").image])
     hints(colorizer)
+    frames()
 
 
 def grid(colorizer: PhotoColorizer) -> None:
@@ -51,6 +54,28 @@ def hints(colorizer: PhotoColorizer) -> None:
     for point in points:
         draw.circle((point["x"], point["y"]), 9, point["color"], "white", 2)
     save("hints", [marked, plain.image, hinted.image])
+
+
+def frames() -> None:
+    """A view that moves over a photograph, coloured frame by frame and along the motion."""
+    whole = Image.open(ROOT / "examples" / "coffee.jpg").convert("L")
+    with tempfile.TemporaryDirectory() as folder:
+        views = Path(folder, "frames")
+        views.mkdir()
+        for i in range(STEPS):
+            left, top = 12 * i, 4 * i
+            whole.crop((left, top, left + 400, top + 280)).save(views / f"{i}.png")
+        rows = []
+        for more in ([], ["--frames"]):
+            output = Path(folder, "out" + "".join(more))
+            main_command([str(views), "--output", str(output), *more])
+            rows.append([Image.open(output / f"{i}.png") for i in range(STEPS)])
+        small = [[picture.resize((180, 126)) for picture in row] for row in rows]
+        page = Image.new("RGB", (STEPS * 186 - GAP, 2 * 132 - GAP), "white")
+        for j, row in enumerate(small):
+            for i, picture in enumerate(row):
+                page.paste(picture, (i * 186, j * 132))
+        page.save(ROOT / "docs" / "photographs_frames.png", optimize=True)
 
 
 def save(name: str, pictures: Sequence[Image.Image | None]) -> None:

@@ -304,6 +304,8 @@ def _finish(
     failure = None
     try:
         results = painter.compute(colorizer, jobs, seed)
+    except UserError:  # about the model or its settings, whatever the photograph
+        raise
     except Exception as error:
         failure = failures.of_picture(jobs[0].request.source, error)
     if failure is not None:

@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from colorjax import release
 from colorjax.colorize.colorizer import Colorizer
@@ -18,22 +17,12 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     wherever it comes from.
     """
     names = tuple(registry.METHODS)
-    parser.add_argument(
-        "--method", choices=names, default=registry.DEFAULT, help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--mesh", metavar="N", help="devices that share the work, or 'all' (default: one)"
-    )
-    groups: dict[str, Any] = {}
+    group = parser.add_argument_group("the model", "in brackets: if the release says nothing")
+    group.add_argument("--method", choices=names, default=registry.DEFAULT, help="(%(default)s)")
+    group.add_argument("--mesh", metavar="N", help="devices that share the work, or 'all' (one)")
     for row, owners in registry.settings().values():
-        group: Any = parser
-        if len(owners) < len(names):
-            (owner,) = owners[:1]
-            title = registry.METHODS[owner].title
-            if owner not in groups:
-                groups[owner] = parser.add_argument_group(title, f"with --method={owner}")
-            group = groups[owner]
-        usual = f"{row.help} (default: the release's, else {row.default!r})".replace("%", "%%")
+        whose = "" if len(owners) == len(names) else f"{registry.METHODS[owners[0]].title}: "
+        usual = f"{whose}{row.help} ({row.default!r})".replace("%", "%%")
         group.add_argument(f"--{row.name}", metavar=row.metavar, help=usual)
 
 

@@ -139,3 +139,14 @@ def test_a_like_picture_has_the_settings_of_the_result(tmp_path) -> None:
     assert any(line.startswith("seed is 7") for line in said)
     assert any("weights are others" in line for line in said)
     assert said[-1] == "the photograph is another one than the result's"
+
+
+def test_help_is_a_screen_and_a_half_with_every_default(capsys) -> None:
+    with pytest.raises(SystemExit):
+        flags.parse(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 90, "of sixty lines"
+    assert sum(line.endswith(":") and not line.startswith(" ") for line in lines) >= 7
+    text = " ".join(" ".join(lines).split())
+    for said in ("(default: outputs)", "(default: 0)", "(default: 95)", "(50)", "('ddim')"):
+        assert said in text
