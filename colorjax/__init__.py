@@ -30,7 +30,8 @@ def load(
     """Loads a model that colours photographs: `colorizer(photo, prompt)`, `colorizer.many(...)`.
 
     Args:
-        model: "bundled" or a release directory.
+        model: "bundled", a release directory, a name that `python -m colorjax.fetch` has got, or
+            `hub:owner/name[@revision]`, which is downloaded.
         method: "lcad" or "diffusing_colors".
         mesh: devices that share the work: a number of them as a string, "all", or a mesh of
             jax's. The pictures are those of one device.

@@ -233,9 +233,9 @@ def run() -> ConfigDict:
     config = ConfigDict()
     config.recipe = ""  # the command line's words for this configuration, without a stage
     config.seed = 0
-    config.init_from = ""  # release directory, or 'bundled', that training starts from
+    config.init_from = ""  # directory, fetched name or hub:owner/name to start from
     config.start_part = ""  # text_to_image_unet: from the stand-in, though there is a trained UNet
-    config.lpips = ""  # release directory with LPIPS's weights; empty: where convert put them
+    config.lpips = ""  # directory with LPIPS's weights; empty: what colorjax.fetch got
     config.tokenizer = ""  # vocab.json and merges.txt, where init_from brings none
     config.data = ConfigDict(
         dict(directory="", train_split="train", eval_split="test", crop="random_resized")

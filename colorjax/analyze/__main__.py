@@ -33,7 +33,7 @@ SHOWN = 6  # pictures in the figure
 class Request(NamedTuple):
     """What is to be analysed, and where the answer goes."""
 
-    model: str  # "bundled" or a release directory
+    model: str  # as `release.locate` takes it
     data: Path  # a prepared data directory
     split: str
     limit: int  # pictures to measure
@@ -48,7 +48,11 @@ def parse(arguments: Sequence[str] | None = None) -> Request:
         UserError: a number below 1.
     """
     parser = argparse.ArgumentParser(prog="colorjax.analyze", description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="bundled", help="'bundled' or a release directory")
+    parser.add_argument(
+        "--model",
+        default="bundled",
+        help="a directory, a fetched name, or hub:owner/name (default: bundled)",
+    )
     parser.add_argument("--data", default="cifar10", help="a name in data/, or a directory")
     parser.add_argument("--split", default="test")
     parser.add_argument("--limit", type=int, default=1000, help="pictures to measure")

@@ -56,7 +56,11 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
         metavar="PLACE",
         help="a folder, or a file (default: outputs)",
     )
-    add("--model", default="bundled", help="a release directory (default: bundled)")
+    add(
+        "--model",
+        default="bundled",
+        help="a directory, a fetched name, or hub:owner/name (default: bundled)",
+    )
     add(
         "--prompt",
         metavar="TEXT",

@@ -35,7 +35,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="colorjax.evaluate", description=str(__doc__).split("\n")[0]
     )
-    parser.add_argument("--model", default="bundled", help="'bundled' or a release directory")
+    parser.add_argument(
+        "--model",
+        default="bundled",
+        help="a directory, a fetched name, or hub:owner/name (default: bundled)",
+    )
     parser.add_argument("--data", default="cifar10", help="a name in data/, or a directory")
     parser.add_argument("--split", default="test")
     parser.add_argument("--limit", type=int, default=2000, help="the first pictures only")
@@ -52,7 +56,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs="?",
         const="",
         metavar="DIR",
-        help="also LPIPS on VGG16, with the weights in DIR or where convert put them",
+        help="also LPIPS on VGG16, with the weights in DIR or what colorjax.fetch got",
     )
     parser.add_argument("--swap", nargs=2, metavar="PROMPT", help="two prompts, each with a colour")
     parser.add_argument(

@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         help="what to do with gray pictures; if not given, dropped from training splits only",
     )
     parser.add_argument(
-        "--captioner", type=_path, help="folder of a BLIP model that describes them"
+        "--captioner",
+        type=_path,
+        help="a BLIP model that describes them: a folder, or blip once it is fetched",
     )
     parser.add_argument(
         "--captioner_sees",
