@@ -1,5 +1,6 @@
 """The command: from a name to a release in the cache, by a hub on this machine."""
 
+import re
 import threading
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from colorjax.fetch import __main__ as fetch
 from colorjax.fetch import cache, table
 from tests.fetch import loopback
 from tests.fetch.conftest import place
+
+ROOT = Path(__file__).parents[2]
 
 
 def partial_files(folder: Path) -> list[str]:
@@ -142,6 +145,24 @@ def test_the_table_has_what_its_head_promises(caches: Path) -> None:
             assert kind in ("hub", "pypi", "drive", "https")
             assert wanted.sha256 or kind in ("hub", "drive")
             assert bool(wanted.files) == (kind != "https")
+
+
+def test_the_page_for_people_has_the_same_table() -> None:
+    text = (ROOT / "docs" / "weights.md").read_text()
+    rows = re.findall(
+        r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \| ([^|]+) \| ([\d.]+) (GB|MB) ", text, re.M
+    )
+    assert [row[0] for row in rows] == list(table.models())
+    for name, origin, licence, number, unit in rows:
+        model = table.find(name)
+        assert licence == model.licence
+        digits = len(number.partition(".")[2])
+        size = model.megabytes / (1000 if unit == "GB" else 1)
+        assert f"{size:.{digits}f}" == number, name
+        *_, wanted = model.inputs
+        kind, _, place = wanted.place.partition(":")
+        if origin != "the same" and kind != "https":
+            assert place.partition("@")[0] in origin, name
 
 
 def test_a_cache_that_refuses_is_told_in_a_sentence(
