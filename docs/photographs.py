@@ -70,11 +70,11 @@ def frames() -> None:
             output = Path(folder, "out" + "".join(more))
             main_command([str(views), "--output", str(output), *more])
             rows.append([Image.open(output / f"{i}.png") for i in range(STEPS)])
-        small = [[picture.resize((180, 126)) for picture in row] for row in rows]
-        page = Image.new("RGB", (STEPS * 186 - GAP, 2 * 132 - GAP), "white")
+        small = [[picture.resize((130, 91)) for picture in row] for row in rows]
+        page = Image.new("RGB", (STEPS * 136 - GAP, 2 * 97 - GAP), "white")
         for j, row in enumerate(small):
             for i, picture in enumerate(row):
-                page.paste(picture, (i * 186, j * 132))
+                page.paste(picture, (i * 136, j * 97))
         page.save(ROOT / "docs" / "photographs_frames.png", optimize=True)
 
 

@@ -31,7 +31,7 @@ from colorjax.colorize.instances import Instances
 from colorjax.colorize.jobs import Outcome, Painter, Request, process, ready, rendered
 from colorjax.colorize.options import make_colorizer, resolved
 from colorjax.colorize.report import Report, say
-from colorjax.colorize.selection import Prompts, Shard, listed
+from colorjax.colorize.selection import Prompts, Shard, beside, listed
 from colorjax.data import profiles
 from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError
@@ -110,11 +110,9 @@ def _requests(task: Task, report: Report) -> list[Request]:
         relative = folder / path.name
         if shard.has(relative):
             try:
-                prompt = texts.of(path, relative)
+                requests.append(_request(args, path, texts.of(path, relative), output))
             except UserError as error:
                 report.fail(error, path)
-                continue
-            requests.append(_request(args, path, prompt, output))
     if texts.unused and shard.of == 1:
         some = ", ".join(map(repr, texts.unused[:3]))
         report.remark(f"prompts for {len(texts.unused)} names that no photograph has: {some}")
@@ -127,8 +125,8 @@ def _request(args: argparse.Namespace, path: Path, prompt: str, output: Path) ->
         prompt,
         output=output,
         most_pixels=args.max_pixels,
-        hints=args.hints,
-        inside=args.only_masked,
+        hints=beside(args.hints, path, (".png", ".json")),
+        inside=beside(args.only_masked, path, (".png", ".npy"), must=True),
         page=0 if args.pages == "all" else int(args.pages) - 1,
         restore=args.restore,
     )

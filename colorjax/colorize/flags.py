@@ -74,7 +74,7 @@ def _add_wishes(group: argparse._ArgumentGroup) -> None:
     add(
         "--hints",
         metavar="FILE",
-        help="strokes on a transparent PNG, or points in a JSON: this colour, here",
+        help="this colour, here: strokes on a transparent PNG, points in a JSON",
     )
     add("--only_masked", metavar="MASK", help="colour inside a mask only; the rest stays as it was")
     add(

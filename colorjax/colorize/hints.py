@@ -7,6 +7,7 @@ and what no stroke is about stays as the model has it.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,10 +34,11 @@ _RADIUS = 0.01  # of a point, as a share of the photograph's longer side
 # Of lightness: noise is no edge, and no texture is so rough that an edge would be like it.
 _LEAST_VARIANCE, _MOST_VARIANCE = 4.0, 36.0
 _OPAQUE = 0.5
+_MOST_PIXELS = 4 * 10**6  # that hints are kept at: the system is solved at fewer
 
 
 class Hints(NamedTuple):
-    """Chroma where a person has said it, at the photograph's full size."""
+    """Chroma where a person has said it, at the photograph's size or, of a large one, less."""
 
     ab: Float[np.ndarray, "H W 2"]
     where: Bool[np.ndarray, "H W"]
@@ -165,6 +167,11 @@ def _shrunk(hints: Hints, height: int, width: int) -> tuple[np.ndarray, np.ndarr
     return total / np.maximum(share, 1e-6)[..., None], where
 
 
+def _scale(height: int, width: int) -> float:
+    """By which the hints of a large photograph are made small."""
+    return min(1.0, math.sqrt(_MOST_PIXELS / (height * width)))
+
+
 def _of_strokes(picture: Image.Image, name: str, height: int, width: int) -> Hints:
     if not picture.has_transparency_data:
         raise UserError(f"{name} has no transparency: strokes are painted on an empty layer")
@@ -174,6 +181,8 @@ def _of_strokes(picture: Image.Image, name: str, height: int, width: int) -> Hin
             f"{name} is {picture.width} x {picture.height} pixels and the photograph "
             f"{width} x {height}; give strokes of the same shape"
         )
+    scale = _scale(height, width)
+    height, width = max(1, round(height * scale)), max(1, round(width * scale))
     layer = picture.convert("RGBA").resize((width, height), Image.Resampling.NEAREST)
     values = np.asarray(layer)
     where = values[..., 3] >= 255 * _OPAQUE
@@ -189,11 +198,14 @@ def _of_points(points: Any, name: str, height: int, width: int) -> Hints:
         raise UserError(
             f'{name} must be a list of points such as {{"x": 40, "y": 25, "color": "#7a2b1f"}}'
         )
-    ab, where = np.zeros((height, width, 2), np.float32), np.zeros((height, width), np.uint8)
+    scale = _scale(height, width)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    ab, where = np.zeros((*size, 2), np.float32), np.zeros(size, np.uint8)
     for number, point in enumerate(points, 1):
         x, y, code, radius = _point(point, f"point {number} of {name}", height, width)
-        disc = np.zeros((height, width), np.uint8)
-        cv2.circle(disc, (round(x), round(y)), max(0, round(radius)), 1, cv2.FILLED)
+        disc = np.zeros(size, np.uint8)
+        place = (min(round(x * scale), size[1] - 1), min(round(y * scale), size[0] - 1))
+        cv2.circle(disc, place, max(0, round(radius * scale)), 1, cv2.FILLED)
         ab[disc > 0] = color.srgb_to_lab(np.array(code, np.float32) / np.float32(255.0))[1:]
         where |= disc
     return Hints(ab, where > 0)

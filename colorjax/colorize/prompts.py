@@ -27,7 +27,16 @@ _WORDS = {
     "gray": "gray dimgray silver lightgray darkgray",
     "white": "white snow",
 }
-_HEX = re.compile(r"#(?:[0-9a-fA-F]{6}|[0-9a-fA-F]{3})(?![0-9a-zA-Z])")
+# CSS's names that are no words of their own: "cornflowerblue" is, "turquoise" is not among them.
+_ORDINARY = {"chocolate", "honeydew", "lavender", "moccasin", "seashell", "turquoise"}
+_COMPOUND = sorted(
+    {name for name in ImageColor.colormap if len(name) > 7} - _ORDINARY, key=len, reverse=True
+)
+_CODE = re.compile(
+    r"#(?:[0-9a-f]{6}|[0-9a-f]{3})(?![0-9a-z])|\b(?:rgb|hsl|hsv)\([^()]*\)"
+    rf"|\b(?:{'|'.join(_COMPOUND)})\b",
+    re.IGNORECASE,
+)
 _NEGATION = re.compile(r"\b(?:not|no|without|never|neither|nor)\s+\w+|\b\w+n['’]t\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+|[^\x00-\x7f]")
 _SMALL_VOCABULARY = 10_000  # CLIP's has 49,408, and nearly every English word's parts
@@ -36,7 +45,8 @@ _SMALL_VOCABULARY = 10_000  # CLIP's has 49,408, and nearly every English word's
 def plain(prompt: str) -> str:
     """The prompt as one line: any white space is a space, marks that only steer layout are gone.
 
-    Colours in hexadecimal become words, which are all that a model was taught.
+    Colours as CSS writes them (#f00, rgb(255, 0, 0), lightskyblue) become everyday words, which are
+    all that a model was taught.
 
     Raises:
         UserError: it holds control characters, or halves of characters that a terminal garbled.
@@ -45,11 +55,15 @@ def plain(prompt: str) -> str:
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
         raise UserError(f"prompt {prompt!r} holds characters that are no text; type it again")
-    return _HEX.sub(lambda code: word_of(code[0]), " ".join(text.split()))
+    return _CODE.sub(lambda code: word_of(code[0]), " ".join(text.split()))
 
 
 def word_of(code: str) -> str:
-    """The colour word that is nearest to a code such as #ff0000, in CIE Lab."""
+    """The colour word that is nearest to a code such as #ff0000, in CIE Lab.
+
+    Raises:
+        UserError: it is no colour, such as rgb(999, 0, 0).
+    """
     names = [(word, name) for word, names in _WORDS.items() for name in names.split()]
     known = np.array([_lab(name) for _, name in names])
     distances = np.linalg.norm(known - _lab(code), axis=-1)
@@ -60,7 +74,7 @@ def remarks(given: str, prompt: str, tokenize: Tokenizer) -> Iterator[str]:
     """Sentences about what the model will not do with a prompt that `plain` made of another."""
     if lost := tokenize.lost_words(prompt):
         yield f"the prompt is too long; these words are lost: {lost}"
-    codes = list(dict.fromkeys(_HEX.findall(given)))
+    codes = list(dict.fromkeys(_CODE.findall(given)))
     if codes:
         read = ", ".join(f"{code} as {word_of(code)!r}" for code in codes)
         yield f"models know words and no codes: {read} is what it reads"
@@ -94,6 +108,9 @@ def unknown_words(prompt: str, tokenize: Tokenizer) -> list[str]:
 
 
 def _lab(name: str) -> np.ndarray:
-    rgb = np.array(ImageColor.getrgb(name), np.float32) / np.float32(255.0)
-    lab: np.ndarray = color.srgb_to_lab(rgb)
+    try:
+        code = ImageColor.getrgb(name.lower())[:3]
+    except ValueError:
+        raise UserError(f"{name!r} is no colour; write it as CSS does, such as #7a2b1f") from None
+    lab: np.ndarray = color.srgb_to_lab(np.array(code, np.float32) / np.float32(255.0))
     return lab

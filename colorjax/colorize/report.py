@@ -81,7 +81,7 @@ class Report:
         elif self.mode == LINES:
             carried, alone = figures.values()
             self.remark(
-                f"{scenes} scenes; flicker {carried:.2f}, frame by frame it would be {alone:.2f}"
+                f"scenes: {scenes}; flicker {carried:.2f}, frame by frame it would be {alone:.2f}"
             )
 
     def sum_up(self, left: int = 0) -> None:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,27 @@ class Shard:
         """Whether a photograph is in this share."""
         digest = hashlib.sha256(relative.as_posix().encode("utf-8", "surrogateescape")).digest()
         return int.from_bytes(digest[:8], "big") % self.of == self.number - 1
+
+
+def beside(
+    place: str | None, photograph: Path, suffixes: Sequence[str], *, must: bool = False
+) -> Path | None:
+    """What there is for one photograph: a file for all of them, or that of its name in a folder.
+
+    Args:
+        must: whether a photograph without one is an error.
+
+    Raises:
+        UserError: the folder has none, and must.
+    """
+    if place is None or not Path(place).is_dir():
+        return None if place is None else Path(place)
+    for suffix in suffixes:
+        if (path := Path(place, photograph.stem + suffix)).is_file():
+            return path
+    if must:
+        raise UserError(f"'{place}' has no {photograph.stem}{suffixes[0]} for '{photograph}'")
+    return None
 
 
 class Prompts:

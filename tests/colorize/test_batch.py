@@ -1,6 +1,8 @@
 """One picture's failure is that picture's; a colorizer without a model stands for the real one."""
 
 import errno
+import io
+import json
 import sys
 
 import cv2
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize import failures, jobs, painters
+from colorjax.colorize import batching, failures, jobs, painters
+from colorjax.colorize.buckets import buckets
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.colorize.report import Report, say
+from colorjax.colorize.report import JSON, Report, say
 from colorjax.errors import UserError, printable
 
 
@@ -87,6 +90,26 @@ def test_a_batch_that_fails_is_tried_picture_by_picture(photographs, error, told
     assert "1.png" in str(done[1].error) and told in str(done[1].error)
 
 
+def test_of_each_bucket_two_programs_whatever_the_sizes_and_tails() -> None:
+    """By the shapes that programs are compiled for; that they are compiled once each is jax's."""
+    shapes = set()
+
+    class Recorded(Gray):
+        def __call__(self, pictures):
+            count, *size = pictures.lightness.shape
+            shapes.add((batching.size(count, 1, self.batch_size), *size))
+            return super().__call__(pictures)
+
+    colorizer, rng = Recorded(), np.random.default_rng(0)
+    colorizer.buckets, colorizer.batch_size = buckets(32, 8), 4
+    sizes = rng.integers(8, 60, (50, 2))
+    for tail in (1, 2, 3):
+        sources = [np.full((h, w), 99, np.uint8) for h, w in [*sizes, *[(40, 40)] * tail]]
+        assert len(outcomes(sources, colorizer)) == 50 + tail
+    assert len(shapes) <= 2 * len(colorizer.buckets)
+    assert {shape[1:] for shape in shapes} == set(colorizer.buckets)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_is_not_saved(photographs, value) -> None:
     def compute(images, _):
@@ -125,3 +148,37 @@ def test_a_stream_that_takes_no_more_is_given_up(monkeypatch) -> None:
         monkeypatch.setattr(sys, "stdout", full)
         for _ in range(3):
             say("a.png  0.1 s")
+
+
+def test_on_a_terminal_a_bar_shows_what_is_done(monkeypatch, tmp_path) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal, lines = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", lines)
+    report = Report()
+    report.start(3)
+    report.succeed(tmp_path / "a.png", 0.1, 0.0)
+    report.fail(UserError("'b.png' is odd"), "b.png")
+    report.keep(tmp_path / "c.png")
+    report._bar.refresh()  # which else comes ten times a second
+    report.sum_up()
+    said = terminal.getvalue()
+    assert "3/3" in said and "skipped=1" in said and "'b.png' is odd" in said
+    assert "1 coloured, 1 kept as finished, 1 skipped" in said and not lines.getvalue()
+
+
+def test_for_programs_there_is_a_line_of_json_each(capsys, tmp_path) -> None:
+    report = Report(mode=JSON)
+    report.succeed(tmp_path / "a.png", 0.125, 0.0, {"file": "a.jpg", "doubt_mean": 3.5})
+    report.fail(UserError("'b' is odd"), "b.jpg")
+    report.film(2, {"flicker": 1.0, "flicker_one_by_one": 3.0})
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["status"] for row in rows] == ["done", "skipped", "film"]
+    assert rows[0]["doubt_mean"] == 3.5 and rows[1]["error"] == "'b' is odd"
+    report.write_skipped(tmp_path, "skipped.jsonl")
+    assert json.loads((tmp_path / "skipped.jsonl").read_text())["file"] == "b.jpg"
+    Report().write_skipped(tmp_path, "skipped.jsonl")
+    assert not list(tmp_path.iterdir()), "of an earlier run"

@@ -206,6 +206,17 @@ def test_strokes_and_points_are_read_alike(tmp_path, photograph) -> None:
         assert shown[12, 12, 0] > plain[12, 12, 0] + 15, "redder there"
 
 
+def test_hints_of_a_large_photograph_are_kept_small(monkeypatch) -> None:
+    monkeypatch.setattr(hints, "_MOST_PIXELS", 400)
+    point = [{"x": 150, "y": 80, "color": "red", "radius": 12}]
+    read = hints.read(point, 160, 160)
+    assert read.where.shape == (20, 20) and read.where[10, 19]
+    layer = Image.new("RGBA", (160, 160))
+    layer.paste((200, 40, 30, 255), (140, 70, 160, 90))
+    strokes = hints.read(layer, 160, 160)
+    assert strokes.where.shape == (20, 20) and strokes.where[10, 19] and not strokes.where[0, 0]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

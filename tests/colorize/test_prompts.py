@@ -49,10 +49,12 @@ def test_control_characters_are_refused(garbled) -> None:
         *(("#ff0000", "red"), ("#F00", "red"), ("#0000ff", "blue"), ("#008000", "green")),
         *(("#ffff00", "yellow"), ("#ffa500", "orange"), ("#800080", "purple"), ("#fff", "white")),
         *(("#ffc0cb", "pink"), ("#000000", "black"), ("#808080", "gray"), ("#8b4513", "brown")),
+        *(("rgb(255, 0, 0)", "red"), ("hsl(240,100%,50%)", "blue"), ("CornflowerBlue", "blue")),
+        *(("lightskyblue", "blue"), ("darkolivegreen", "green"), ("palevioletred", "pink")),
         *(("#f5f5dc", "beige"), ("#008080", "teal"), ("#e10600", "red"), ("#1e3faa", "blue")),
     ],
 )
-def test_codes_become_words(code, word, tokenize) -> None:
+def test_codes_and_names_of_css_become_words(code, word, tokenize) -> None:
     given = f"a car in {code}, parked"
     prompt = prompts.plain(given)
     assert prompt == f"a car in {word}, parked"
@@ -87,3 +89,10 @@ def test_words_without_a_meaning_are_named(prompt, unknown, tokenize) -> None:
     assert set(unknown) <= set(words) and bool(unknown) == bool(words)
     told = list(prompts.remarks(prompt, prompt, tokenize))
     assert len(told) == bool(unknown) and all(word in told[0] for word in words)
+
+
+def test_words_that_are_colours_as_they_are_stay() -> None:
+    for text in ("a turquoise car", "lavender and chocolate", "a skyblue tie", "rgb cables (red)"):
+        assert prompts.plain(text) == text
+    with pytest.raises(UserError, match="is no colour"):
+        prompts.plain("a car in rgb(1)")

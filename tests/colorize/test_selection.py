@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from colorjax.colorize import flags, likeness, saving, statement
-from colorjax.colorize.selection import Prompts, Shard, listed
+from colorjax.colorize.selection import Prompts, Shard, beside, listed
 from colorjax.errors import UserError
 
 
@@ -53,6 +53,17 @@ def test_prompts_of_a_table_or_beside(tmp_path) -> None:
     (tmp_path / "bad.csv").write_text("name,text\na.jpg,cat\n")
     with pytest.raises(UserError, match="row 1 lacks file or prompt"):
         Prompts(str(tmp_path / "bad.csv"), "usual")
+
+
+def test_a_file_for_all_or_one_for_each(tmp_path) -> None:
+    (tmp_path / "a.json").touch()
+    suffixes = (".png", ".json")
+    assert beside(None, Path("a.jpg"), suffixes) is None
+    assert beside("one.png", Path("a.jpg"), suffixes) == Path("one.png")
+    assert beside(str(tmp_path), Path("deep/a.jpg"), suffixes) == tmp_path / "a.json"
+    assert beside(str(tmp_path), Path("b.jpg"), suffixes) is None
+    with pytest.raises(UserError, match="has no b.png for 'b.jpg'"):
+        beside(str(tmp_path), Path("b.jpg"), suffixes, must=True)
 
 
 PACKET = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="r"><rdf:Description
