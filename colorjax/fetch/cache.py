@@ -80,19 +80,21 @@ def _link(folder: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _alone(workspace: Path) -> Iterator[None]:
-    """One process at a time, as long as it lives; refusals of the disk become sentences."""
+    """One process at a time, as long as it lives, with a folder for its work."""
     lock = FileLock(workspace.with_name(f".{workspace.name}.lock"))
     try:
-        workspace.mkdir(parents=True, exist_ok=True)
+        workspace.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             print(f"colorjax: another process fetches '{workspace.name}'; waiting for it")
             lock.acquire()
-        workspace.mkdir(parents=True, exist_ok=True)  # the other one has removed it
-        yield
+        workspace.mkdir(exist_ok=True)
     except OSError as error:
-        raise files.unwritable(Path(error.filename or workspace), error) from error
+        lock.release()
+        raise files.unwritable(workspace, error) from error
+    try:
+        yield
     finally:
         lock.release()
 

@@ -66,7 +66,7 @@ def load(path: str, sees: str = "colour") -> Captioner:
             "pip install 'colorjax[caption]', and if torchvision is installed, the one of this "
             f"torch {torch.__version__}, or none"
         ) from error
-    folder = path if Path(path).is_dir() else str(files.cache_folder("weights", path))
+    folder = folder_of(path)
     try:
         processor = BlipProcessor.from_pretrained(folder, local_files_only=True)
         model = BlipForConditionalGeneration.from_pretrained(folder, local_files_only=True).eval()
@@ -83,6 +83,11 @@ def load(path: str, sees: str = "colour") -> Captioner:
         return [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
 
     return Captioner(describe, sees)
+
+
+def folder_of(path: str) -> str:
+    """The folder that is meant: the path itself, or what was fetched under this name."""
+    return path if Path(path).is_dir() else str(files.cache_folder("weights", path))
 
 
 def add_captions(records: Iterable[Record], captioner: Captioner) -> Iterator[Record]:

@@ -133,5 +133,5 @@ def test_phrases_of_one_kind_are_told_apart_or_refused(segmenter, monkeypatch):
 
 def test_missing_weights_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(UserError, match="convert --format=clipseg --input=.*weights/clipseg"):
+    with pytest.raises(UserError, match="python -m colorjax.fetch clipseg, .*weights/clipseg"):
         Segmenter()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import colorjax
 from colorjax import release
 from tests.convert import layouts
 from tests.fetch import loopback
@@ -34,6 +35,7 @@ def test_lcads_own_weights_colour_a_photograph(folder: Path) -> None:
     layouts.lcad_checkpoint(folder).rename(folder / "coco_weight.ckpt")
     run(folder, "fetch", documented(PAGE, "fetch", "lcad", "--accept_licence", ACCEPT, "--from"))
     run(folder, "colorize", documented(PAGE, "colorize", "--model", "lcad"))
+    assert colorjax.load("lcad").settings["decoder"] == "guided"
     (picture,) = (folder / "outputs").iterdir()
     assert np.asarray(Image.open(picture)).ndim == 3
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import numpy as np
@@ -125,7 +126,8 @@ def test_too_many_requests_are_waited_for_or_told(
     one: loopback.Hub, caches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", slept.append)
+    waiting = SimpleNamespace(sleep=slept.append)
+    monkeypatch.setattr("huggingface_hub.utils._http.time", waiting)
     one.faults.refusals = {"api/models/owner/name/revision/main": [(429, {"Retry-After": "55"})]}
     refused("too many requests from here .429.: try again in 55 seconds", caches)
     again = [(429, {"Retry-After": "3"})]

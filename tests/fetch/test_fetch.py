@@ -13,6 +13,7 @@ from colorjax.convert import __main__ as convert
 from colorjax.errors import UserError
 from colorjax.fetch import __main__ as fetch
 from colorjax.fetch import cache, table
+from colorjax.prepare import captioner
 from tests.fetch import loopback
 from tests.fetch.conftest import place
 
@@ -108,6 +109,8 @@ def test_the_captioner_is_used_as_it_is(hub: loopback.Hub, caches: Path, tmp_pat
     hub.add(*place("blip")[:1], folder, place("blip")[1])
     fetch.main(["blip"])
     linked = caches / "colorjax" / "weights" / "blip"
+    assert captioner.folder_of("blip") == str(linked)
+    assert captioner.folder_of(str(folder)) == str(folder)
     assert (linked / "vocab.txt").read_text() == "vocab.txt of BLIP"
     for path in linked.resolve().iterdir():
         path.unlink()
