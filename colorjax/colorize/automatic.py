@@ -17,7 +17,6 @@ from colorjax.data import captions
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.methods import naming
 
-AUTO = "auto"
 # Of the captions compared, the most probable one is taken from this probability on; below it the
 # prompt says nothing of the photograph, since a wrong name costs more colour than none.
 LEAST = 0.3

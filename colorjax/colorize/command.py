@@ -6,7 +6,7 @@ results that are there already, folders that cannot be written to.
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,18 @@ from colorjax.colorize import (
     saving,
     stages,
 )
+from colorjax.colorize.automatic import Captioner
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.encoding import SUFFIXES
 from colorjax.colorize.instances import Instances
-from colorjax.colorize.jobs import Outcome, Painter, Request, process, ready, rendered
+from colorjax.colorize.jobs import Outcome, Painter, Ready, Request, process, ready, rendered
 from colorjax.colorize.options import make_colorizer, resolved
 from colorjax.colorize.report import Report, say
 from colorjax.colorize.selection import Prompts, Shard, beside, listed
 from colorjax.data import profiles
 from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError
+from colorjax.methods.method import AUTO
 
 Note = Mapping[str, Any]
 INTERRUPTED = 130
@@ -81,9 +83,15 @@ def main(arguments: list[str] | None = None) -> int:
     if due:
         compile_cache.setup()
         colorizer = make_colorizer(args, directory)
-        for remark in prompts.remarks(args.prompt or "", prompt, colorizer.tokenize):
-            report.remark(remark)
-        left = _colour(colorizer, task, _with_instances(task, colorizer, due), report)
+        if prompt != AUTO:
+            for remark in prompts.remarks(args.prompt or "", prompt, colorizer.tokenize):
+                report.remark(remark)
+        captioner = None
+        if any(request.prompt == AUTO for request in due):
+            captioner = Captioner(directory, colorizer.tokenize)
+        due = _with_instances(task, colorizer, due)
+        prepared = ready(due, colorizer.buckets, painter, captioner)
+        left = len(due) - _colour(colorizer, task, prepared, report)
     report.sum_up(left)
     _write_skipped(args, report)
     if left:
@@ -202,12 +210,12 @@ def _with_instances(task: Task, colorizer: Colorizer, requests: Sequence[Request
     return [replace(request, instances=instances) for request in requests]
 
 
-def _colour(colorizer: Colorizer, task: Task, requests: Sequence[Request], report: Report) -> int:
-    """Reads, computes and writes, each in its own thread; returns how many an interruption left."""
+def _colour(colorizer: Colorizer, task: Task, photographs: Iterator[Ready], report: Report) -> int:
+    """Reads, computes and writes, each in its own thread; returns how many are told of."""
     painter, seed = task.painter, task.args.seed
     told = report.done + len(report.failed)
     with stages.Stop() as stop:
-        prepared = stages.ahead(ready(requests, colorizer.buckets, painter), lambda: stop.is_asked)
+        prepared = stages.ahead(photographs, lambda: stop.is_asked)
         frames = film.Film(painter) if task.args.frames else None  # type: ignore[arg-type]
         behind: stages.Behind[Outcome] = stages.Behind(lambda outcome: _write(task, outcome))
         for outcome in process(colorizer, prepared, painter, seed, lambda: stop.is_asked):
@@ -224,7 +232,7 @@ def _colour(colorizer: Colorizer, task: Task, requests: Sequence[Request], repor
             _tell(report, *done)
     if frames is not None and frames.figures:
         report.film(frames.scenes, frames.figures)
-    return len(requests) - (report.done + len(report.failed) - told)
+    return report.done + len(report.failed) - told
 
 
 def _write(task: Task, outcome: Outcome) -> tuple[float, list[str]]:
@@ -233,7 +241,7 @@ def _write(task: Task, outcome: Outcome) -> tuple[float, list[str]]:
     lost: list[str] = []
     request, args = outcome.request, task.args
     assert request.output is not None
-    note = None if args.plain else task.note_of(request) | {finished.INPUT: outcome.digest}
+    note = None if args.plain else task.note_of(request) | finished.of_photograph(outcome)
     for part in rendered(task.painter, outcome):
         if not processes.is_first():
             continue
@@ -267,7 +275,9 @@ def _tell(report: Report, outcome: Outcome, future: Any) -> None:
     assert output is not None
     if error is None:
         seconds, lost = future.result()
-        about = {"file": str(outcome.request.source), "prompt": outcome.request.prompt}
+        about = {"file": str(outcome.request.source), "prompt": outcome.prompt}
+        if outcome.prompt != outcome.request.prompt:
+            about["caption"] = outcome.prompt
         report.succeed(
             output, outcome.seconds + seconds, outcome.compiling, about | dict(outcome.figures)
         )

@@ -13,13 +13,13 @@ from PIL import Image
 from colorjax import __version__
 from colorjax.colorize import hints, saving
 from colorjax.colorize.instances import NAMED, MaskSource
-from colorjax.colorize.jobs import Request
+from colorjax.colorize.jobs import Outcome, Request
 from colorjax.errors import UserError
 from colorjax.release import sums
 
 FORMAT = 2  # another number when the same settings come to give other pictures
-INPUT, VERSION, MODEL_NAME = "input", "version", "model_name"
-_TOLD_ONLY = (INPUT, VERSION, MODEL_NAME)  # of which the same picture may have others
+INPUT, VERSION, MODEL_NAME, CAPTION = "input", "version", "model_name", "caption"
+_TOLD_ONLY = (INPUT, VERSION, MODEL_NAME, CAPTION)  # of which the same picture may have others
 _WITHOUT_EFFECT = ("batch_size",)  # on the bytes of a result
 
 
@@ -58,6 +58,12 @@ def of_request(request: Request, masks: MaskSource | None = None) -> dict[str, A
     if request.restore:
         about["restore"] = True
     return about
+
+
+def of_photograph(outcome: Outcome) -> dict[str, Any]:
+    """What a note says once a photograph was read: its digest, and its caption if it has one."""
+    caption = None if outcome.job is None else outcome.job.caption
+    return {INPUT: outcome.digest} | ({} if caption is None else {CAPTION: caption})
 
 
 def differences(there: Mapping[str, Any], note: Mapping[str, Any]) -> list[str]:

@@ -64,7 +64,8 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     add(
         "--prompt",
         metavar="TEXT",
-        help=f"what it shows, in which colours (default: {captions.SCARCE[0]!r})",
+        help="what it shows, in which colours; auto: what the model takes it for, which is said "
+        f"(default: {captions.SCARCE[0]!r})",
     )
     add("--seed", type=int, default=0, metavar="N", help="another seed, other colours (default: 0)")
 
@@ -228,6 +229,11 @@ def check(args: argparse.Namespace) -> str:
         raise UserError(f"pages is {args.pages!r}; give all, or a number from 1 on")
     if args.prompt is None and (args.masks or args.levels):
         raise UserError("--masks and --levels are about what a prompt says: give --prompt TEXT")
+    if args.prompt == AUTO and (args.masks or args.levels):
+        raise UserError(
+            "--masks and --levels are about what a prompt says, and --prompt auto says it too "
+            "late: give --prompt TEXT"
+        )
     for row in OF_MASKS:
         if not args.masks and getattr(args, row.name) is not None:
             raise UserError(f"--{row.name} is about --masks, which are not given")

@@ -13,13 +13,14 @@ from numpy.typing import DTypeLike
 
 from colorjax.colorize import failures, masks, photos, recombine
 from colorjax.colorize import hints as hinting
+from colorjax.colorize.automatic import Captioner
 from colorjax.colorize.buckets import Size, bucket_for
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.instances import Instances
 from colorjax.colorize.metadata import Metadata
 from colorjax.errors import UserError
 from colorjax.maths import color
-from colorjax.methods.method import Pictures
+from colorjax.methods.method import AUTO, Pictures
 
 MAX_PENDING_PIXELS = 128 * 10**6
 MOST_SEED = 2**32 - 1
@@ -58,6 +59,7 @@ class Job:
         small: what the model sees, with transparency laid on white.
         rgb: the photograph's own colours, where they are needed; `small_rgb` in [-1,1].
         inside: the share of the new colours in each pixel, where not everything is coloured.
+        caption: what the photograph shows, where the prompt is `AUTO`.
     """
 
     request: Request
@@ -69,6 +71,12 @@ class Job:
     rgb: Float[np.ndarray, "height width 3"] | None = None
     small_rgb: Float[np.ndarray, "h w 3"] | None = None
     inside: Float[np.ndarray, "height width"] | None = None
+    caption: str | None = None
+
+    @property
+    def prompt(self) -> str:
+        """What the model is told."""
+        return self.request.prompt if self.caption is None else self.caption
 
     @property
     def pixels(self) -> int:
@@ -115,6 +123,11 @@ class Outcome:
     figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def prompt(self) -> str:
+        """What the model was told."""
+        return self.request.prompt if self.job is None else self.job.prompt
+
+    @property
     def metadata(self) -> Metadata:
         """What the photograph's file carried."""
         return Metadata() if self.job is None else self.job.photo.metadata
@@ -156,8 +169,15 @@ def check_seed(seed: int) -> None:
         raise UserError(f"seed is {seed}; it must be in 0..{MOST_SEED}")
 
 
-def prepare(request: Request, sizes: Sequence[Size], painter: Painter) -> Job:
+def prepare(
+    request: Request,
+    sizes: Sequence[Size],
+    painter: Painter,
+    captioner: Captioner | None = None,
+) -> Job:
     """A photograph made ready for the bucket of (height, width) that suits it.
+
+    `captioner` is for requests whose prompt is `AUTO`.
 
     Raises:
         UserError: it, its masks or its hints cannot be read.
@@ -171,6 +191,8 @@ def prepare(request: Request, sizes: Sequence[Size], painter: Painter) -> Job:
         lightness = recombine.restored(lightness)
     shown = lightness if pixels.alpha is None else recombine.lightness_of(photo.rgb)
     job = Job(request, photo, lightness, recombine.to_model_size(shown, *size))
+    if request.prompt == AUTO and captioner is not None:
+        job.caption = captioner(shown)
     if painter.keeps_colours or request.inside is not None:
         job.rgb = pixels.rgb
     if painter.keeps_colours:
@@ -194,7 +216,7 @@ def pictures(
 
     `seed` is one for all or one for each.
     """
-    prompts = [job.request.prompt if prompt is None else prompt for job in jobs]
+    prompts = [job.prompt if prompt is None else prompt for job in jobs]
     return Pictures(
         np.stack([job.small for job in jobs]),
         colorizer.tokenize(prompts),
@@ -240,11 +262,16 @@ class _Waiting:
 Ready = Job | Outcome  # made ready, or an error
 
 
-def ready(requests: Iterable[Request], sizes: Sequence[Size], painter: Painter) -> Iterator[Ready]:
+def ready(
+    requests: Iterable[Request],
+    sizes: Sequence[Size],
+    painter: Painter,
+    captioner: Captioner | None = None,
+) -> Iterator[Ready]:
     """Each photograph made ready when it is asked for; whatever goes wrong is its own error."""
     for request in requests:
         try:
-            job = prepare(request, sizes, painter)
+            job = prepare(request, sizes, painter, captioner)
         except Exception as error:  # one picture's failure is not another's
             yield Outcome(request, error=failures.of_picture(request.source, error))
             continue

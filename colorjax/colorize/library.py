@@ -1,139 +1,36 @@
 """The library's face: photographs in, pictures out. `colorjax.load` makes one of these."""
 
 import dataclasses
+import functools
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float
 from PIL import Image
 
 from colorjax import release
-from colorjax.colorize import doubt, encoding, hints, painters, photos, saving
+from colorjax.colorize import doubt, hints, painters, photos
 from colorjax.colorize import prompts as language
+from colorjax.colorize.automatic import Captioner
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.colorize.finished import INPUT, made_by, of_request
+from colorjax.colorize.finished import made_by, of_photograph, of_request
 from colorjax.colorize.instances import Instances, MaskSource
-from colorjax.colorize.jobs import Job, Outcome, Request, check_seed, process, ready
-from colorjax.colorize.looks import Look
+from colorjax.colorize.jobs import Outcome, Ready, Request, check_seed, process, ready
 from colorjax.colorize.masks import Source as MaskFile
-from colorjax.colorize.metadata import Metadata
 from colorjax.colorize.painters import Colouring
-from colorjax.colorize.recombine import Chroma
+from colorjax.colorize.results import Base, Doubt, Result, picture_of
 from colorjax.data import captions
 from colorjax.devices import replicas
 from colorjax.errors import UserError
 from colorjax.methods import registry
-from colorjax.methods.method import Value
+from colorjax.methods.method import AUTO, Value
 
 Said = tuple[dict[str, Any], dict[str, Any]]  # what results say of themselves, and their files
-
-
-class _Base(NamedTuple):
-    """What a result's picture is made of: it can be made again, otherwise or deeper."""
-
-    job: Job
-    chroma: Chroma
-
-
-class Doubt(NamedTuple):
-    """Where a photograph's colours are a guess.
-
-    Attributes:
-        spread: the standard deviation of ab over the samples in each pixel, in CIE Lab's units, at
-            the size that colours are computed at.
-        image: the same as a picture with its scale, of the photograph's shape.
-        mean: of the spread.
-        most: what 95 percent of the pixels stay below.
-    """
-
-    spread: Float[np.ndarray, "h w"]
-    image: Image.Image
-    mean: float
-    most: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """A coloured photograph and everything that made it, or why it could not be coloured.
-
-    Keeps the photograph's lightness beside the picture, four bytes a pixel, so as to be changed.
-
-    Attributes:
-        image: at the photograph's full size, with its lightness; None if there is an error.
-        settings: model, method, photo, prompt, seed, masks and every setting of the method.
-        error: what is wrong with the photograph, in one sentence; None for a coloured one.
-    """
-
-    image: Image.Image | None
-    settings: dict[str, Any]
-    error: UserError | None = None
-    _metadata: Metadata = field(default=Metadata(), repr=False)
-    _note: Mapping[str, Any] | None = field(default=None, repr=False)
-    _base: _Base | None = field(default=None, repr=False)
-
-    def adjusted(self, vividness: float = 1.0, tint: tuple[float, float] = (0.0, 0.0)) -> "Result":
-        """The same colouring with other strength and balance of its colours, without the model.
-
-        Relative to how the model coloured it, however often it was adjusted before.
-
-        Args:
-            vividness: scales the colours, in 0..5; 0 is gray.
-            tint: what is added to all colours, in CIE Lab's units within 50: warm (below 0: cold)
-                and magenta (below 0: green).
-
-        Raises:
-            UserError: the result is an error, or a value cannot be.
-        """
-        if self._base is None:
-            raise self.error or UserError("there is no picture to adjust")
-        look = Look(vividness, *tint)
-        job, chroma = self._base
-        shown = chroma._replace(ab=look.applied(chroma.ab))
-        return dataclasses.replace(
-            self,
-            image=_picture(job, shown),
-            settings=self.settings | look.about,
-            _note={**(self._note or {}), **look.about},
-            _base=_Base(job, chroma),
-        )
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        quality: int = encoding.QUALITY,
-        *,
-        plain: bool = False,
-    ) -> None:
-        """Writes a PNG, JPEG, WebP, TIFF or AVIF, by the suffix, with what the photograph's file
-        carried, as deep as it is (8 or 16 bits) where the format can be.
-
-        The file appears complete or not at all, and its folder is made. It says what made it.
-        Warns of metadata that the format has no place for.
-
-        Args:
-            quality: of a JPEG (1..95), WebP or AVIF.
-            plain: whether nothing is written about what made the picture.
-
-        Raises:
-            UserError: the result is an error, the suffix is another one, or the disk refuses.
-        """
-        if self.image is None:
-            raise self.error or UserError("there is no picture to save")
-        picture: Image.Image | np.ndarray = self.image
-        if self._base is not None and self._base.job.dtype == np.uint16:
-            look = Look.of_note(self._note or {})
-            job, chroma = self._base
-            picture = painters.levels(job, chroma._replace(ab=look.applied(chroma.ab)))
-        note = None if plain else self._note
-        for lost in saving.save_photo(path, picture, self._metadata, quality, note):
-            warnings.warn(f"'{path}' has no place for {lost}", stacklevel=2)
 
 
 class PhotoColorizer:
@@ -170,7 +67,8 @@ class PhotoColorizer:
         Args:
             photo: a path, a picture of Pillow's, or an array: uint8, or fractions in [0,1], of
                 shape [h,w], [h,w,1] or [h,w,3]. Of a colour photograph the lightness counts.
-            prompt: what it shows, in which colours; None says nothing.
+            prompt: what it shows, in which colours; None says nothing, "auto" what the model
+                takes it for, which is then the result's `settings["prompt"]`.
             seed: in 0..2**32-1; another seed, other colours.
             masks: ties the prompt's phrases ("the red car, the blue truck") to their parts of the
                 picture: an array [k,h,w] with a mask for each, a path to masks, "clipseg" or
@@ -281,6 +179,8 @@ class PhotoColorizer:
         given = _texts(prompts, len(sources))
         texts = [language.plain(text) for text in given]
         for text, plain in dict.fromkeys(zip(given, texts)):
+            if plain == AUTO:
+                continue
             for remark in language.remarks(text, plain, self.colorizer.tokenize):
                 warnings.warn(remark, stacklevel=4)
         if "negative_prompt" in settings:
@@ -294,11 +194,18 @@ class PhotoColorizer:
         about = {"model": self._model, "method": name, "seed": seed}
         about |= {"masks": _described(masks), **colorizer.settings}
         note = made_by(self._directory, name, seed, colorizer.settings, self._model)
-        return _Batch(colorizer, requests, masks, seed, (about, note))
+        captioner = self._captioner if AUTO in texts else None
+        return _Batch(colorizer, requests, masks, seed, (about, note), captioner)
+
+    @functools.cached_property
+    def _captioner(self) -> Captioner:
+        return Captioner(self._directory, self.colorizer.tokenize)
 
     def _instances(self, prompt: str, masks: MaskSource | None, many: bool) -> Instances | None:
         if masks is None:
             return None
+        if prompt == AUTO:
+            raise UserError("masks tie a prompt's phrases to the picture, and 'auto' has none yet")
         return Instances(prompt, masks, self.colorizer.tokenize, many=many)
 
 
@@ -334,13 +241,6 @@ def _described(masks: MaskSource | None) -> str | None:
     return os.fspath(masks) if isinstance(masks, str | os.PathLike) else "an array"
 
 
-def _picture(job: Job, chroma: Chroma) -> Image.Image:
-    levels = painters.levels(job, chroma)
-    if levels.dtype == np.uint16:
-        levels = np.round(levels / np.float32(257.0)).astype(np.uint8)
-    return Image.fromarray(levels)
-
-
 @dataclass(frozen=True)
 class _Batch:
     """Photographs that are to be coloured alike, and what is said of all of them."""
@@ -350,6 +250,10 @@ class _Batch:
     masks: MaskSource | None
     seed: int
     said: Said
+    captioner: Captioner | None = None
+
+    def _ready(self, requests: Sequence[Request], painter: Colouring) -> Iterator[Ready]:
+        return ready(requests, self.colorizer.buckets, painter, self.captioner)
 
     def outcome(self, request: Request, painter: Colouring) -> Outcome:
         """What becomes of one photograph.
@@ -357,7 +261,7 @@ class _Batch:
         Raises:
             UserError: it cannot be coloured.
         """
-        prepared = ready([request], self.colorizer.buckets, painter)
+        prepared = self._ready([request], painter)
         (outcome,) = process(self.colorizer, prepared, painter, self.seed)
         if outcome.error is not None:
             raise outcome.error
@@ -369,13 +273,13 @@ class _Batch:
         """The result of a photograph's sample of a number."""
         request, job = outcome.request, outcome.job
         about = {**self.said[0], "photo": photos.name_of(request.source)}
-        settings = {**about, "prompt": request.prompt, **(more or {})}
+        settings = {**about, "prompt": outcome.prompt, **(more or {})}
         if job is None:
             return Result(None, settings, outcome.error)
-        note = {**self.said[1], **of_request(request, self.masks), INPUT: outcome.digest}
-        base = _Base(job, painter.chroma(job, outcome.computed[1][number]))
+        note = {**self.said[1], **of_request(request, self.masks), **of_photograph(outcome)}
+        base = Base(job, painter.chroma(job, outcome.computed[1][number]))
         note |= more or {}
-        return Result(_picture(*base), settings, None, outcome.metadata, note, base)
+        return Result(picture_of(*base), settings, None, outcome.metadata, note, base)
 
     def in_order(self) -> Iterator[Result]:
         """Results in the requests' order; those that are ready too early wait."""
@@ -387,7 +291,7 @@ class _Batch:
             images = [result.image for result in waiting.values() if result.image is not None]
             return 2 * sum(image.width * image.height for image in images)  # and their lightness
 
-        prepared = ready(self.requests, self.colorizer.buckets, painter)
+        prepared = self._ready(self.requests, painter)
         outcomes = process(self.colorizer, prepared, painter, self.seed, kept_pixels=kept_pixels)
         for outcome in outcomes:
             waiting[places[id(outcome.request)]] = self.result(outcome, painter)

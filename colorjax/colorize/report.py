@@ -47,8 +47,9 @@ class Report:
             _json(about | dict(more or {}))
             return
         once = f", and {compiling:.1f} s to compile for the first of its shape" if compiling else ""
-        doubt = (more or {}).get("doubt_mean")
-        said = "" if doubt is None else f"  doubt {doubt:.1f}"
+        about = dict(more or {})
+        said = f"  doubt {about['doubt_mean']:.1f}" if "doubt_mean" in about else ""
+        said += f'  as "{about["caption"]}"' if "caption" in about else ""
         self._line(f"{output}  {seconds:.1f} s{once}{said}")
 
     def keep(self, output: Path) -> None:
