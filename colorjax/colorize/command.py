@@ -70,8 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     note = finished.made_by(
         directory, args.method, args.seed, resolved(args, directory), str(args.model)
     )
-    about = dict(painter.about) | ({"frames": True} if args.frames else {})
-    task = Task(args, prompt, painter, note | about)
+    task = Task(args, prompt, painter, note | dict(painter.about) | finished.of_files(args))
     report = Report(mode=args.mode)
     requests = _requests(task, report)
     if like is not None:

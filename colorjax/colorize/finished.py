@@ -1,5 +1,6 @@
 """Which results are there already: by the note in them of what they were made of, and how."""
 
+import argparse
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from colorjax import __version__
-from colorjax.colorize import hints, saving
+from colorjax.colorize import encoding, hints, saving
 from colorjax.colorize.instances import NAMED, MaskSource
 from colorjax.colorize.jobs import Outcome, Request
 from colorjax.errors import UserError
@@ -64,6 +65,14 @@ def of_photograph(outcome: Outcome) -> dict[str, Any]:
     """What a note says once a photograph was read: its digest, and its caption if it has one."""
     caption = None if outcome.job is None else outcome.job.caption
     return {INPUT: outcome.digest} | ({} if caption is None else {CAPTION: caption})
+
+
+def of_files(args: argparse.Namespace) -> dict[str, Any]:
+    """What of a command line decides how results are written, where it is not as usual."""
+    about: dict[str, Any] = {name: True for name in ("frames", "keep_profile") if vars(args)[name]}
+    if args.quality != encoding.QUALITY:
+        about["quality"] = args.quality
+    return about
 
 
 def differences(there: Mapping[str, Any], note: Mapping[str, Any]) -> list[str]:

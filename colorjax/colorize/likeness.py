@@ -14,7 +14,10 @@ from colorjax.methods import registry
 
 # What a note has by digest only, so that it must be given again.
 _DIGESTS = ("masks", "hints", "only_masked")
-_FLAGS = ("tint", "grid", "compare", "variations", "levels", "vividness_grid", "enhance", "restore")
+_FLAGS = (
+    *("tint", "grid", "compare", "variations", "levels", "vividness_grid", "enhance", "restore"),
+    *("keep_profile", "quality"),
+)
 
 
 def note_in(path: Path) -> Mapping[str, Any]:

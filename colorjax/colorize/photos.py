@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from colorjax.colorize import metadata
 from colorjax.colorize.metadata import Metadata
-from colorjax.data import bounds, decoding, tiffs
+from colorjax.data import bounds, decoding, raws, tiffs
 from colorjax.errors import UserError, first_line
 
 Source = str | os.PathLike[str] | Image.Image | np.ndarray  # what a photograph comes as
@@ -36,7 +36,7 @@ FORMATS = decoding.FORMATS | {
     ".avif": "AVIF",
 }
 # The extra of the package that reads pictures of these kinds.
-EXTRAS = {".heic": "heic", ".heif": "heic", ".jxl": "jxl"}
+EXTRAS = {".heic": "heic", ".heif": "heic", ".jxl": "jxl"} | dict.fromkeys(raws.SUFFIXES, "raw")
 if importlib.util.find_spec("pillow_heif"):  # of the extra colorjax[heic]
     importlib.import_module("pillow_heif").register_heif_opener()
     FORMATS |= {".heic": "HEIF", ".heif": "HEIF"}
@@ -44,6 +44,8 @@ if importlib.util.find_spec("pillow_jxl"):  # of colorjax[jxl]; importing it is 
     importlib.import_module("pillow_jxl")
     FORMATS |= {".jxl": "JXL"}
 _PILLOWS = tuple(dict.fromkeys(FORMATS.values()))
+if importlib.util.find_spec("rawpy"):  # of colorjax[raw]
+    FORMATS |= dict.fromkeys(raws.SUFFIXES, "RAW")
 MOST_PIXELS = 400 * 10**6  # of one photograph, where nobody says anything
 _SIZE_LOCK = threading.Lock()  # Pillow's own limit on sizes is one for all threads
 _COLOUR_ABOVE = 2.5 / 255.0  # what a JPEG of a gray picture differs by between its channels
@@ -149,8 +151,13 @@ def load_photo(
 
     def read_file() -> Photo:
         data = bounds.read_bytes(path)
-        picture = _opened(data, str(path), most_pixels, page)
-        if picture is None:
+        is_raw = _is_raw(path)
+        picture = None if is_raw else _opened(data, str(path), most_pixels, page)
+        if is_raw:
+            _check_size(f"'{path}'", *raws.size(data), most_pixels)
+            pixels = decoding.Pixels(raws.read(data), bits=16)
+            carried, kind = metadata.of_file(data, None), "RAW"
+        elif picture is None:
             pixels = decoding.tiff_pixels(data, page)
             carried, kind = metadata.of_file(data, None), "TIFF"
         else:
@@ -179,6 +186,9 @@ def check(path: str | os.PathLike[str], most_pixels: int = MOST_PIXELS) -> int:
 
     def look() -> int:
         bounds.check_size(path)
+        if _is_raw(path):
+            _check_size(f"'{path}'", *raws.size(path.read_bytes()), most_pixels)
+            return 1
         pages = 1
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -197,6 +207,15 @@ def check(path: str | os.PathLike[str], most_pixels: int = MOST_PIXELS) -> int:
 
     pages: int = _told(path, look)
     return pages
+
+
+def _is_raw(path: Path) -> bool:
+    """By its name: Pillow takes many of them for TIFFs, and shows their thumbnails."""
+    if path.suffix.lower() not in raws.SUFFIXES:
+        return False
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"'{path}' needs a reader of its own: pip install 'colorjax[raw]'.")
+    return True
 
 
 def _pillows(file: Any) -> Image.Image:

@@ -114,7 +114,9 @@ class Result:
             look = Look.of_note(self._note or {})
             job, chroma = self._base
             picture = painters.levels(job, chroma._replace(ab=look.applied(chroma.ab)))
-        note = None if plain else self._note
+        note = None if plain or self._note is None else dict(self._note)
+        if note is not None and quality != encoding.QUALITY:
+            note["quality"] = quality
         for lost in saving.save_photo(path, picture, self._metadata, quality, note):
             warnings.warn(f"'{path}' has no place for {lost}", stacklevel=2)
 

@@ -193,6 +193,19 @@ def opened(path: Path) -> Any:
         return contextlib.nullcontext()
 
 
+def test_pictures_of_phones(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    pillow("RGB", quality=100, chroma=444)(tmp_path / "a.heic")
+    painter, model = painters.Colouring(looks.Look(scale=0.0)), Painted()
+    prepared = jobs.ready([jobs.Request(tmp_path / "a.heic", "")], model.buckets, painter)
+    (done,) = jobs.process(model, prepared, painter, 0)
+    (part,) = jobs.rendered(painter, done)
+    saving.save_photo(tmp_path / "b.tif", part.levels, done.metadata)
+    assert np.abs(levels_of(tmp_path / "b.tif") - RAMP[..., None] * 255.0).max() <= 6
+    with Image.open(tmp_path / "b.tif") as saved:
+        assert saved.getexif()[0x010E] == "grandmother" and b"box 7" in saved.info["xmp"]
+
+
 @pytest.mark.parametrize("turned", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".tif", ".webp"])
 def test_orientation_is_applied_and_reset(tmp_path: Path, turned: int, suffix: str) -> None:

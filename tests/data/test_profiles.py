@@ -112,3 +112,20 @@ def test_damaged_profiles_change_nothing() -> None:
                 data[place] = rng.integers(0, 256)
             shown = profiles.to_srgb(values, bytes(data[: rng.integers(1, len(data))]))
             assert np.isfinite(shown).all() and shown.min() >= 0 and shown.max() <= 1
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [(np.uint8, 0.55), (np.uint16, 24.0)])
+def test_levels_back_in_the_photographs_own_space(kind, tolerance) -> None:
+    most = np.iinfo(kind).max
+    light = np.linspace(0, 1, 256)
+    levels = np.round(np.stack([srgb(light), srgb(light[::-1]), srgb(light**2)], -1) * most)
+    levels = levels.astype(kind)[None]
+    shown = profiles.from_srgb(levels, pictures.linear_profile())
+    value = levels[0] / most
+    linear = np.where(value > 0.04045, ((value + 0.055) / 1.055) ** 2.4, value / 12.92)
+    assert np.abs(shown[0] - linear * most).max() <= tolerance
+    with_alpha = np.concatenate([levels, levels[..., :1]], axis=-1)
+    again = profiles.from_srgb(with_alpha, pictures.linear_profile())
+    np.testing.assert_array_equal(again[..., 3], levels[..., 0])
+    assert profiles.from_srgb(levels, gray_profile(LINEAR)) is None
+    assert profiles.from_srgb(levels, b"damaged") is None
