@@ -2,9 +2,10 @@
 
     python -m benchmarks.cold_diffusion steps --model DIR... --limit=500
 
-WHAT is `steps` (steps by model), `decoders`, `scaling` (in every step or afterwards) or
-`strategies` (what the automatic mode is told). CIFAR-10 test pictures, the input's lightness kept,
-as `colorjax.evaluate` measures; the Frechet distance is of VGG16's features and is no FID.
+WHAT is `steps` (steps by model), `distilled` (one evaluation, by fidelity), `decoders`, `scaling`
+(in every step or afterwards) or `strategies` (what the automatic mode is told). CIFAR-10 test
+pictures, the input's lightness kept, as `colorjax.evaluate` measures; the Frechet distance is of
+VGG16's features and is no FID.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
 
 STEPS = (1, 2, 4, 10, 20, 50)
+FIDELITIES = (1.0, 0.75, 0.5, 0.25, 0.0)
 BATCH = 100
 VGG_SIZE = 48  # what pictures are enlarged to: at 32 VGG16's last map is 2x2
 
@@ -103,6 +105,21 @@ def steps(measure: Measure) -> dict[str, Any]:
                 name = f"{Path(model).parent.name}, {level}, {count} steps"
                 rows[name] = measure.scores(*outputs(measure.selection, colorizer, level))
                 say(name, rows[name])
+    return rows
+
+
+def distilled(measure: Measure) -> dict[str, Any]:
+    """One evaluation of the distilled UNet at every fidelity, and the walk that it stands for."""
+    rows = {}
+    model = measure.models[0]
+    one = cold(model, num_steps="distilled")
+    ways = {f"distilled, fidelity {f:g}": one.changed(fidelity=f) for f in FIDELITIES}
+    ways |= {f"{count} steps": cold(model, num_steps=count) for count in measure.steps}
+    for way, colorizer in ways.items():
+        for level in measure.captions:
+            name = f"{way}, {level}"
+            rows[name] = measure.scores(*outputs(measure.selection, colorizer, level))
+            say(name, rows[name])
     return rows
 
 
@@ -188,7 +205,7 @@ def keep(figures: Any, path: Path | None) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    measures = {f.__name__: f for f in (steps, decoders, scaling, strategies)}
+    measures = {f.__name__: f for f in (steps, distilled, decoders, scaling, strategies)}
     parser.add_argument("what", choices=measures)
     parser.add_argument("--model", nargs="+", default=["bundled"])
     parser.add_argument("--captions", nargs="+", default=["complete"], choices=captions.LEVELS)

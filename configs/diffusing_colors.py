@@ -6,6 +6,8 @@
         both at the bundled model's size, from the bundled weights
     python -m colorjax.train --config=configs/diffusing_colors.py:tiny,stage=cold,sigma=0.1
         one stage; `sigma`, `prediction`, `gray_channels` are the options that were ablated
+    python -m colorjax.train --config=configs/diffusing_colors.py:tiny,stage=distill
+        a UNet that colours in one evaluation, of the bundled cold UNet
 
 What is known of the paper, and what is ours:
 
@@ -62,6 +64,22 @@ def _with_stages(config: ConfigDict) -> ConfigDict:
         gray_share=0.05,
     )
     config.cold.gray_start_share = 0.1
+    # Ours, as all of the stage is; its teacher is guided as samples are.
+    config.distill = common.stage(
+        batch_size=64,
+        total_steps=10_000,
+        learning_rate=1e-5,
+        weight_decay=1e-2,
+        ema_decay=0.999,
+        scarce_share=0.2,
+        drop_share=0.1,
+    )
+    config.distill.update(
+        guidance_scale=config.model.cold_colorize.guidance_scale,
+        negative_prompt=config.model.cold_colorize.negative_prompt,
+        step=0.1,
+        begin_weight=0.1,
+    )
     config.ranker = common.stage(
         batch_size=32, epochs=1.0, learning_rate=1e-4, trainable=("head/.*",)
     )
@@ -83,6 +101,9 @@ def _tiny() -> ConfigDict:
         partial_share=0.5,
     )
     config.cold.update(small | dict(ema_decay=0.9995, epochs=4.0))
+    config.distill.update(
+        small | dict(learning_rate=5e-4, ema_decay=0.9995, epochs=4.0, guidance_scale=1.2)
+    )
     config.ranker.update(
         small | dict(batch_size=16, epochs=0.5, learning_rate=5e-4, trainable=(".*",))
     )

@@ -103,7 +103,9 @@ def jitted(function: Callable, model: Any, params: dict, *inputs: Any) -> Any:
     return jax.jit(lambda params, *inputs: function(model, params, *inputs))(params, *inputs)
 
 
-def write_cold_release(directory: Path, **cold: Any) -> Path:
+def write_cold_release(
+    directory: Path, *, distilled: dict[str, Any] | None = None, **cold: Any
+) -> Path:
     """A release with L-CAD's parts and those of Diffusing Colors."""
     sizes = cold_config().model.to_dict()
     sizes["cold"] |= {"colourfulness": 30.0} | cold
@@ -112,6 +114,10 @@ def write_cold_release(directory: Path, **cold: Any) -> Path:
         "cold_unet": drawn(lambda key: diffusing_colors.init_unet(model, key)),
         "ranker": drawn(lambda key: diffusing_colors.init_ranker(model, key)),
     }
+    if distilled:
+        sizes["distilled"] = distilled
+        # Other numbers than the cold UNet's.
+        parts["distilled_unet"] = jax.tree.map(lambda leaf: 0.9 * leaf, parts["cold_unet"])
     parts["image_encoder"] = {"vision_model": parts["ranker"]["vision_model"]}
     params = random_params(lcad.build(sizes)) | parts
     release.write(directory, sizes | {"method": "lcad"}, params, DATA / "tokenizer")

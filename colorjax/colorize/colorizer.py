@@ -29,7 +29,7 @@ from colorjax.methods.stable_diffusion import StableDiffusion
 # How a batch lies over several devices, in the structure of the batch.
 SPECS = Pictures(
     **dict.fromkeys(Pictures._fields, replicas.CUT)
-    | dict.fromkeys(("guidance_scale", "temperature", "vividness"), replicas.WHOLE)
+    | dict.fromkeys(("guidance_scale", "temperature", "vividness", "fidelity"), replicas.WHOLE)
 )
 Raw = Float[np.ndarray, "n h w 3"]
 
@@ -260,6 +260,7 @@ class Colorizer:
             guidance_scale=guidance_scale,
             temperature=self._traced("temperature"),
             vividness=self._traced("vividness"),
+            fidelity=self._traced("fidelity"),
         )
 
     def _traced(self, name: str) -> np.float32 | None:

@@ -6,7 +6,7 @@ Beside the folders that diffusers and transformers read, `--to=diffusers` writes
 |---|---|
 | `unet/` | L-CAD's UNet: diffusers' keys, and the extensions as `cec_conv_in.weight`, `down_blocks.0.resnets.1.cec_conv1.weight` and so on: a second convolution without bias, whose output for the luminance feature is added to that of the one beside it |
 | `luminance_encoder/` | named as the VAE's encoder, and its side convolutions `zero_convs` |
-| `text_to_image_unet/`, `cold_unet/` | a whole `UNet2DConditionModel` each |
+| `text_to_image_unet/`, `cold_unet/`, `distilled_unet/` | a whole `UNet2DConditionModel` each |
 | `image_encoder/` | CLIP's image tower, as transformers has it |
 | `ranker/` | `head.norm`, `head.fc1`, `head.fc2`, and leaves of the tower that were trained |
 | `colorjax.json` | the release's `config.json` |
@@ -26,7 +26,7 @@ from colorjax.methods import diffusing_colors, lcad, stable_diffusion
 from colorjax.release import schema
 
 CONFIG = "colorjax.json"
-UNETS = ("text_to_image_unet", "cold_unet")
+UNETS = ("text_to_image_unet", "cold_unet", "distilled_unet")
 TOWERS = ("image_encoder",)
 FOLDERS = ("luminance_encoder", *UNETS, *TOWERS, "ranker")
 # Of the parts whose leaves no table but the methods themselves know.
@@ -75,7 +75,7 @@ def _init(config: Mapping[str, Any], part: str, key: Any) -> Any:
     if part == "text_to_image_unet":
         return stable_diffusion.init(stable_diffusion.build(config), key)["unet"]
     model = diffusing_colors.build(config)
-    if part == "cold_unet":
+    if part in ("cold_unet", "distilled_unet"):
         return diffusing_colors.init_unet(model, key)
     return diffusing_colors.init_ranker(model, key)
 

@@ -90,6 +90,7 @@ DESCRIBE: dict[str, Callable[[Mapping[str, Any], Parts], dict[str, Any]]] = {
     "text_encoder": _text,
     "text_to_image_unet": functools.partial(_unet, part="text_to_image_unet"),
     "cold_unet": functools.partial(_unet, part="cold_unet"),
+    "distilled_unet": functools.partial(_unet, part="distilled_unet"),
     "image_encoder": _image,
 }
 

@@ -29,6 +29,7 @@ from colorjax.methods.stable_diffusion import Captured, StableDiffusion
 from colorjax.models.ranker import Ranker
 
 PARTS = ("text_encoder", "vae", "cold_unet")  # beside them luminance_encoder and ranker
+DISTILLED_PART = "distilled_unet"  # and this one, of a model that has been distilled
 PREDICTIONS = ("full", "remaining")
 DECODERS = method.DECODER.choices
 SIZES = ("cold", *vividness.SIZES)
@@ -44,12 +45,21 @@ class Cold(NamedTuple):
     colourfulness: float = 0.0  # mean of the training pictures, 0 if not measured
 
 
+class Distilled(NamedTuple):
+    """What a UNet was distilled from, beside the cold UNet: the guidance that is inside it."""
+
+    guidance_scale: float
+    negative_prompt: str
+    step: float  # D of `maths.trajectory`
+
+
 class DiffusingColors(NamedTuple):
     """The modules and constants of the method; the shared ones without L-CAD's extensions."""
 
     base: StableDiffusion
     cold: Cold
     ranker: Ranker
+    distilled: Distilled | None = None  # of a UNet that walks in one evaluation, if there is one
 
 
 def build(
@@ -74,18 +84,24 @@ def build(
     if not settings.sigma >= 0.0:
         raise UserError(f"cold.sigma is {settings.sigma}; it must be 0 or more")
     base = stable_diffusion.build(config, dtype, remat)
-    return DiffusingColors(base, settings, vividness.build_ranker(config, dtype))
+    distilled = Distilled(**config["distilled"]) if "distilled" in config else None
+    return DiffusingColors(base, settings, vividness.build_ranker(config, dtype), distilled)
 
 
 def init(model: DiffusingColors, key: PRNGKey) -> Params:
     """Random weights of what colouring without a ranker takes, the guided decoder's included."""
     fresh = stable_diffusion.init(model.base, key)
-    fresh["cold_unet"] = init_unet(model, key)
-    return {part: fresh[part] for part in (*PARTS, "luminance_encoder")}
+    unets = [part for part in _parts(model) if part not in fresh]
+    fresh |= {part: init_unet(model, key) for part in unets}
+    return {part: fresh[part] for part in (*_parts(model), "luminance_encoder")}
+
+
+def _parts(model: DiffusingColors) -> tuple[str, ...]:
+    return PARTS if model.distilled is None else (*PARTS, DISTILLED_PART)
 
 
 def init_unet(model: DiffusingColors, key: PRNGKey) -> Params:
-    """Random weights of the cold UNet."""
+    """Random weights of the cold UNet, whose shape a distilled one has too."""
     side = 2 ** (len(model.base.unet.block_out_channels) - 1)
     channels = model.base.vae.latent_channels * (1 + model.cold.gray_channels)
     text = model.base.text_encoder
@@ -119,10 +135,8 @@ def load_networks(path: Path, dtype: Any = jnp.float32) -> tuple[DiffusingColors
     """A release directory's model, and the parameters that colouring without a ranker takes."""
     model = build(release.read_config(path), dtype)
     guided = model.cold.decoder == "guided" or "luminance_encoder" in release.parts_in(path)
-    parts = list(PARTS) + ["luminance_encoder"] * guided
-    key = jax.random.key(0)
-    expected = jax.eval_shape(lambda key: stable_diffusion.init(model.base, key), key)
-    expected["cold_unet"] = jax.eval_shape(lambda key: init_unet(model, key), key)
+    parts = list(_parts(model)) + ["luminance_encoder"] * guided
+    expected = jax.eval_shape(lambda key: init(model, key), jax.random.key(0))
     return model, stable_diffusion.load_parts(path, parts, expected, dtype)
 
 

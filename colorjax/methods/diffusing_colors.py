@@ -18,22 +18,22 @@ from colorjax.maths import cold_diffusion, guidance
 from colorjax.maths.color import luminance_from_lightness
 from colorjax.maths.types import (
     Array,
-    Context,
     Image,
     Latents,
     Luminance,
     Params,
-    Timesteps,
     TokenIds,
 )
-from colorjax.methods import conditioning, method, stable_diffusion, vividness
+from colorjax.methods import cold_estimates, conditioning, method, vividness
 from colorjax.methods.cold_networks import (
     DECODERS,
+    DISTILLED_PART,
     PARTS,
     PREDICTIONS,
     SIZES,
     Cold,
     DiffusingColors,
+    Distilled,
     build,
     decode,
     decoder_of,
@@ -55,7 +55,10 @@ from colorjax.methods.stable_diffusion import Captured
 __all__ = [
     "Cold",
     "DECODERS",
+    "DISTILLED",
+    "DISTILLED_PART",
     "DiffusingColors",
+    "Distilled",
     "Inputs",
     "METHOD",
     "Options",
@@ -81,10 +84,14 @@ __all__ = [
 ]
 
 
+DISTILLED = "distilled"  # a number of steps: the walk in one evaluation of the distilled UNet
+FADED_STEPS = 10  # of a walk from faded colours, where it does not begin with what was distilled
+
+
 class Options(NamedTuple):
     """Static: a change compiles another program."""
 
-    num_steps: int = 20
+    num_steps: int | str = 20  # or `DISTILLED`
     solver: cold_diffusion.Solver = "algorithm_2"
     decoder: str | None = None  # "plain" or "guided"; None is the one that was trained beside
     refine_step_size: float | str = method.REFINE_STEP_SIZE.default  # these four as L-CAD's
@@ -96,9 +103,19 @@ class Options(NamedTuple):
 SOLVER = method.Setting(
     "solver", str, "how steps are taken", "algorithm_2", choices=cold_diffusion.SOLVERS
 )
+FIDELITY = method.Setting(
+    "fidelity",
+    float,
+    "with --num_steps distilled: 1 is an average of all likely colours, 0 one of them, vivid",
+    0.5,
+    traced=True,
+    least=0.0,
+    most=1.0,
+)
 SETTINGS = (
     method.GUIDANCE_SCALE._replace(default=1.6, neutral=1.0),
-    method.NUM_STEPS._replace(default=Options().num_steps),
+    method.NUM_STEPS._replace(default=Options().num_steps, words=(DISTILLED,)),
+    FIDELITY,
     SOLVER,
     method.TEMPERATURE._replace(neutral=1.0),
     method.NEGATIVE_PROMPT._replace(
@@ -125,11 +142,18 @@ class Inputs(NamedTuple):
     masks: guidance.Masks | None = None  # of each phrase; None: by attention
     spans: guidance.Spans | None = None  # the tokens of each phrase; None: no masks at all
     temperature: Float[Array, ""] | float | None = None  # of the source's noise; None is 1
+    fidelity: Float[Array, ""] | float | None = None  # of what was distilled; None is the table's
 
 
 def check(model: DiffusingColors, options: Options) -> None:
     """Raises `UserError` for options that the sampler cannot take."""
-    cold_diffusion.check(options.num_steps, options.solver)
+    if options.num_steps != DISTILLED:
+        cold_diffusion.check(int(options.num_steps), options.solver)
+    elif model.distilled is None:
+        raise UserError(
+            f"num_steps is {DISTILLED!r}, but the model has no distilled UNet: give a number, or "
+            "train one with --config=configs/diffusing_colors.py:stage=distill"
+        )
 
 
 def walk(
@@ -140,6 +164,7 @@ def walk(
     Where there are spans it is instance-aware: L-CAD's Algorithm 1 on this UNet's cross-attention,
     a combination that neither paper has.
     """
+    check(model, options)
     z_gray = encode(model, params, vividness.gray_image(inputs.luminance))
     noise = source_noise(model, inputs.keys, z_gray)
     if inputs.temperature is not None:
@@ -152,9 +177,9 @@ def walk(
 
     def masks_from(capture: conditioning.Capture) -> guidance.Masks:
         begin = z_gray + noise if start is None else start
-        return _attention_masks(capture, begin, inputs, options)
+        return _attention_masks(capture, begin, inputs, num_steps, options.mask_steps)
 
-    network = _network(model, params, z_gray)
+    network, num_steps = _network(model, params, z_gray, inputs, options)
     refinement = None
     if inputs.spans is not None:
         refinement = conditioning.Refinement.of(
@@ -170,7 +195,7 @@ def walk(
     z_0 = cold_diffusion.sample(
         conditioning.denoiser(network, text, refinement, masks_from),
         z_gray,
-        options.num_steps,
+        num_steps,
         noise=noise,
         start=start,
         t_start=inputs.t_start,
@@ -180,41 +205,39 @@ def walk(
     return z_0, z_gray
 
 
-def _network(model: DiffusingColors, params: Params, z_gray: Latents) -> conditioning.Network:
-    def encode_text(input_ids: TokenIds) -> Context:
-        return stable_diffusion.encode_text(model.base, params, input_ids)
+def _network(
+    model: DiffusingColors, params: Params, z_gray: Latents, inputs: Inputs, options: Options
+) -> tuple[conditioning.Network, int]:
+    """What is walked by, and in how many steps: in one, to which no time matters, or in many.
 
-    def predict_residual(
-        latents: Latents,
-        timesteps: Timesteps,
-        context: Context,
-        beside: Latents,
-        *,
-        replay: Captured | None = None,
-        capture: tuple[str, ...] = (),
-    ) -> tuple[Latents, Captured]:
-        inputs = (latents, beside, timesteps, context)
-        output, captured = predict_and_capture(
-            model, params, *inputs, replay=replay, capture=capture
-        )
-        return full_residual(model, output, timesteps), captured
-
-    return conditioning.Network(encode_text, predict_residual, z_gray)
+    Only ways from gray were distilled.
+    """
+    walking = cold_estimates.walking(model, params, z_gray)
+    if options.num_steps != DISTILLED:
+        return walking, int(options.num_steps)
+    if inputs.faded is not None:
+        return walking, FADED_STEPS
+    fidelity = float(FIDELITY.default) if inputs.fidelity is None else inputs.fidelity
+    return cold_estimates.distilled(model, params, z_gray, fidelity), 1
 
 
 def _attention_masks(
-    capture: conditioning.Capture, begin: Latents, inputs: Inputs, options: Options
+    capture: conditioning.Capture,
+    begin: Latents,
+    inputs: Inputs,
+    num_steps: int,
+    mask_steps: int,
 ) -> guidance.Masks:
     """Masks by the conditional branch's first steps, without guidance and vividness."""
     t_start = jnp.broadcast_to(jnp.asarray(inputs.t_start, jnp.float32), (len(begin),))
-    left = jnp.arange(options.num_steps, 0, -1, dtype=jnp.float32)[: options.mask_steps]
+    left = jnp.arange(num_steps, 0, -1, dtype=jnp.float32)[:mask_steps]
 
     def step(z_t: Latents, fraction: Array) -> tuple[Latents, Captured]:
         residual, captured = capture(z_t, cold_diffusion.to_timesteps(fraction * t_start))
-        size = cold_diffusion.per_picture(t_start / options.num_steps)
+        size = cold_diffusion.per_picture(t_start / num_steps)
         return z_t + size * residual, captured
 
-    return conditioning.attention_masks(step, begin, left / options.num_steps, inputs.spans)
+    return conditioning.attention_masks(step, begin, left / num_steps, inputs.spans)
 
 
 def colorize(model: DiffusingColors, params: Params, inputs: Inputs, options: Options) -> Image:
@@ -245,6 +268,7 @@ def _inputs(pictures: Pictures) -> Inputs:
         pictures.masks,
         pictures.spans,
         pictures.temperature,
+        pictures.fidelity,
     )
 
 
@@ -258,9 +282,12 @@ def _walk(model: DiffusingColors, params: Params, pictures: Pictures, options: O
     return Walk(*walk(model, params, _inputs(pictures), options))
 
 
-def _release_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def _release_settings(config: Mapping[str, Any], chosen: Mapping[str, object]) -> Mapping[str, Any]:
     trained_beside = config.get("cold", {}).get("decoder", Cold().decoder)
-    return {"decoder": trained_beside, **method.section(config, "cold_colorize")}
+    values = {"decoder": trained_beside, **method.section(config, "cold_colorize")}
+    if chosen.get("num_steps", values.get("num_steps")) == DISTILLED:
+        values["guidance_scale"] = 1.0  # the release's is a walk's, and inside what was distilled
+    return values
 
 
 def _validate(model: DiffusingColors, values: Mapping[str, method.Value]) -> None:
@@ -269,6 +296,7 @@ def _validate(model: DiffusingColors, values: Mapping[str, method.Value]) -> Non
             f"temperature is {values['temperature']}; it scales the noise at the gray end, and "
             "this model was trained without any: leave it out"
         )
+    check(model, METHOD.static(values))
 
 
 METHOD = Method(

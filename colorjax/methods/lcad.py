@@ -299,7 +299,7 @@ def _decoder(
     return lambda latents: decode(model, params, latents, features)
 
 
-def _release_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def _release_settings(config: Mapping[str, Any], chosen: Mapping[str, object]) -> Mapping[str, Any]:
     return method.section(config, "colorize")
 
 

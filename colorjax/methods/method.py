@@ -27,6 +27,7 @@ class Setting(NamedTuple):
     default: Value  # where neither the release nor a person says anything
     traced: bool = False  # a change costs nothing; of a static setting it compiles another program
     least: float = -math.inf
+    most: float = math.inf
     choices: tuple[str, ...] = ()  # what a str can be; () is any text
     words: tuple[str, ...] = ()  # what may stand in a number's place
     neutral: Value | None = None  # at this value the setting is left out of the program
@@ -35,12 +36,12 @@ class Setting(NamedTuple):
         """A value of a command line, of a release or of a caller, checked.
 
         Raises:
-            UserError: it is of another kind, not finite, too small or none of the choices.
+            UserError: it is of another kind, not finite, out of range or none of the choices.
         """
         if self.kind is str or value in self.words:
             return self._text(value)
         number = self._number(value)
-        if not math.isfinite(number) or number < self.least:
+        if not math.isfinite(number) or not self.least <= number <= self.most:
             raise UserError(f"{self.name} is {number}; it must be {self._allowed}")
         return number
 
@@ -68,7 +69,9 @@ class Setting(NamedTuple):
     @property
     def _allowed(self) -> str:
         number = "a whole number" if self.kind is int else "a number"
-        if self.least > -math.inf:
+        if self.most < math.inf:
+            number = f"{number} from {self.least:g} to {self.most:g}"
+        elif self.least > -math.inf:
             number = f"{number}, {self.least:g} or more"
         return " or ".join([number, *map(repr, self.words)])
 
@@ -149,6 +152,7 @@ class Pictures(NamedTuple):
     guidance_scale: Float[Array, ""] | float | None = None
     temperature: Float[Array, ""] | float | None = None
     vividness: Float[Array, ""] | float | None = None
+    fidelity: Float[Array, ""] | float | None = None
 
 
 def noise_keys(seed: UInt[Array, "b"]) -> Key[Array, "b"]:
@@ -190,7 +194,8 @@ class Method(Generic[Model, Options]):
     name: str  # what --method and `colorjax.load` take
     title: str
     settings: tuple[Setting, ...]
-    release_settings: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # of a `config.json`
+    # Of a `config.json`, to go with the settings that were chosen.
+    release_settings: Callable[[Mapping[str, Any], Mapping[str, object]], Mapping[str, Any]]
     build: Callable[[Mapping[str, Any], Any], Model]  # by a `config.json`, in a type
     init: Callable[[Model, PRNGKey], Params]  # random weights of the parts that `load` reads
     load: Callable[[Path, Any], tuple[Model, Params]]  # a release directory, and a type
@@ -231,5 +236,5 @@ class Method(Generic[Model, Options]):
         Raises:
             UserError: a value that a setting cannot have.
         """
-        values = dict(self.release_settings(config)) | dict(chosen)
+        values = dict(self.release_settings(config, chosen)) | dict(chosen)
         return {row.name: row.parse(values.get(row.name, row.default)) for row in self.settings}

@@ -1,5 +1,6 @@
 """Programs of the real stages from shapes alone: no weights, no data, no device."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +20,8 @@ from colorjax.plan.costs import Lowered
 from colorjax.train import loop, optim
 from colorjax.train.stages import STAGES, luminance
 from colorjax.train.stages.stage import Stage, Weights
+
+STARTED = ("cold_unet", "distilled_unet")
 
 
 def mesh_of(topology: chips.Topology, config: ConfigDict) -> Mesh:
@@ -49,14 +52,21 @@ def stage_of(name: str, config: ConfigDict) -> Stage:
         fresh = _fresh(config)
         names = (*recipe.needs, *recipe.may_use, luminance.LPIPS_PART)
         parts = {part: fresh[part] for part in names}
-        # Only this stage cannot begin from nothing: its UNet has learned another task before.
-        start = {role: fresh[role] for role in recipe.starts_from if role == "cold_unet"}
-        stage = recipe.build(config, config[name], Weights(parts, start, sizes={}, inputs={}), 1000)
+        # Only these stages cannot begin from nothing: their UNets have learned something before.
+        start = {role: fresh[role] for role in recipe.starts_from if role in STARTED}
+        begun = Weights(parts, start, sizes={}, inputs={}, tokenize=_tokens(config))
+        stage = recipe.build(config, config[name], begun, 1000)
         built.append(stage)  # its functions are good outside of the trace, its weights are not
         return stage.frozen, stage.start
 
     frozen, start = jax.eval_shape(weights)
     return built[0]._replace(frozen=frozen, start=start)
+
+
+def _tokens(config: ConfigDict) -> Callable[[Sequence[str]], np.ndarray]:
+    """A tokenizer's shapes."""
+    length = config.model.text_encoder.max_position_embeddings
+    return lambda texts: np.zeros((len(texts), length), np.int32)
 
 
 def _fresh(config: ConfigDict) -> Params:
@@ -67,7 +77,7 @@ def _fresh(config: ConfigDict) -> Params:
     if config.method == "diffusing_colors":
         model = diffusing_colors.build(sizes, dtype)
         tower = diffusing_colors.init_ranker(model, key)["vision_model"]
-        fresh |= {"cold_unet": diffusing_colors.init_unet(model, key)}
+        fresh |= {part: diffusing_colors.init_unet(model, key) for part in STARTED}
         fresh |= {"image_encoder": {"vision_model": tower}}
     return fresh
 

@@ -82,6 +82,7 @@ def picture_shapes(
         guidance_scale=number("guidance_scale"),
         temperature=number("temperature"),
         vividness=number("vividness"),
+        fidelity=number("fidelity"),
     )
 
 

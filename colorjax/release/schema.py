@@ -60,6 +60,9 @@ _SETTINGS = {
         "maxLength": 1000,
     },
 }
+# The number of steps of a cold walk may be a word.
+_NUM_STEPS = {"type": ["integer", "string"], "minimum": 1, "maximum": 10_000, "maxLength": 100}
+_COLD_SETTINGS = _SETTINGS | {"properties": _SETTINGS["properties"] | {"num_steps": _NUM_STEPS}}
 _CLIPSEG = _section(
     ("model", "picture"),
     model=_section(
@@ -118,6 +121,12 @@ CONFIG = {
             decoder=_WORD,
             colourfulness=_number(0.0, 1000.0),
         ),
+        distilled=_section(
+            ("guidance_scale", "negative_prompt", "step"),
+            guidance_scale=_number(0.0, 1000.0),
+            negative_prompt={"type": "string", "maxLength": 1000},
+            step=_number(1e-6, 1.0),
+        ),
         ranker=_section(
             hidden_size=_WIDTH,
             dropout=_number(0.0, 0.999),
@@ -126,7 +135,7 @@ CONFIG = {
         clipseg=_CLIPSEG,
         subjects=_list(_WORD, 10_000) | {"minItems": 2},
         colorize=_SETTINGS,
-        cold_colorize=_SETTINGS,
+        cold_colorize=_COLD_SETTINGS,
     ),
 }
 

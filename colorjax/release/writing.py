@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ def write(
     tokenizer: Path | None = None,
     dtype: Any = np.float32,
     inherit: Path | None = None,
+    without: Collection[str] = (),
 ) -> None:
     """Adds parts to a release directory, or makes the directory.
 
@@ -40,6 +41,7 @@ def write(
         tokenizer: a folder whose files are copied.
         dtype: of the stored weights.
         inherit: another release, from which the parts are copied that are missing then.
+        without: parts of it that are not copied.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if (directory / sums.CHECKSUMS).is_file():
@@ -54,7 +56,7 @@ def write(
         files.replace(directory / file, functools.partial(_save, flat))
         digests[file] = {sums.digest(directory / file)}
     if inherit is not None:
-        digests |= _copy_missing(inherit, directory)
+        digests |= _copy_missing(inherit, directory, without)
     if tokenizer is not None:
         digests |= _copy_tokenizer(tokenizer, directory, digests)
     text = json.dumps({"format": FORMAT, **config}, indent=1, sort_keys=True) + "\n"
@@ -97,9 +99,10 @@ def _save(flat: Mapping[str, np.ndarray], path: Path) -> None:
         raise OSError(first_line(error)) from error
 
 
-def _copy_missing(source: Path, directory: Path) -> sums.Digests:
+def _copy_missing(source: Path, directory: Path, without: Collection[str]) -> sums.Digests:
     """Copies the parts that a release lacks from another one; returns their checksums."""
-    names = [f"{part}.safetensors" for part in sums.parts_in(source) - sums.parts_in(directory)]
+    missing = sums.parts_in(source) - sums.parts_in(directory) - set(without)
+    names = [f"{part}.safetensors" for part in missing]
     for file in names:
         files.replace(directory / file, functools.partial(shutil.copyfile, source / file))
     known = sums.read(source)

@@ -48,17 +48,16 @@ def run_stage(
     options, directory = config[name], workdir / name
     spans = provenance.batch_sizes(name, directory, options.batch_size)
     total_steps = steps(config, name, spans, provenance.latest_step(directory))
-    weights = find_weights(name, config, workdir)
+    tokens, weights = find_tokenizer(config, workdir), find_weights(name, config, workdir)
     if provenance.is_finished(name, weights.inputs, directory, total_steps):
         say(f"[{name}] finished before, skipped; delete '{directory}' to train it again")
         return
-    tokens = find_tokenizer(config, workdir)
     processes.on_first(
         functools.partial(_remember, name, config, weights, directory), directory.name
     )
-    stage = build(name, config, weights, total_steps)
     text = weights.sizes.get("text_encoder", config.model.text_encoder)
     tokenize = tokenizer.Tokenizer(tokens, text["max_position_embeddings"], text["vocab_size"])
+    stage = build(name, config, weights._replace(tokenize=tokenize), total_steps)
     state = loop.train(
         loop.Run(
             name=name,
@@ -83,7 +82,14 @@ def run_stage(
     initial = release.locate(config.init_from) if config.init_from else None
 
     def write() -> None:
-        release.write(workdir / "release", sizes, parts, tokens, inherit=initial)
+        release.write(
+            workdir / "release",
+            sizes,
+            parts,
+            tokens,
+            inherit=initial,
+            without=STAGES[name].outdates,
+        )
         provenance.finish(directory, total_steps)
 
     processes.on_first(write, "writing the release")

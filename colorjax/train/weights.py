@@ -31,7 +31,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "unet": OF_UNET,
 }
 # A stage that trains the part decides its section.
-OF_TRAINED = {"cold_unet": "cold", "ranker": "ranker"}
+OF_TRAINED = {"cold_unet": "cold", "distilled_unet": "distilled", "ranker": "ranker"}
 # What a part was made for, besides its own section.
 BELONGS = {
     "luminance_encoder": ("vae", "block_out_channels"),
@@ -58,7 +58,8 @@ def find_weights(name: str, config: ConfigDict, workdir: Path) -> Weights:
         if part == "unet":
             start[role] = _with_extensions(places.wanted(role, config), start[role])
     own, initial = places.releases(config, workdir)
-    sizes = model_sizes(config.model.to_dict(), [*own, *initial], recipe.starts_from)
+    anew = {*recipe.starts_from, *recipe.outdates}
+    sizes = model_sizes(config.model.to_dict(), [*own, *initial], anew)
     return Weights(parts, start, sizes, inputs)
 
 

@@ -19,7 +19,10 @@ BLOCKS = {"down_blocks.0.resnets.0.cec_conv1.weight", "down_blocks.1.resnets.0.c
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
     """A release of every part, whose UNet's down blocks are extended."""
-    directory = small.write_cold_release(tmp_path_factory.mktemp("own") / "release")
+    directory = small.write_cold_release(
+        tmp_path_factory.mktemp("own") / "release",
+        distilled={"guidance_scale": 1.2, "negative_prompt": "gray", "step": 0.1},
+    )
     config = release.read_config(directory)
     plain = config | {"unet": config["unet"] | {"cec": "none"}}
     unet = small.random_params(lcad.build(plain))["unet"]

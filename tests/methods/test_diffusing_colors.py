@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from colorjax import release
 from colorjax.data import records, transforms
 from colorjax.devices import sharding
 from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, color, metrics
-from colorjax.methods import diffusing_colors, lcad, stable_diffusion, vividness
+from colorjax.methods import cold_estimates, diffusing_colors, lcad, stable_diffusion, vividness
 from colorjax.train import run
 from colorjax.train.stages import cold_diffusion as cold_stage
 from tests import small
@@ -94,7 +95,7 @@ def test_an_oracle_gives_the_true_latents(loaded, pixels, encode, tint, monkeypa
     gray = vividness.gray_image(inputs(pixels).luminance)
     z_gray = encode(gray)
     residual = jnp.concatenate([z_color - z_gray] * 2)
-    monkeypatch.setattr(diffusing_colors, "predict_and_capture", lambda *_, **__: (residual, {}))
+    monkeypatch.setattr(cold_estimates, "predict_and_capture", lambda *_, **__: (residual, {}))
     walks = [with_options(diffusing_colors.walk, model, num_steps=steps) for steps in (1, 3)]
     colorize = with_options(diffusing_colors.colorize, model, num_steps=2)
     decode = jax.jit(lambda p, z: stable_diffusion.decode(model.base, p, z, None))
@@ -271,17 +272,26 @@ def test_a_release_without_the_model_says_what_to_do(small_release) -> None:
 
 
 @pytest.mark.proof
-def test_both_stages_train_and_leave_a_release_that_colours(cold_release, tmp_path, pixels) -> None:
+def test_all_stages_train_and_leave_a_release_that_colours(tmp_path, pixels) -> None:
+    """From a release whose distilled UNet another cold UNet has made: it is not inherited."""
     config = small.cold_config("tiny,sigma=0.1,gray_channels=yes")
-    config.init_from = str(cold_release)
+    outdated = {"guidance_scale": 3.0, "negative_prompt": "", "step": 0.5}
+    config.init_from = str(small.write_cold_release(tmp_path / "before", distilled=outdated))
+    config.stages = ("cold", "distill", "ranker")
+    config.distill.update(batch_size=8, total_steps=2, warmup_steps=1)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     with jax.set_mesh(mesh):
         for name in config.stages:
             run.run_stage(name, config, tmp_path / "run", mesh)
+            has = "distilled_unet" in release.parts_in(tmp_path / "run" / "release")
+            assert has == (name != "cold")
     model, params = diffusing_colors.load(tmp_path / "run" / "release")
+    assert model.distilled == (1.2, "black and white, grayscale, monochrome", 0.1)
+    assert params["distilled_unet"]["conv_in"]["kernel"].shape[2] == 8
     assert model.cold.sigma == 0.1 and model.cold.gray_channels
     assert 20 < model.cold.colourfulness < 60
-    options = diffusing_colors.Options(2)
-    colorize = jax.jit(lambda *given: diffusing_colors.colorize(model, *given, options))
-    assert np.isfinite(colorize(params, inputs(pixels))).all()
+    for num_steps in (2, "distilled"):
+        options = diffusing_colors.Options(num_steps)
+        colorize = jax.jit(functools.partial(diffusing_colors.colorize, model, options=options))
+        assert np.isfinite(colorize(params, inputs(pixels))).all()
     lcad.load(tmp_path / "run" / "release")

@@ -207,7 +207,7 @@ def test_topologies() -> None:
 def test_stages_are_built_from_shapes(name: str, tmp_path, monkeypatch) -> None:
     """No weight is computed or read: the parameters are those of the real stage, as shapes."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    config = small.cold_config() if name in ("cold", "ranker") else small.config()
+    config = small.cold_config() if name in ("cold", "distill", "ranker") else small.config()
     if name == "luminance":
         config.luminance.perceptual_weight = 0.5
     stage = lowering.stage_of(name, config)

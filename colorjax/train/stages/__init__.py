@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from colorjax.train.stages import (
     clip,
     cold_diffusion,
+    distill,
     latent,
     luminance,
     ranker,
@@ -56,8 +57,19 @@ STAGES: Mapping[str, Recipe] = {
         starts_from={"cold_unet": ("cold_unet", "text_to_image_unet", "unet")},
         needs=("text_encoder", "vae"),
         may_use=("luminance_encoder",),
+        outdates=("distilled_unet",),
         remats=True,
         check=cold_diffusion.check,
+    ),
+    "distill": Recipe(
+        distill.build,
+        makes=("distilled_unet",),
+        starts_from={"distilled_unet": ("distilled_unet", "cold_unet")},
+        needs=("text_encoder", "vae", "cold_unet"),
+        may_use=("luminance_encoder",),
+        must_start=True,
+        remats=True,
+        check=distill.check,
     ),
     "ranker": Recipe(
         ranker.build,

@@ -27,6 +27,8 @@ from colorjax.train.stages.stage import (
     single_loss_stage,
 )
 
+LEVELS = ("complete", "partial", "scarce")  # of captions, in a grid of samples
+
 
 def loss(
     model: diffusing_colors.DiffusingColors,
@@ -63,6 +65,27 @@ def widen(unet: Params, channels: int) -> Params:
     return unet | {"conv_in": unet["conv_in"] | {"kernel": wider}}
 
 
+def inputs_of_levels(batch: Batch, key: PRNGKey) -> diffusing_colors.Inputs:
+    """The pictures once with their captions of each of `LEVELS`, with the same noise.
+
+    All in one batch: one sampler to compile, one to run.
+    """
+    _, luminance = image_and_luminance(batch["image"])
+    keys = jax.random.split(key, len(luminance))
+    return diffusing_colors.Inputs(
+        jnp.concatenate([luminance] * len(LEVELS)),
+        jnp.concatenate([batch[level] for level in LEVELS]),
+        None,
+        keys=jnp.concatenate([keys] * len(LEVELS)),
+    )
+
+
+def by_level(images: Image, suffix: str = "") -> dict[str, Image]:
+    """What was made of `inputs_of_levels`, as columns of a grid of samples."""
+    columns = jnp.split(images, len(LEVELS))
+    return {level + suffix: column for level, column in zip(LEVELS, columns, strict=True)}
+
+
 def samples(
     model: diffusing_colors.DiffusingColors,
     params: Params,
@@ -71,21 +94,13 @@ def samples(
     sampling: ConfigDict,
 ) -> dict[str, Image]:
     """The pictures coloured by their captions of every level."""
-    _, luminance = image_and_luminance(batch["image"])
-    levels = ("complete", "partial", "scarce")
-    keys = jax.random.split(key, len(luminance))
-    # All levels in one batch, with the same noise: one sampler to compile, one to run.
-    inputs = diffusing_colors.Inputs(
-        jnp.concatenate([luminance] * len(levels)),
-        jnp.concatenate([batch[level] for level in levels]),
-        jnp.concatenate([batch["none"]] * len(levels)),
-        sampling.guidance_scale,
-        sampling.vividness,
-        jnp.concatenate([keys] * len(levels)),
+    inputs = inputs_of_levels(batch, key)._replace(
+        uncond_input_ids=jnp.concatenate([batch["none"]] * len(LEVELS)),
+        guidance_scale=sampling.guidance_scale,
+        vividness=sampling.vividness,
     )
     options = diffusing_colors.Options(sampling.num_steps, sampling.solver)
-    images = diffusing_colors.colorize(model, params, inputs, options)
-    return dict(zip(levels, jnp.split(images, len(levels)), strict=True))
+    return by_level(diffusing_colors.colorize(model, params, inputs, options))
 
 
 def check(config: ConfigDict, options: ConfigDict, parts: Collection[str]) -> None:

@@ -1,6 +1,6 @@
 """What a training stage is, and how it is made of one loss and one optimizer."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ class Weights(NamedTuple):
     start: Params  # weights to start from, by the role that the recipe gives them
     sizes: dict[str, Any]  # sections of the model's configuration that these weights decide
     inputs: dict[str, str]  # SHA-256 of each part that was read
+    tokenize: Callable[[Sequence[str]], Any] | None = None  # texts to token ids
 
 
 class Build(Protocol):
@@ -67,6 +68,7 @@ class Recipe(NamedTuple):
     starts_from: Mapping[str, tuple[str, ...]]  # role -> parts it may start from, the best first
     needs: tuple[str, ...] = ()  # parts that stay as they are
     may_use: tuple[str, ...] = ()  # the same, where they are
+    outdates: tuple[str, ...] = ()  # parts that were made of what it makes anew
     must_start: bool = False  # every role must have a part to start from
     accumulates: bool = True  # its loss is a mean over pictures, so a batch may come in parts
     selects: bool = False  # `trainable` may be a share of its network
