@@ -15,6 +15,9 @@
         the paper's ablation (section 4.3) without luminance in the UNet; its other two, no_lic
         (plain decoder) and no_iss (no masks), are ways of sampling the full model
 
+`--config.latent.min_snr=5` weights the loss by min-SNR (Hang et al. 2023), which neither the paper
+nor the release does.
+
 Variants, after a colon and between commas: `tiny`, `released`, `stage`, `data` (coco,
 multi_instance, imagenet: `data/<name>`), `captions` (any, scarce), `cec` (none, conv_in,
 down_blocks), `trainable` (paper, released, all), `ablation`.
@@ -145,6 +148,7 @@ def _full(data: str) -> ConfigDict:
         drop_share=0.1,
         trainable=TRAINABLE["paper"],
     )
+    config.latent.min_snr = 0.0
     return config
 
 
@@ -174,4 +178,5 @@ def _tiny() -> ConfigDict:
     captions = dict(scarce_share=0.3, drop_share=0.1, ema_decay=0.9995)
     config.text_to_image = common.stage(**small | captions | dict(epochs=2.0))
     config.latent = common.stage(**small | captions | dict(epochs=4.0))
+    config.text_to_image.min_snr = config.latent.min_snr = 0.0
     return config

@@ -31,7 +31,7 @@ ROOMS = {
     "convert": METHODS,
     "fetch": {"errors", "files", "hub", "release", "convert"},
     "publish": {"errors", "files", "release"},
-    "prepare": {"errors", "maths", "files", "data"},
+    "prepare": {"errors", "maths", "files", "release", "data", "methods"},
     "colorize": COLORIZE,
     "train": METHODS | {"data", "devices"},
     "analyze": METHODS | {"data", "devices"},

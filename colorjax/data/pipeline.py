@@ -14,7 +14,7 @@ import grain
 import numpy as np
 from jaxtyping import Int32
 
-from colorjax.data import captions, records, transforms
+from colorjax.data import captions, latents, records, transforms
 from colorjax.data.iterators import Batch, TrainBatches, iterate
 from colorjax.errors import UserError, one_of
 
@@ -69,23 +69,38 @@ class _Examples:
     sentences: _Captions
     turned_share: float
     gray_share: float
+    cache: latents.Cache | None
 
     def order(self) -> grain.MapDataset:
         """Position -> place in the source, reshuffled every epoch."""
         return grain.MapDataset.range(len(self.source)).seed(self.seed).shuffle().repeat()
 
-    def read(self, order: grain.MapDataset, positions: range) -> tuple[np.ndarray, list[str]]:
-        """Pictures and captions of some positions, `[n, size, size, 3]` and n sentences."""
-        image = np.empty((len(positions), self.size, self.size, 3), np.uint8)
+    def read(
+        self, order: grain.MapDataset, positions: range
+    ) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Pictures `[n, size, size, 3]` and n captions of some positions.
+
+        With the pictures come the moments of their latents, where these were cached.
+        """
+        count = len(positions)
+        arrays = {"image": np.empty((count, self.size, self.size, 3), np.uint8)}
+        if self.cache is not None:
+            arrays["moments"] = np.empty((count, *self.cache.shape), np.float32)
         texts = []
         # One read for the batch: single reads of small records cost more than decoding them.
         packed = self.source.__getitems__([order[position] for position in positions])
         for place, (position, data) in enumerate(zip(positions, packed, strict=True)):
             # The position is epoch * length + place in the epoch, the same for any process count.
             rng = np.random.default_rng((self.seed, position))
-            image[place], text = self._example(records.Record.unpack(data), rng)
+            record = records.Record.unpack(data)
+            if self.cache is None:
+                arrays["image"][place], text = self._example(record, rng)
+            else:
+                view = latents.draw(record, rng, self.cache)
+                arrays["image"][place], arrays["moments"][place] = view
+                text = self.sentences.draw(record, rng)
             texts.append(text)
-        return image, texts
+        return arrays, texts
 
     def _example(
         self, record: records.Record, rng: np.random.Generator
@@ -140,22 +155,25 @@ def train_batches(
 
     Returns:
         An iterator of `{"image": uint8 [local_b, size, size, 3], "input_ids": int32 [local_b,
-        length]}`; `close()` stops the threads.
+        length]}`, and of cached latents' `"moments"` (`data.latents`); `close()` stops the threads.
 
     Raises:
-        UserError: no such data, or an option out of its range.
+        UserError: no such data, or an option out of its range or not one for cached latents.
     """
     _check_share(batch_size, process_index, process_count)
     _check_order(seed, start_step, level)
+    cache = latents.of_split(directory, split)
+    if cache is not None:
+        latents.check(cache, directory, size, turned_share + gray_share)
     source = records.open_split(directory, split)
     said = _Captions(level, scarce_share, drop_share, partial_share)
-    examples = _Examples(source, seed, size, crop, said, turned_share, gray_share)
+    examples = _Examples(source, seed, size, crop, said, turned_share, gray_share, cache)
     order, part = examples.order(), batch_size // process_count
 
     def batch_at(first: int) -> Batch:
         first += process_index * part
-        image, texts = examples.read(order, range(first, first + part))
-        return {"image": image, "input_ids": tokenize(texts)}
+        arrays, texts = examples.read(order, range(first, first + part))
+        return arrays | {"input_ids": tokenize(texts)}
 
     identity = {"seed": seed, "records": len(source)}
     batches = TrainBatches(batch_at, batch_size, identity, num_threads)

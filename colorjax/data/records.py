@@ -21,6 +21,7 @@ _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.array_
 _PREPARE = "python -m colorjax.prepare --source=SOURCE --input=PATH --output=DIR"
 
 Pairs = list[list[list[str]]]
+View = list[bytes]  # a PNG file and float32 moments of its latents, see `data.latents`
 _COUNT = {"type": "integer", "minimum": 0}
 _SHARDS = {
     "type": "object",
@@ -37,10 +38,23 @@ _SPLIT = {
     "required": ["records", "shards"],
     "properties": {"records": _COUNT, "shards": {"type": "array", "items": _SHARDS}},
 }
+_LATENTS = {
+    "type": "object",
+    "required": ["sha256", "size", "crops", "shape"],
+    "properties": {
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "size": _COUNT,
+        "crops": _COUNT,
+        "shape": {"type": "array", "minItems": 3, "maxItems": 3, "items": _COUNT},
+    },
+}
 _SCHEMA = {
     "type": "object",
     "required": ["splits"],
-    "properties": {"splits": {"type": "object", "additionalProperties": _SPLIT}},
+    "properties": {
+        "splits": {"type": "object", "additionalProperties": _SPLIT},
+        "latents": {"type": "object", "additionalProperties": _LATENTS},
+    },
 }
 
 
@@ -55,6 +69,7 @@ class Record:
         captions: level ("complete", "partial") -> sentences of that level, best one first.
             Sentences that people wrote are all "complete", in the source's order.
         pairs: for each complete sentence its [object, colour] words; None where nobody told them.
+        views: what stands in the place of `image` where latents were made before, see `latents`.
     """
 
     key: str
@@ -62,12 +77,14 @@ class Record:
     label: str | None
     captions: dict[str, list[str]]
     pairs: Pairs | None = None
+    views: list[View] | None = None
 
     def pack(self) -> bytes:
-        """The record as msgpack, a map of its attributes, `pairs` only where there are some."""
+        """The record as msgpack, a map of its attributes; the last two where there are some."""
         values = asdict(self)
-        if self.pairs is None:
-            del values["pairs"]
+        for name in ("pairs", "views"):
+            if values[name] is None:
+                del values[name]
         return msgpack.packb(values)
 
     @classmethod

@@ -43,6 +43,26 @@ def eps_from_v(z_t: Latents, v: Latents, timesteps: Timesteps, schedule: Schedul
     return jnp.sqrt(alpha) * v + jnp.sqrt(1.0 - alpha) * z_t
 
 
+def eps_weights(
+    timesteps: Timesteps, schedule: Schedule, prediction_type: str, min_snr: float = 0.0
+) -> Float[Array, "b"]:
+    """What makes a training loss of the squared error of the noise estimate, picture by picture.
+
+    1 for a network that estimates eps. One that estimates v is trained by the error of v, which is
+    that of eps over sqrt(alpha-bar): both belong to one z_t.
+
+    Args:
+        min_snr: gamma of min-SNR weighting (Hang et al. 2023, section 3.4, which takes 5): the
+            squared error of z_0 counts min(SNR, gamma) times, SNR = alpha-bar / (1 - alpha-bar).
+            That of eps is SNR times as large, so its weight is min(SNR, gamma) / SNR, whatever the
+            network estimates. 0 is without.
+    """
+    alpha = jnp.asarray(schedule.alphas_cumprod)[timesteps]
+    if min_snr:
+        return jnp.minimum(1.0, min_snr * (1.0 - alpha) / alpha)
+    return 1.0 / alpha if prediction_type == "v" else jnp.ones_like(alpha)
+
+
 def sample_timesteps(key: PRNGKey, count: int, schedule: Schedule) -> Timesteps:
     """Draws `count` timesteps, uniform over all of the schedule's."""
     return jax.random.randint(key, (count,), 0, schedule.num_timesteps)

@@ -9,9 +9,11 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from colorjax import errors
 from colorjax.data import cores, records
-from colorjax.prepare import assembly, captioner, shards, sources
+from colorjax.prepare import assembly, captioner, latents, shards, sources
 from colorjax.prepare.planning import Request
 from colorjax.prepare.run import prepare
 
@@ -28,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--source", required=True, choices=sorted(sources.SOURCES))
+    parser.add_argument("--source", choices=sorted(sources.SOURCES))
     parser.add_argument("--input", required=True, type=_path, help="downloaded archive or folder")
     parser.add_argument("--output", required=True, type=_path, help="directory to make")
     parser.add_argument("--captions", type=_path, help="file or folder of captions, if elsewhere")
@@ -60,6 +62,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shard_size", type=int, help="pictures to a file")
     parser.add_argument("--workers", type=int, default=cores.available(), help="processes")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    cache = parser.add_argument_group("latents", "of what was prepared, instead of --source")
+    cache.add_argument(
+        "--cache",
+        choices=("latents",),
+        help="encode the pictures of the split train once: --input is a prepared directory",
+    )
+    cache.add_argument("--model", help="release whose VAE encodes: a directory, or 'bundled'")
+    cache.add_argument(
+        "--crops",
+        type=int,
+        default=1,
+        help="random crops of each picture, kept as they are and mirrored; 0: it has the model's "
+        "size",
+    )
+    cache.add_argument("--seed", type=int, default=0, help="of the crops")
     parser.add_argument(
         "--runner",
         help="run as an Apache Beam pipeline: DirectRunner, DataflowRunner, FlinkRunner, ...; "
@@ -76,12 +93,35 @@ def histogram_table(histogram: shards.Histogram) -> str:
     return "\n".join(lines)
 
 
+def _cache(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    if args.model is None:
+        parser.error("--cache needs --model")
+    request = latents.Request(
+        args.input,
+        args.output,
+        args.model,
+        args.splits or "train",
+        args.crops,
+        args.seed,
+        overwrite=args.overwrite,
+    )
+    count = records.read_manifest(args.input)["splits"].get(request.split, {}).get("records")
+    with tqdm(total=count, unit=" pictures") as bar:
+        about = latents.cache(request, bar.update)
+    print(f"{request.split}: {bar.n} pictures, {2 * max(1, about.crops)} views of each")
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; prints what became of the pictures, and measured colours if there are."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     if rest and args.runner is None:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if (args.source is None) == (args.cache is None):
+        parser.error("give one of --source and --cache")
+    if args.cache is not None:
+        return _cache(parser, args)
     if args.splits is not None:
         args.splits = args.splits.split(",")
     names = [field.name for field in dataclasses.fields(Request)]

@@ -14,7 +14,7 @@ from colorjax.errors import UserError
 from colorjax.prepare import planning, shards, sources
 
 REJECTED = "rejected.jsonl"
-_PLAN = "plan.json"
+PLAN = "plan.json"
 
 Summary = dict[str, shards.Outcome]
 
@@ -31,7 +31,7 @@ def begin(partial: Path, plan: dict[str, Any], overwrite: bool) -> None:
     Raises:
         UserError: it has another plan and `overwrite` is not set, or it cannot be made.
     """
-    file, text = partial / _PLAN, json.dumps(plan) + "\n"
+    file, text = partial / PLAN, json.dumps(plan) + "\n"
     try:
         begun = file.read_text(encoding="utf-8") if file.exists() else ""
         if begun == text:

@@ -47,8 +47,16 @@ def check(request: Request) -> None:
         raise UserError(f"--input={str(request.input)!r} does not exist; check the path")
     if not 0.0 <= request.hold_out < 1.0:
         raise UserError(f"--hold_out={request.hold_out} must be a share from 0 to below 1")
-    output = request.output
-    if output.exists() and not request.overwrite:
+    check_output(request.output, request.overwrite)
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Refuses a directory that exists and may not be replaced, or that is no prepared data.
+
+    Raises:
+        UserError: it does.
+    """
+    if output.exists() and not overwrite:
         raise UserError(
             f"--output={str(output)!r} exists; choose another directory or add --overwrite"
         )

@@ -49,20 +49,23 @@ _TRUNK = dict(
     layers_per_block=_whole(1, 8),
     norm_num_groups=_whole(1, 1024),
 )
-# Settings are checked one by one by the method that has them; here only that they are sane.
-_SETTINGS = {
-    "type": "object",
-    "properties": {"batch_size": _whole(1, 4096), "num_steps": _whole(1, 10_000)},
-    "additionalProperties": {
-        "type": ["number", "string", "boolean"],
-        "minimum": -1e6,
-        "maximum": 1e6,
-        "maxLength": 1000,
-    },
-}
-# The number of steps of a cold walk may be a word.
-_NUM_STEPS = {"type": ["integer", "string"], "minimum": 1, "maximum": 10_000, "maxLength": 100}
-_COLD_SETTINGS = _SETTINGS | {"properties": _SETTINGS["properties"] | {"num_steps": _NUM_STEPS}}
+
+
+def _settings(num_steps: Mapping[str, Any]) -> dict[str, Any]:
+    # They are checked one by one by the method that has them; here only that they are sane.
+    return {
+        "type": "object",
+        "properties": {"batch_size": _whole(1, 4096), "num_steps": num_steps},
+        "additionalProperties": {
+            "type": ["number", "string", "boolean"],
+            "minimum": -1e6,
+            "maximum": 1e6,
+            "maxLength": 1000,
+        },
+    }
+
+
+_STEPS = _whole(1, 10_000)
 _CLIPSEG = _section(
     ("model", "picture"),
     model=_section(
@@ -134,8 +137,9 @@ CONFIG = {
         ),
         clipseg=_CLIPSEG,
         subjects=_list(_WORD, 10_000) | {"minItems": 2},
-        colorize=_SETTINGS,
-        cold_colorize=_COLD_SETTINGS,
+        colorize=_settings(_STEPS),
+        # Of a walk that was distilled it may be a word.
+        cold_colorize=_settings(_STEPS | {"type": ["integer", "string"], "maxLength": 100}),
     ),
 }
 

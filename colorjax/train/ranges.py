@@ -55,7 +55,14 @@ OF_STAGE = {
     "turned_share": _SHARE,
     "gray_share": _SHARE,
 }
-OF_SOME_STAGES = {"output_share": _SHARE, "uncoloured_share": _SHARE}
+OF_SOME_STAGES = {
+    "output_share": _SHARE,
+    "uncoloured_share": _SHARE,
+    "min_snr": _AMOUNT,
+    "guidance_scale": _AMOUNT,
+    "begin_weight": _AMOUNT,
+    "step": Range(1e-3, 0.5, "a number from 0.001 to 0.5"),
+}
 
 
 def check(config: ConfigDict, stage: str) -> None:

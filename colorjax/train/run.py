@@ -16,7 +16,7 @@ from colorjax.data import captions, pipeline, records, tokenizer
 from colorjax.devices import processes, sharding
 from colorjax.errors import UserError, one_of
 from colorjax.models.unet import REMAT_CHOICES
-from colorjax.train import loop, optim, places, provenance, ranges, tracking
+from colorjax.train import cached, loop, optim, places, provenance, ranges, tracking
 from colorjax.train.loop import Command
 from colorjax.train.stages import STAGES
 from colorjax.train.stages.stage import Stage, Weights
@@ -49,6 +49,7 @@ def run_stage(
     spans = provenance.batch_sizes(name, directory, options.batch_size)
     total_steps = steps(config, name, spans, provenance.latest_step(directory))
     tokens, weights = find_tokenizer(config, workdir), find_weights(name, config, workdir)
+    cached.check_weights(config, weights.inputs)
     if provenance.is_finished(name, weights.inputs, directory, total_steps):
         say(f"[{name}] finished before, skipped; delete '{directory}' to train it again")
         return
@@ -150,6 +151,7 @@ def check(name: str, config: ConfigDict, mesh: Mesh) -> None:
     """
     ranges.check(config, name)
     _check_data(config)
+    cached.check_stage(name, config)
     for key in ("eval_split", "train_split"):
         records.open_split(config.data.directory, config.data[key], f"--config.data.{key}")
     sharding.check_rules(config.sharding_rules)

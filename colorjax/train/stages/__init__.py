@@ -40,6 +40,7 @@ STAGES: Mapping[str, Recipe] = {
         starts_from={"unet": ("text_to_image_unet",)},
         needs=("text_encoder", "vae", "luminance_encoder"),  # the last for its samples
         selects=True,
+        reads_latents=True,
         remats=True,
     ),
     "latent": Recipe(
@@ -49,6 +50,7 @@ STAGES: Mapping[str, Recipe] = {
         needs=("text_encoder", "vae", "luminance_encoder"),
         must_start=True,  # the paper's method extends a trained text-to-image UNet
         selects=True,
+        reads_latents=True,
         remats=True,
     ),
     "cold": Recipe(

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from colorjax import release
-from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, trajectory
 from colorjax.maths.types import Array, Image, Latents, Luminance, Params, PRNGKey, TokenIds
 from colorjax.methods import cold_estimates, conditioning, diffusing_colors, vividness
@@ -70,11 +69,7 @@ def residual(network: conditioning.Network, text: conditioning.Text) -> trajecto
 
 
 def check(config: ConfigDict, options: ConfigDict, parts: Collection[str]) -> None:
-    """Raises `UserError` for a step that is none, or no encoder for a guided decoder."""
-    if not 0.0 < options.step <= 0.5:
-        raise UserError(
-            f"--config.distill.step is {options.step}; it must be above 0 and at most 0.5"
-        )
+    """Raises `UserError` if the decoder is to be guided and there is nothing that guides it."""
     check_decoder(config.model.cold.decoder, parts)
 
 
@@ -85,6 +80,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
     )
     sizes = config.model.to_dict() | {"distilled": distilled._asdict()}
     model = diffusing_colors.build(sizes, jnp.dtype(config.dtype), config.remat)
+    assert weights.tokenize is not None  # whoever trains has captions
     negative = weights.tokenize([options.negative_prompt])
     guided = options.guidance_scale != 1.0
 
@@ -111,7 +107,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
         return way + options.begin_weight * begin, {"way": way, "begin": begin}
 
     def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
-        columns = {}
+        columns: dict[str, Image] = {}
         for fidelity in (1.0, 0.0):
             inputs = inputs_of_levels(batch, key)._replace(fidelity=fidelity)
             one = diffusing_colors.Options(diffusing_colors.DISTILLED)

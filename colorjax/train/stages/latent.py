@@ -8,7 +8,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from colorjax import release
-from colorjax.maths.schedule import add_noise, sample_posterior, sample_timesteps
+from colorjax.maths.schedule import add_noise, eps_weights, sample_posterior, sample_timesteps
 from colorjax.maths.types import (
     Array,
     Context,
@@ -16,6 +16,7 @@ from colorjax.maths.types import (
     Image,
     ImageBytes,
     Latents,
+    Moments,
     Params,
     PRNGKey,
     Timesteps,
@@ -41,16 +42,24 @@ def loss(
     timesteps: Timesteps,
     eps: Latents,
     posterior_noise: Latents,
+    moments: Moments | None = None,
+    min_snr: float = 0.0,
 ) -> Float[Array, ""]:
-    """The `denoising_loss` of pictures and captions; all randomness comes from outside."""
+    """The `denoising_loss` of pictures and captions; all randomness comes from outside.
+
+    The pictures are encoded, unless their `moments` are there.
+    """
     image, luminance = image_and_luminance(pixels)
-    moments = lcad.encode_image(model, params, image)
+    if moments is None:
+        moments = lcad.encode_image(model, params, image)
     z_0 = sample_posterior(moments, posterior_noise) * model.scaling_factor
     features = None
     if model.unet.cec != "none":
         features = lcad.encode_luminance(model, params, luminance)
     context = lcad.encode_text(model, params, input_ids)
-    return denoising_loss(model, params, z_0, timesteps, eps, context=context, features=features)
+    return denoising_loss(
+        model, params, z_0, timesteps, eps, context=context, features=features, min_snr=min_snr
+    )
 
 
 def denoising_loss(
@@ -62,18 +71,17 @@ def denoising_loss(
     *,
     context: Context,
     features: Features | None,
+    min_snr: float = 0.0,
 ) -> Float[Array, ""]:
     """Mean squared error of the noise estimate (L-CAD Eq. 6) for latents that are known.
 
-    Where the UNet estimates v it is the error of v (Salimans and Ho 2022, Eq. 14).
+    Where the UNet estimates v it is the error of v (Salimans and Ho 2022, Eq. 14); with a `min_snr`
+    it is weighted as `schedule.eps_weights` says.
     """
     z_t = add_noise(z_0, eps, timesteps, model.schedule)
     eps_pred = lcad.predict_eps(model, params, z_t, timesteps, context, features)
-    error = (eps_pred - eps) ** 2
-    if model.prediction_type == "v":
-        # v_pred - v is (eps_pred - eps) / sqrt(alpha-bar), since both belong to one z_t.
-        error /= jnp.asarray(model.schedule.alphas_cumprod)[timesteps][:, None, None, None]
-    return error.mean()
+    weights = eps_weights(timesteps, model.schedule, model.prediction_type, min_snr)
+    return (weights[:, None, None, None] * (eps_pred - eps) ** 2).mean()
 
 
 def samples(
@@ -133,6 +141,8 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
             timesteps=sample_timesteps(time_key, len(pixels), model.schedule),
             eps=jax.random.normal(eps_key, shape),
             posterior_noise=jax.random.normal(posterior_key, shape),
+            moments=batch.get("moments"),
+            min_snr=options.get("min_snr", 0.0),
         )
         return value, {}
 

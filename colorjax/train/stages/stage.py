@@ -72,6 +72,7 @@ class Recipe(NamedTuple):
     must_start: bool = False  # every role must have a part to start from
     accumulates: bool = True  # its loss is a mean over pictures, so a batch may come in parts
     selects: bool = False  # `trainable` may be a share of its network
+    reads_latents: bool = False  # its loss takes latents that were cached
     remats: bool = False  # `remat` saves memory in it
     narrows: bool = True  # `dtype` is what it computes in
     # Raises UserError for what it lacks, of the configuration, its own section and the parts there
