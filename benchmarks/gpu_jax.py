@@ -1,7 +1,7 @@
 """colorjax's side of `benchmarks.gpu`.
 
-Attention is measured as the package has it and by cuDNN's flash attention, where its heads are
-narrow enough. Programs are traced one after the other and compiled at once, in threads.
+Attention is measured as the package has it, by cuDNN where that is there, and by XLA. Programs are
+traced one after the other and compiled at once, in threads.
 """
 
 import concurrent.futures
@@ -38,7 +38,6 @@ from colorjax.train import optim
 from colorjax.train.stages import latent
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # bfloat16, FLOP/s
-FLASH_LENGTH, FLASH_WIDTH = 256, 128  # at least so many tokens, heads at most so wide
 FLASH_CALL = "cudnn$fmha"
 
 
@@ -72,24 +71,16 @@ def model_of(size: Size) -> lcad.LCAD:
     return lcad.build(config, jnp.bfloat16)
 
 
-def flash(original: Callable[..., Any], query: Any, key: Any, value: Any) -> Any:
-    """cuDNN's attention where it can be, else the package's own."""
-    long = min(query.shape[1], key.shape[1]) >= FLASH_LENGTH
-    if long and query.shape[-1] <= FLASH_WIDTH and query.dtype == jnp.bfloat16:
-        return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
-    return original(query, key, value)
-
-
 @contextlib.contextmanager
 def attending_by(kind: str) -> Iterator[None]:
-    """Programs traced inside have this attention: "own" or "cudnn"."""
-    original = attention.attend_in_pieces
-    if kind == "cudnn":
-        attention.attend_in_pieces = functools.partial(flash, original)
+    """Programs traced inside have this attention: "xla", or "cudnn" as the package chooses it."""
+    original = attention.cudnn_is_there
+    if kind == "xla":
+        attention.cudnn_is_there = lambda: False
     try:
         yield
     finally:
-        attention.attend_in_pieces = original
+        attention.cudnn_is_there = original
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -201,7 +192,7 @@ class Side:
         state = jax.eval_shape(self.create, self.shapes["unet"])
         batch, key = batch_of(self.size), jax.random.key(0)
         halves = of_type(self.shapes, jnp.bfloat16)
-        for kind in ("cudnn", "own"):
+        for kind in ("cudnn", "xla"):
             self.start(
                 f"train, {kind}", kind, self.step, state, frozen, batch, key, donate_argnums=0
             )
@@ -246,8 +237,8 @@ class Side:
         batch, key = jax.device_put(batch_of(self.size)), jax.random.key(0)
         kind = jax.devices()[0].device_kind
         peak = next((peak for name, peak in PEAKS.items() if name in kind), math.nan)
-        counted = max((p.flops for n, p in self.programs.items() if n == "train, own"), default=0.0)
-        for name in ("train, cudnn", "train, own"):
+        counted = max((p.flops for n, p in self.programs.items() if n == "train, xla"), default=0.0)
+        for name in ("train, cudnn", "train, xla"):
             if name not in self.programs:
                 continue
 

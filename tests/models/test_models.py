@@ -251,6 +251,41 @@ def test_attention_in_pieces_counts_the_pictures_of_a_device(
     assert "while" in text and not read.collectives
 
 
+@pytest.mark.parametrize(
+    ("tokens", "width", "dtype", "calls"),
+    [
+        (1024, 40, jnp.bfloat16, True),
+        (256, 80, jnp.bfloat16, True),
+        (64, 40, jnp.bfloat16, False),  # too short to pay
+        (1024, 160, jnp.bfloat16, False),  # too wide for it
+        (1024, 40, jnp.float32, False),
+    ],
+)
+def test_long_attention_in_half_precision_is_cudnns_on_a_gpu(
+    tokens: int, width: int, dtype, calls: bool, monkeypatch
+) -> None:
+    """Lowered for CUDA, forwards and backwards, on a machine without; elsewhere it is as it was."""
+    library = "jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version"
+    monkeypatch.setattr(library, lambda: 91000)
+    monkeypatch.setattr(attention, "cudnn_is_there", lambda: True)
+    shape = jax.ShapeDtypeStruct((2, tokens, 8, width), dtype)
+
+    def total(*inputs):
+        return attention.attend(*inputs).astype(jnp.float32).sum()
+
+    def text(platform: str) -> str:
+        traced = jax.jit(jax.grad(total, (0, 1, 2))).trace(shape, shape, shape)
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+    on_gpu = text("cuda")
+    assert ("__cudnn$fmhaSoftmax(" in on_gpu) == ("__cudnn$fmhaSoftmaxBackward(" in on_gpu) == calls
+    assert "cudnn" not in text("cpu") and "cudnn" not in text("tpu")
+
+
+def test_without_a_gpu_there_is_no_cudnn() -> None:
+    assert not attention.cudnn_is_there()
+
+
 def test_a_flat_pictures_norm_is_float64s() -> None:
     """Of maps whose mean is a hundred times their deviation E[x^2] - E[x]^2 keeps few digits."""
     maps = 100.0 + normal(1, 16, 16, 32)
