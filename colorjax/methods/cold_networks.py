@@ -46,11 +46,11 @@ class Cold(NamedTuple):
 
 
 class Distilled(NamedTuple):
-    """What a UNet was distilled from, beside the cold UNet: the guidance that is inside it."""
+    """How a UNet was distilled from the cold one: the guidance that is inside it."""
 
     guidance_scale: float
-    negative_prompt: str
-    step: float  # D of `maths.trajectory`
+    negative_prompt: str | None = None  # None: it is not known any more
+    step: float | None = None  # D of `maths.trajectory`, likewise
 
 
 class DiffusingColors(NamedTuple):
@@ -136,7 +136,11 @@ def load_networks(path: Path, dtype: Any = jnp.float32) -> tuple[DiffusingColors
     model = build(release.read_config(path), dtype)
     guided = model.cold.decoder == "guided" or "luminance_encoder" in release.parts_in(path)
     parts = list(_parts(model)) + ["luminance_encoder"] * guided
-    expected = jax.eval_shape(lambda key: init(model, key), jax.random.key(0))
+    key = jax.random.key(0)
+    expected = jax.eval_shape(lambda key: stable_diffusion.init(model.base, key), key)
+    # Traced once for both: it takes a while.
+    unet = jax.eval_shape(lambda key: init_unet(model, key), key)
+    expected |= {"cold_unet": unet, DISTILLED_PART: unet}
     return model, stable_diffusion.load_parts(path, parts, expected, dtype)
 
 

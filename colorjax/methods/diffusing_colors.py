@@ -107,7 +107,7 @@ FIDELITY = method.Setting(
     "fidelity",
     float,
     "with --num_steps distilled: 1 is an average of all likely colours, 0 one of them, vivid",
-    0.5,
+    0.9,
     traced=True,
     least=0.0,
     most=1.0,

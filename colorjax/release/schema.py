@@ -125,7 +125,7 @@ CONFIG = {
             colourfulness=_number(0.0, 1000.0),
         ),
         distilled=_section(
-            ("guidance_scale", "negative_prompt", "step"),
+            ("guidance_scale",),
             guidance_scale=_number(0.0, 1000.0),
             negative_prompt={"type": "string", "maxLength": 1000},
             step=_number(1e-6, 1.0),

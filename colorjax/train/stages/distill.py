@@ -49,7 +49,7 @@ def losses(
     Returns:
         |R(s, t') - target| and |R(s, 1) - r(s, 1)|.
     """
-    assert model.distilled is not None  # it says D
+    assert model.distilled is not None and model.distilled.step is not None
     z_gray = diffusing_colors.encode(model, params, vividness.gray_image(luminance))
     source = z_gray + noise
     teacher = residual(cold_estimates.walking(model, params, z_gray), text)
