@@ -331,3 +331,15 @@ def test_scalars_were_once_written_with_an_axis() -> None:
     assert release.conform(expected, written, "an old part")["logit_scale"].shape == ()
     with pytest.raises(UserError, match="another shape: logit_scale"):
         release.conform(expected, {"logit_scale": np.zeros((2,))}, "a wrong part")
+
+
+def test_a_part_that_was_outdated_and_is_made_again_is_not_overwritten(tmp_path) -> None:
+    """By the one of the release that was begun with, which the first stage did not inherit."""
+    one, two = {"a": np.ones(1, np.float32)}, {"a": np.full(1, 2, np.float32)}
+    release.write(tmp_path / "before", {}, {"cold_unet": one, "distilled_unet": one})
+    later = {"inherit": tmp_path / "before"}
+    release.write(tmp_path / "run", {}, {"cold_unet": two}, **later, without=("distilled_unet",))
+    assert release.parts_in(tmp_path / "run") == {"cold_unet"}
+    release.write(tmp_path / "run", {}, {"distilled_unet": two}, **later)
+    for part in ("cold_unet", "distilled_unet"):
+        assert release.read_part(tmp_path / "run", part)["a"] == 2

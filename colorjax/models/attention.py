@@ -55,7 +55,8 @@ def cudnn_is_there() -> bool:
     """Whether this process's GPU has a cuDNN that attends."""
     if jax.default_backend() != "gpu":
         return False
-    tokens = jax.ShapeDtypeStruct((1, FLASH_LENGTH, 1, 64), jnp.bfloat16)
+    shape = (1, FLASH_LENGTH, 1, 64)
+    tokens = jax.ShapeDtypeStruct(shape, jnp.bfloat16)  # type: ignore[no-untyped-call]
     try:
         jax.eval_shape(_flash, tokens, tokens, tokens)
     except (RuntimeError, NotImplementedError, ValueError):  # too old a GPU or library, or none

@@ -56,7 +56,8 @@ def write(
         files.replace(directory / file, functools.partial(_save, flat))
         digests[file] = {sums.digest(directory / file)}
     if inherit is not None:
-        digests |= _copy_missing(inherit, directory, without)
+        # What was just written is not listed yet.
+        digests |= _copy_missing(inherit, directory, {*parts, *without})
     if tokenizer is not None:
         digests |= _copy_tokenizer(tokenizer, directory, digests)
     text = json.dumps({"format": FORMAT, **config}, indent=1, sort_keys=True) + "\n"

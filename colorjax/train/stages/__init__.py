@@ -66,7 +66,7 @@ STAGES: Mapping[str, Recipe] = {
     "distill": Recipe(
         distill.build,
         makes=("distilled_unet",),
-        starts_from={"distilled_unet": ("distilled_unet", "cold_unet")},
+        starts_from={"distilled_unet": ("cold_unet",)},
         needs=("text_encoder", "vae", "cold_unet"),
         may_use=("luminance_encoder",),
         must_start=True,

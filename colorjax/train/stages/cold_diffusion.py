@@ -80,7 +80,7 @@ def inputs_of_levels(batch: Batch, key: PRNGKey) -> diffusing_colors.Inputs:
     )
 
 
-def by_level(images: Image, suffix: str = "") -> dict[str, Image]:
+def by_level(images: Array, suffix: str = "") -> dict[str, Array]:
     """What was made of `inputs_of_levels`, as columns of a grid of samples."""
     columns = jnp.split(images, len(LEVELS))
     return {level + suffix: column for level, column in zip(LEVELS, columns, strict=True)}
