@@ -8,7 +8,7 @@ result.save("red.jpg")
 """
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -24,7 +24,7 @@ def load(
     method: str = "lcad",
     *,
     mesh: "str | Mesh | None" = None,
-    dtype: Any = "float32",
+    dtype: str = "auto",
     **settings: float | int | str,
 ) -> "PhotoColorizer":
     """Loads a model that colours photographs: `colorizer(photo, prompt)`, `colorizer.many(...)`.
@@ -35,7 +35,9 @@ def load(
         method: "lcad" or "diffusing_colors".
         mesh: devices that share the work: a number of them as a string, "all", or a mesh of
             jax's. The pictures are those of one device.
-        dtype: of the parameters, and what the networks compute in: "float32" or "bfloat16".
+        dtype: what the networks compute in, and their matrices are kept in: "float32" or
+            "bfloat16"; "auto" is the latter on TPUs and GPUs. Norms, softmax, the sampler and
+            colour are in float32 always.
         settings: settings of the method instead of the release's own: `num_steps`,
             `guidance_scale`, `negative_prompt`, `vividness` (a number or "auto"), `temperature`,
             `decoder`, `batch_size` and what `python -m colorjax.colorize --help` lists more.

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from PIL import Image
 
@@ -25,7 +24,7 @@ from colorjax.colorize.masks import Source as MaskFile
 from colorjax.colorize.painters import Colouring
 from colorjax.colorize.results import Base, Doubt, Result, picture_of
 from colorjax.data import captions
-from colorjax.devices import replicas
+from colorjax.devices import precision, replicas
 from colorjax.errors import UserError
 from colorjax.methods import registry
 from colorjax.methods.method import AUTO, Value
@@ -214,14 +213,16 @@ def load(
     method: str = registry.DEFAULT,
     *,
     mesh: str | Mesh | None = None,
-    dtype: Any = "float32",
+    dtype: str = precision.AUTO,
     **settings: Value,
 ) -> PhotoColorizer:
     """See `colorjax.load`."""
     directory = release.locate(os.fspath(model))
     if isinstance(mesh, str):
         mesh = replicas.mesh_of(mesh)
-    colorizer = Colorizer(directory, method, dtype=jnp.dtype(dtype), mesh=mesh, **settings)
+    colorizer = Colorizer(
+        directory, method, dtype=precision.compute_type(dtype), mesh=mesh, **settings
+    )
     return PhotoColorizer(colorizer, os.fspath(model), directory)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from colorjax import release
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.devices import processes, replicas
+from colorjax.devices import precision, processes, replicas
 from colorjax.methods import registry
 from colorjax.methods.method import Value
 
@@ -20,6 +20,12 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the model", "in brackets: if the release says nothing")
     group.add_argument("--method", choices=names, default=registry.DEFAULT, help="(%(default)s)")
     group.add_argument("--mesh", metavar="N", help="devices that share the work, or 'all' (one)")
+    group.add_argument(
+        "--dtype",
+        choices=precision.DTYPES,
+        default=precision.AUTO,
+        help="to compute in; auto: bfloat16 on a TPU or GPU (%(default)s)",
+    )
     for row, owners in registry.settings().values():
         whose = "" if len(owners) == len(names) else f"{registry.METHODS[owners[0]].title}: "
         usual = f"{whose}{row.help} ({row.default!r})".replace("%", "%%")
@@ -53,4 +59,5 @@ def make_colorizer(args: argparse.Namespace, directory: Path) -> Colorizer:
         if args.mesh == "all":
             processes.join()
         mesh = replicas.mesh_of(args.mesh)
-    return Colorizer(directory, args.method, mesh=mesh, **chosen)
+    dtype = precision.compute_type(args.dtype)
+    return Colorizer(directory, args.method, dtype=dtype, mesh=mesh, **chosen)

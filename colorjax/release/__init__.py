@@ -81,6 +81,8 @@ def tokenizer(directory: Path, names: Iterable[str]) -> Path:
 def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
     """One part's tree, checked against the checksums.
 
+    Vectors, as norms and biases are, stay float32 in a model that is read as something narrower.
+
     It is read leaf by leaf: a model read as bfloat16 is never in memory as float32.
 
     Raises:
@@ -101,7 +103,8 @@ def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
         for key in keys:
             # Opened anew for each leaf, since what was read stays mapped until the file is closed.
             with safe_open(path, framework="np") as file:
-                flat[key] = file.get_tensor(key).astype(dtype, copy=False)
+                leaf = file.get_tensor(key)
+                flat[key] = leaf.astype(dtype if leaf.ndim > 1 else np.float32, copy=False)
         return unflatten_dict(flat, sep="/")
     # A header may name types that NumPy has not, or a leaf that is a branch as well.
     except (SafetensorError, OSError, *_ODD_HEADER) as error:

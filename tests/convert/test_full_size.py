@@ -20,7 +20,7 @@ LOAD = """
 import sys, jax, jax.numpy as jnp
 from colorjax.methods import lcad
 _, params = lcad.load(sys.argv[1], jnp.bfloat16)
-assert all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(params))
+assert all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(params) if leaf.ndim > 1)
 print(sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
 """
 COLORIZE = """
