@@ -24,7 +24,8 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=precision.DTYPES,
         default=precision.AUTO,
-        help="to compute in; auto: bfloat16 on a TPU or GPU (%(default)s)",
+        metavar="TYPE",
+        help="auto (bfloat16 on a TPU or GPU), float32 or bfloat16 (%(default)s)",
     )
     for row, owners in registry.settings().values():
         whose = "" if len(owners) == len(names) else f"{registry.METHODS[owners[0]].title}: "
