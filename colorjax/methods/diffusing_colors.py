@@ -106,7 +106,7 @@ SOLVER = method.Setting(
 FIDELITY = method.Setting(
     "fidelity",
     float,
-    "of distilled steps: 1 is nearest to the truth, 0 vivid",
+    "distilled: 1 is nearest to the truth, 0 vivid",
     0.9,
     traced=True,
     least=0.0,
