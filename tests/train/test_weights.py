@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from colorjax import release
-from colorjax.configs import common
+from colorjax.configs import common, lcad
 from colorjax.errors import UserError
 from colorjax.train import weights
 
@@ -67,3 +67,17 @@ def test_parts_of_two_models_are_told(own, words, tmp_path) -> None:
 def test_pictures_too_small_for_the_networks_are_told(tmp_path) -> None:
     with pytest.raises(UserError, match="image_size is 32, but .* a multiple of 64"):
         weights.model_sizes(MODEL | {"image_size": 32}, [made(tmp_path)], ["unet"])
+
+
+def test_a_licence_goes_along_with_what_is_trained_from_the_weights(tmp_path) -> None:
+    """From the release that a run starts from, and once that is no longer named from its own."""
+    config = lcad.get_config("tiny")
+    assert weights.terms(config, tmp_path) == {}
+    about = {"licence": "openrail++", "origin": ["hub:a/b@c"]}
+    release.write(tmp_path / "given", MODEL | about, {"vae": LEAF})
+    config.init_from = str(tmp_path / "given")
+    assert weights.terms(config, tmp_path) == about
+    release.write(tmp_path / "release", MODEL | about | {"origin": ["own"]}, {"vae": LEAF})
+    assert weights.terms(config, tmp_path) == about
+    config.init_from = "bundled"
+    assert weights.terms(config, tmp_path)["origin"] == ["own"]
