@@ -63,8 +63,9 @@ def test_a_published_model_colours_from_the_hub_byte_for_byte(
     run(folder, "publish", documented(PAGE, "publish", "--licence", "apache-2.0"))
     assert "| output | 0.9 |" in (folder / "FOLDER" / "README.md").read_text()
     published.add("owner/name", folder / "FOLDER")
+    plain = ["--plain", "--output"]  # without a note of the model's name, which differs
     command = documented(PAGE, "colorize", "hub:owner/name")
     original = [w.replace("hub:owner/name", "runs/lcad_tiny/release") for w in command]
     for words, output in ((command, "there.png"), (original, "here.png")):
-        run(folder, "colorize", [*words, "--output", output])
+        run(folder, "colorize", [*words, *plain, output])
     assert (folder / "there.png").read_bytes() == (folder / "here.png").read_bytes()
