@@ -11,6 +11,7 @@ from colorjax.errors import UserError
 
 MOST_TINT = 50.0
 MOST_SCALE = 5.0
+_TINT, _SCALE = "tint", "chroma_scale"  # in a note
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Look:
     @classmethod
     def of_note(cls, note: Mapping[str, Any]) -> "Look":
         """The look that a result's note tells of."""
-        look = cls() if "tint" not in note else cls.of(str(note["tint"]))
-        return replace(look, scale=float(note.get("chroma_scale", 1.0)))
+        look = cls() if _TINT not in note else cls.of(str(note[_TINT]))
+        return replace(look, scale=float(note.get(_SCALE, 1.0)))
 
     def applied(self, ab: Float[np.ndarray, "h w 2"]) -> Float[np.ndarray, "h w 2"]:
         """The changed chroma."""
@@ -66,7 +67,11 @@ class Look:
         """For the note of a result: what is not as usual."""
         about: dict[str, object] = {}
         if (self.warm, self.magenta) != (0.0, 0.0):
-            about["tint"] = f"{self.warm:g},{self.magenta:g}"
+            about[_TINT] = f"{self.warm:g},{self.magenta:g}"
         if self.scale != 1.0:
-            about["chroma_scale"] = self.scale
+            about[_SCALE] = self.scale
         return about
+
+    def noted(self, note: Mapping[str, Any]) -> dict[str, Any]:
+        """A note of another look with this one's."""
+        return {k: v for k, v in note.items() if k not in (_TINT, _SCALE)} | self.about

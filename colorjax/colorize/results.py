@@ -82,8 +82,8 @@ class Result:
         return replace(
             self,
             image=picture_of(job, shown),
-            settings=self.settings | look.about,
-            _note={**(self._note or {}), **look.about},
+            settings=look.noted(self.settings),
+            _note=look.noted(self._note or {}),
             _base=Base(job, chroma),
         )
 

@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 import colorjax
 from colorjax.colorize import __main__ as command
-from colorjax.colorize import jobs
+from colorjax.colorize import jobs, saving
 from colorjax.colorize.library import PhotoColorizer
 from colorjax.errors import UserError
 from colorjax.maths import color
@@ -276,3 +277,56 @@ def test_the_readme_runs_as_pasted(tmp_path, monkeypatch) -> None:
     assert rgb.shape[:2] == np.asarray(Image.open(ROOT / "examples" / "car.png")).shape[:2]
     centre = rgb[rgb.shape[0] // 4 : -rgb.shape[0] // 4, rgb.shape[1] // 4 : -rgb.shape[1] // 4]
     assert centre[..., 0].mean() > centre[..., 2].mean(), "a red car is redder than blue"
+
+
+def test_a_result_is_adjusted_without_the_model(colorizer, tmp_path) -> None:
+    photo = smooth(11, 40, 44)
+    result = colorizer(photo, "a red car")
+    before = colorizer.colorizer.compilations
+    np.testing.assert_array_equal(pixels(result.adjusted()), pixels(result))
+    gray = pixels(result.adjusted(0.0)).astype(int)
+    assert np.ptp(gray, axis=-1).max() <= 1 and np.abs(gray[..., 0] - photo).max() <= 1
+    warm = result.adjusted(tint=(20.0, 0.0))
+    assert warm.settings["tint"] == "20,0" and "tint" not in result.settings
+    blue = pixels(warm)[..., 2].mean() - pixels(result)[..., 2].mean()
+    assert blue < -5 and colorizer.colorizer.compilations == before
+    # Relative to the model's colouring, however often it was adjusted.
+    again = result.adjusted(0.3, (9.0, 9.0)).adjusted(tint=(20.0, 0.0))
+    np.testing.assert_array_equal(pixels(again), pixels(warm))
+    assert again.settings == warm.settings
+    with pytest.raises(UserError, match="tint warm is 99"):
+        result.adjusted(tint=(99.0, 0.0))
+
+
+def test_a_result_is_saved_as_deep_as_its_photograph(colorizer, tmp_path) -> None:
+    levels = (smooth(12, 40, 44).astype(np.uint16) << 8) + 77
+    cv2.imwrite(str(tmp_path / "a.png"), levels)
+    result = colorizer(tmp_path / "a.png")
+    for name, kind in (("b.png", np.uint16), ("b.tif", np.uint16), ("b.jpg", np.uint8)):
+        result.adjusted(0.0).save(tmp_path / name)
+        saved = cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED)
+        assert saved.dtype == kind and saved.shape == (40, 44, 3)
+        if kind is np.uint16:
+            assert np.abs(saved[..., 1].astype(int) - levels).max() <= 64
+    result.save(tmp_path / "plain.png", plain=True)
+    assert saving.note_of(tmp_path / "plain.png") is None
+    assert saving.note_of(tmp_path / "b.tif")["chroma_scale"] == 0.0
+
+
+def test_variations_doubt_hints_and_a_mask(colorizer) -> None:
+    photo = smooth(13, 40, 44)
+    several = colorizer.variations(photo, 3, "a red car", seed=4)
+    assert [result.settings["seed"] for result in several] == [4, 5, 6]
+    alone = colorizer(photo, "a red car", seed=5)
+    assert np.abs(pixels(several[1]).astype(int) - pixels(alone)).max() <= 1
+    doubt = colorizer.doubt(photo, "a red car", samples=3)
+    assert doubt.spread.shape == (32, 32) and 0 < doubt.mean < doubt.most
+    assert doubt.image.size == (160, 40 + 28)
+    with pytest.raises(UserError, match="samples is 1"):
+        colorizer.doubt(photo, samples=1)
+    mask = np.zeros((40, 44))
+    mask[:, :20] = 1
+    point = [{"x": 5, "y": 5, "color": "#d02010", "radius": 3}]
+    hinted = pixels(colorizer(photo, seed=4, hints=point, only_masked=mask))
+    assert hinted[5, 5, 0] > hinted[5, 5, 2] + 20, "red there"
+    np.testing.assert_array_equal(hinted[:, 21:], photo[:, 21:, None].repeat(3, axis=-1))
