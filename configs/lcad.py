@@ -16,7 +16,8 @@
         (plain decoder) and no_iss (no masks), are ways of sampling the full model
 
 `--config.latent.min_snr=5` weights the loss by min-SNR (Hang et al. 2023), which neither the paper
-nor the release does.
+nor the release does. `--config.latent.lora_rank=8` trains low-rank adapters (Hu et al. 2021) of the
+UNet's attention instead; the release has them merged, and beside that as the part `lora`.
 
 Variants, after a colon and between commas: `tiny`, `released`, `stage`, `data` (coco,
 multi_instance, imagenet: `data/<name>`), `captions` (any, scarce), `cec` (none, conv_in,
@@ -58,6 +59,14 @@ PIXEL_LOSS = dict(
     discriminator_start=0,  # the released code asks for a step and gives none
     perceptual_weight=0.5,
     perceptual_size=0,
+)
+# Of the latent stage, and in neither the paper nor the release: off.
+OURS = dict(
+    min_snr=0.0,
+    # Adapters of this rank, of the attention's matrices, instead of `trainable`; alpha 0 is rank.
+    lora_rank=0,
+    lora_alpha=0.0,
+    lora_targets=(r"unet/.*/attn\d/to_(q|k|v|out_0)/kernel",),
 )
 
 
@@ -148,7 +157,7 @@ def _full(data: str) -> ConfigDict:
         drop_share=0.1,
         trainable=TRAINABLE["paper"],
     )
-    config.latent.min_snr = 0.0
+    config.latent.update(OURS)
     return config
 
 
@@ -178,5 +187,6 @@ def _tiny() -> ConfigDict:
     captions = dict(scarce_share=0.3, drop_share=0.1, ema_decay=0.9995)
     config.text_to_image = common.stage(**small | captions | dict(epochs=2.0))
     config.latent = common.stage(**small | captions | dict(epochs=4.0))
-    config.text_to_image.min_snr = config.latent.min_snr = 0.0
+    config.text_to_image.min_snr = 0.0
+    config.latent.update(OURS)
     return config

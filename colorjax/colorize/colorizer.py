@@ -22,7 +22,7 @@ from colorjax.errors import UserError
 from colorjax.maths import cold_diffusion, metrics
 from colorjax.maths.color import to_unit
 from colorjax.maths.types import Params
-from colorjax.methods import registry, vividness
+from colorjax.methods import lora, registry, vividness
 from colorjax.methods.method import AUTO, Method, Pictures
 from colorjax.methods.stable_diffusion import StableDiffusion
 
@@ -87,7 +87,8 @@ class Colorizer:
         if "image_size" not in config:
             raise UserError(f"'{directory}/config.json' lacks image_size")
         self.settings = self.method.resolve(config, overrides)
-        self.model, self.params = self.method.load(directory, dtype)
+        self.model, params = self.method.load(directory, dtype)
+        self.params = lora.with_adapters(params, str(self.settings["lora"]))
         self._check_decoder(overrides)
         self.method.validate(self.model, self.settings)
         self.has_ranker = "ranker" in release.parts_in(directory)

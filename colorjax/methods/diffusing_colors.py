@@ -124,6 +124,7 @@ SETTINGS = (
     method.VIVIDNESS._replace(default=0.8),
     method.DECODER._replace(default=Cold().decoder),
     *method.OF_MASKS,
+    method.LORA,
     method.BATCH_SIZE,
 )
 

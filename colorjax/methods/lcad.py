@@ -104,6 +104,7 @@ SETTINGS = (
     method.VIVIDNESS._replace(neutral=1.0),
     method.DECODER,
     *method.OF_MASKS,
+    method.LORA,
     method.BATCH_SIZE,
 )
 CHOICES = {row.name: row.choices for row in SETTINGS if row.choices and row != SPACING}

@@ -113,7 +113,7 @@ RELEASED = "released"
 REFINE_STEP_SIZE = Setting(
     "refine_step_size",
     float,
-    "how strictly masks are kept, the same at every size; released: L-CAD's, which is next to none",
+    "how strictly masks are kept; released: L-CAD's, next to none",
     10.0,
     least=0.0,
     words=(RELEASED,),
@@ -121,7 +121,7 @@ REFINE_STEP_SIZE = Setting(
 REFINE_OBJECTIVE = Setting(
     "refine_objective",
     str,
-    "what masks ask of attention: L-CAD's release, its paper's algorithm 1, an earlier release",
+    "what masks ask of attention: as L-CAD's release, paper, earlier",
     "inside",
     choices=guidance.OBJECTIVES,
 )
@@ -129,6 +129,7 @@ REPLAY = Setting("replay", str, "which attention masks replay", "cross", choices
 MASK_STEPS = Setting(
     "mask_steps", int, "first steps whose attention makes masks, where none are given", 2, least=1
 )
+LORA = Setting("lora", str, "PATH[:WEIGHT] of a LoRA, several between commas", "")
 BATCH_SIZE = Setting("batch_size", int, "pictures at a time, on each device", 4, least=1)
 # What says how strictly masks are kept: without masks it is without effect.
 OF_MASKS = (REFINE_STEP_SIZE, REFINE_OBJECTIVE, REPLAY, MASK_STEPS)
@@ -174,6 +175,7 @@ class Walk(NamedTuple):
 def section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """What a release's `config.json` says about a method's settings; it may say nothing."""
     values = dict(config.get(name, {}))
+    values.pop("lora", None)  # a release does not say what else is read of this disk
     if "instance_aware" in values:
         # Of a release from before the step size meant the same for attention maps of every size.
         values.pop("refine_step_size", None)

@@ -59,6 +59,8 @@ OF_SOME_STAGES = {
     "output_share": _SHARE,
     "uncoloured_share": _SHARE,
     "min_snr": _AMOUNT,
+    "lora_rank": _COUNT,
+    "lora_alpha": _AMOUNT,
     "guidance_scale": _AMOUNT,
     "begin_weight": _AMOUNT,
     "step": Range(1e-3, 0.5, "a number from 0.001 to 0.5"),

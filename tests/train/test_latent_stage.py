@@ -1,12 +1,18 @@
 """The loss of L-CAD's second stage, by its formulas."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
+from colorjax import release
+from colorjax.devices import sharding
 from colorjax.maths.schedule import sample_posterior
-from colorjax.methods import lcad
+from colorjax.methods import lcad, lora
+from colorjax.train import run
 from colorjax.train.stages import latent
 from tests import small
 
@@ -43,3 +49,28 @@ def test_loss_is_the_error_of_what_the_unet_estimates(case, prediction_type) -> 
     output = unet({"params": params["unet"]}, z_t, timesteps, context, feature)
     target = {"eps": eps, "v": signal * eps - noise * z_0}[prediction_type]
     assert float(got) == pytest.approx(((np.asarray(output) - target) ** 2).mean(), rel=1e-4)
+
+
+@pytest.mark.proof
+def test_adapters_are_all_that_is_trained_and_are_merged_in_the_release(
+    small_release, tmp_path
+) -> None:
+    """The base with the run's LoRA is the run's own UNet, to the last bit of float32 but one."""
+    config = small.config()
+    config.init_from, config.stages = str(small_release), ("latent",)
+    config.latent.update(lora_rank=2, lora_alpha=3.0, learning_rate=0.05)
+    config.sample_every = 0
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
+    with jax.set_mesh(mesh):
+        run.run_stage("latent", config, tmp_path, mesh)
+    made = tmp_path / "release"
+    adapters = release.read_part(made, "lora")
+    assert float(adapters["scale"]) == 1.5
+    changed = flatten_dict(lcad.load(made)[1]["unet"], sep="/")
+    base = lcad.load(small_release)[1]
+    before = flatten_dict(base["unet"], sep="/")
+    other = {path for path in before if np.abs(changed[path] - before[path]).max() > 0}
+    assert other and all(re.search("attn[12]/to_(q|k|v|out_0)/kernel$", path) for path in other)
+    with_lora = flatten_dict(lora.with_adapters(base, str(made))["unet"], sep="/")
+    for path in before:
+        np.testing.assert_allclose(with_lora[path], changed[path], rtol=1e-6, atol=1e-7)

@@ -24,6 +24,7 @@ from colorjax.maths.types import (
 )
 from colorjax.methods import lcad
 from colorjax.train import optim
+from colorjax.train.stages.learned import of_unet
 from colorjax.train.stages.stage import (
     Batch,
     Stage,
@@ -117,15 +118,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
             return fresh
         return release.conform(fresh, start["unet"], "the UNet to start from", may_lack="cec_")
 
-    def init(key: PRNGKey, start: Params) -> Params:
-        return optim.split(unet(key, start), options.trainable)[0]
-
-    # The frozen share of the UNet belongs to `frozen`: no gradient, no moments, no checkpoint.
-    share = jax.jit(lambda key, start: optim.split(unet(key, start), options.trainable)[1])
-    frozen = weights.parts | {"unet": share(jax.random.key(config.seed), weights.start)}
-
-    def trees(params: Params, frozen: Params) -> Params:
-        return frozen | {"unet": optim.merge(params, frozen["unet"])}
+    learned = of_unet(unet, options, weights, config.seed)
 
     def batch_loss(
         params: Params, frozen: Params, batch: Batch, key: PRNGKey
@@ -135,7 +128,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
         time_key, eps_key, posterior_key = jax.random.split(key, 3)
         value = loss(
             model,
-            trees(params, frozen),
+            learned.whole(params, frozen),
             pixels,
             batch["input_ids"],
             timesteps=sample_timesteps(time_key, len(pixels), model.schedule),
@@ -147,16 +140,16 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
         return value, {}
 
     def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
-        return samples(model, trees(params, frozen), batch, key, config.model.colorize)
+        return samples(model, learned.whole(params, frozen), batch, key, config.model.colorize)
 
     def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
-        return {"unet": trees(params, frozen)["unet"]}, {}
+        return learned.parts(params, frozen), {}
 
     return single_loss_stage(
-        init=init,
+        init=learned.init,
         loss=batch_loss,
         start=weights.start,
-        frozen=frozen,
+        frozen=learned.frozen,
         options=options,
         total_steps=total_steps,
         dtype=config.dtype,
