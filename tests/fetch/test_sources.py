@@ -48,6 +48,13 @@ def test_a_file_goes_on_where_a_killed_process_stopped(
     path.rename(tmp_path / "net.bin.part")  # killed before it got its name
     address.download(url, path, loopback.sha256(DATA))
     assert path.read_bytes() == DATA and len(hub.log) == 1
+    path.rename(tmp_path / "net.bin.part")
+    with (tmp_path / "net.bin.part").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(UserError, match="could not be downloaded"):
+        address.download(url, path, loopback.sha256(DATA))
+    address.download(url, path, loopback.sha256(DATA))
+    assert path.read_bytes() == DATA
 
 
 def test_a_file_that_is_another_is_refused(hub: loopback.Hub, url: str, tmp_path: Path) -> None:
