@@ -17,9 +17,9 @@ from colorjax.data import captions
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.methods import naming
 
-# Of the captions compared, the most probable one is taken from this probability on; below it the
-# prompt says nothing of the photograph, since a wrong name costs more colour than none.
-LEAST = 0.3
+# A caption is taken if it is at least as probable as all others of the list together; otherwise the
+# prompt says nothing of the photograph, since a wrong name costs more than none.
+LEAST = 0.5
 
 
 class Captioner:
