@@ -22,7 +22,7 @@ from colorjax.colorize.colorizer import Colorizer
 from colorjax.data import captions
 from colorjax.devices import compile_cache
 from colorjax.evaluate.pictures import Batch, Selection, batches, coloured, seeds_of, shown
-from colorjax.maths import color, metrics
+from colorjax.maths import color, distributions, metrics
 from colorjax.methods.method import DECODER, Pictures
 from colorjax.methods.vividness import CANDIDATES
 from colorjax.models.layers import apply
@@ -66,7 +66,7 @@ class Scores:
 
 def frechet(one: np.ndarray, other: np.ndarray) -> float:
     moments = [(of.mean(axis=0), np.cov(of, rowvar=False)) for of in (one, other)]
-    return metrics.frechet_distance(*moments[0], *moments[1])
+    return distributions.frechet_distance(*moments[0], *moments[1])
 
 
 class Measure(NamedTuple):

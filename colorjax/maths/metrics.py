@@ -1,13 +1,12 @@
 """How close two sets of images are, and how colourful one is: mathematics without networks.
 
 Images are sRGB in [0,1], `[b,h,w,3]`, and every value is one per image. Averages over a set,
-where padded images weigh 0, are the caller's, except for the pooled PSNR, which is no average of
-per-image values.
+where padded images weigh 0, are the caller's, except for the pooled PSNR and the differences of
+colourfulness, which are no averages of per-image values.
 """
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Float
 
 from colorjax.maths import color
@@ -15,6 +14,8 @@ from colorjax.maths.types import Array
 
 _PSNR_CAP = 60.0  # dB, an error of 0.001 of the range: finer than bytes can show
 _SSIM_WINDOW = 7
+# CT2 (Weng et al. 2022) measures bytes with `data_range=225`, a slip for 255 that is in its tables.
+CT2_DATA_RANGE = 225.0 / 255.0
 
 
 def mse(image: Float[Array, "b h w c"], target: Float[Array, "b h w c"]) -> Float[Array, " b"]:
@@ -45,12 +46,18 @@ def _window_mean(image: Float[Array, "b h w c"]) -> Float[Array, "b p q c"]:
     return total / _SSIM_WINDOW**2
 
 
-def ssim(image: Float[Array, "b h w c"], target: Float[Array, "b h w c"]) -> Float[Array, " b"]:
-    """Structural similarity (Wang et al. 2004) of each image, in [-1,1], data range 1.
+def ssim(
+    image: Float[Array, "b h w c"], target: Float[Array, "b h w c"], data_range: float = 1.0
+) -> Float[Array, " b"]:
+    """Structural similarity (Wang et al. 2004) of each image, in [-1,1].
 
-    As scikit-image's `structural_similarity(channel_axis=-1, data_range=1)`: a uniform 7x7 window
-    inside the picture, the unbiased covariance (n - 1), the mean over windows and channels. Not
-    the 11x11 Gaussian window of the paper. Sides below 7 raise `ValueError`.
+    As scikit-image's `structural_similarity(channel_axis=-1)`: a uniform 7x7 window inside the
+    picture, the unbiased covariance (n - 1), the mean over windows and channels. Not the 11x11
+    Gaussian window of the paper. Sides below 7 raise `ValueError`.
+
+    Args:
+        data_range: of the images' values, which scales the two constants; `CT2_DATA_RANGE` is what
+            CT2's evaluation takes, and with it every table that was made by its code.
     """
     if min(image.shape[1:3]) < _SSIM_WINDOW:
         raise ValueError(
@@ -66,7 +73,7 @@ def ssim(image: Float[Array, "b h w c"], target: Float[Array, "b h w c"]) -> Flo
     variance_y = unbiased * (_window_mean(y * y) - mean_y * mean_y)
     covariance = unbiased * (_window_mean(x * y) - mean_x * mean_y)
     mean_x, mean_y = mean_x + offset, mean_y + offset
-    c_1, c_2 = 0.01**2, 0.03**2
+    c_1, c_2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     similarity = (2.0 * mean_x * mean_y + c_1) * (2.0 * covariance + c_2)
     similarity /= (mean_x**2 + mean_y**2 + c_1) * (variance_x + variance_y + c_2)
     return jnp.mean(similarity, axis=(1, 2, 3))
@@ -97,25 +104,28 @@ def chroma_error(
     return jnp.sqrt(jnp.sum(jnp.square(first - second), axis=-1)).mean(axis=(1, 2))
 
 
-def frechet_distance(
-    mean1: Float[Array, " d"],
-    cov1: Float[Array, "d d"],
-    mean2: Float[Array, " d"],
-    cov2: Float[Array, "d d"],
-) -> float:
-    """The squared Frechet distance of two Gaussians (Dowson and Landau 1982).
+def delta_colourfulness_of_means(
+    colourfulness: Float[Array, " n"], of_truth: Float[Array, " n"]
+) -> Float[Array, ""]:
+    """|mean of the set - mean of the truth|: Delta CF of CT2, DDColor and MultiColor.
 
-    Of Inception features it is the FID (Heusel et al. 2017):
-    |mean1 - mean2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)), in float64 on the host. The root's
-    trace is that of the symmetric (cov1^(1/2) cov2 cov1^(1/2))^(1/2), so covariances of fewer
-    images than features, which are singular, need no offset. Biased upwards for few images.
+    Pictures that are too gray and pictures that are too colourful cancel out.
     """
-    mean1, cov1, mean2, cov2 = (
-        np.asarray(array, np.float64) for array in (mean1, cov1, mean2, cov2)
-    )
-    # Rounding makes eigenvalues of singular covariances slightly negative.
-    values, vectors = np.linalg.eigh(cov1)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    products = np.maximum(np.linalg.eigvalsh(root @ cov2 @ root), 0.0)
-    distance = np.sum((mean1 - mean2) ** 2) + np.trace(cov1) + np.trace(cov2)
-    return max(float(distance - 2.0 * np.sum(np.sqrt(products))), 0.0)
+    return jnp.abs(jnp.mean(colourfulness) - jnp.mean(of_truth))
+
+
+def delta_colourfulness_per_image(
+    colourfulness: Float[Array, " n"], of_truth: Float[Array, " n"]
+) -> Float[Array, ""]:
+    """Mean of each picture's |own - truth's|: Delta CF of VVFM-Color. Never below the other one."""
+    return jnp.mean(jnp.abs(colourfulness - of_truth))
+
+
+def clip_score(image: Float[Array, "n p"], text: Float[Array, "n p"]) -> Float[Array, " n"]:
+    """100 max(cos, 0) of CLIP's projected embeddings of pictures and their captions.
+
+    Hessel et al. (2021) multiply by 2.5 and not by 100; 100 is torchmetrics' scale.
+    Figures of different CLIP models cannot be compared.
+    """
+    lengths = jnp.linalg.norm(image, axis=-1) * jnp.linalg.norm(text, axis=-1)
+    return 100.0 * jnp.maximum(jnp.sum(image * text, axis=-1) / lengths, 0.0)

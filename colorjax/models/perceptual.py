@@ -84,6 +84,11 @@ def enlarged(image: Image, size: int) -> Image:
     return jax.image.resize(image, (len(image), height, width, 3), "bilinear")
 
 
+def pooled(taps: Features) -> Float[Array, "b d"]:
+    """The last map's mean over pixels, float32; see `Lpips.pooled`."""
+    return taps[-1].astype(jnp.float32).mean(axis=(1, 2))
+
+
 class Lpips(nn.Module):
     """Version 0.1 of the distance. Heads start at 1, which is its uncalibrated baseline."""
 
@@ -131,12 +136,16 @@ class Lpips(nn.Module):
 
         512 of VGG16 (relu5_3), 256 of AlexNet. Not comparable with the Inception network's.
         """
-        return self.taps(image)[-1].astype(jnp.float32).mean(axis=(1, 2))
+        return pooled(self.taps(image))
 
-    def __call__(self, image: Image, other: Image) -> Float[Array, " b"]:
-        """The distance of each pair, 0 for equal images: the heads' means over pixels, summed."""
-        distance = jnp.zeros(len(image))
-        for lin, a, b in zip(self.lin, self.taps(image), self.taps(other), strict=True):
+    def between(self, taps: Features, others: Features) -> Float[Array, " b"]:
+        """The distance of each pair of images whose `taps` these are."""
+        distance = jnp.zeros(len(taps[0]))
+        for lin, a, b in zip(self.lin, taps, others, strict=True):
             a, b = unit_length(a.astype(jnp.float32)), unit_length(b.astype(jnp.float32))
             distance += lin(jnp.square(a - b)).mean(axis=(1, 2, 3))
         return distance
+
+    def __call__(self, image: Image, other: Image) -> Float[Array, " b"]:
+        """The distance of each pair, 0 for equal images: the heads' means over pixels, summed."""
+        return self.between(self.taps(image), self.taps(other))
