@@ -163,6 +163,17 @@ def check_shared(directory: Path) -> None:
         )
 
 
+def gather(data: bytes) -> list[bytes]:
+    """What every process has, on all of them, in their order; to the byte, whatever it is."""
+    if jax.process_count() == 1:
+        return [data]
+    sizes = np.asarray(multihost_utils.process_allgather(np.asarray(len(data), np.int32))).ravel()
+    padded = np.zeros(int(sizes.max()), np.uint8)
+    padded[: len(data)] = np.frombuffer(data, np.uint8)
+    rows = np.asarray(multihost_utils.process_allgather(padded)).reshape(len(sizes), -1)
+    return [row[:size].tobytes() for row, size in zip(rows, sizes, strict=True)]
+
+
 class Stop:
     """Whether the run was asked to stop, by SIGTERM, at a step that all processes agree on.
 

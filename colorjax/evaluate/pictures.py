@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32, UInt32
 
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.data import phrases, pipeline, records
+from colorjax.data import captions, phrases, pipeline, records, transforms
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 from colorjax.maths import color
@@ -38,13 +38,13 @@ class Selection:
     crop: str | None = None
 
     @classmethod
-    def find(cls, data: str, split: str, limit: int, crop: str | None = None) -> "Selection":
+    def find(cls, data: str, split: str, limit: int | None, crop: str | None = None) -> "Selection":
         """By a name in data/, or by a directory.
 
         Raises:
             UserError: there is no such data, or no picture is asked for.
         """
-        if limit < 1:
+        if limit is not None and limit < 1:
             raise UserError(f"limit is {limit}; it must be 1 or more")
         directory = data_directory(data)
         records.open_split(directory, split)
@@ -59,31 +59,81 @@ class Batch(NamedTuple):
     input_ids: Int32[np.ndarray, "n tokens"]
     captions: list[str]
     labels: list[str | None]
+    keys: list[str]
+
+
+class Share(NamedTuple):
+    """Which of several processes this is: each has every so many-th batch."""
+
+    number: int = 0
+    of: int = 1
+
+
+class Frame(NamedTuple):
+    """How pictures are cut and told: what is one and the same for all models."""
+
+    size: int
+    batch_size: int  # of each process
+    level: str  # of the captions
+    tokenize: pipeline.Tokenize
 
 
 def batches(selection: Selection, colorizer: Colorizer, level: str) -> Iterator[Batch]:
     """The selected pictures at the colorizer's size, with captions of a level of detail."""
+    frame = Frame(colorizer.image_size, colorizer.batch_size, level, colorizer.tokenize)
+    return read(selection, frame)
+
+
+def read(selection: Selection, frame: Frame, share: Share = Share()) -> Iterator[Batch]:
+    """The selected pictures, or this process's share of them.
+
+    A process's batches hold what those of a single process would: nothing is rounded otherwise.
+    """
     padded = pipeline.eval_batches(
         selection.directory,
         selection.split,
-        size=colorizer.image_size,
-        batch_size=colorizer.batch_size,
-        level=level,
-        tokenize=colorizer.tokenize,
+        size=frame.size,
+        batch_size=frame.batch_size * share.of,
+        level=frame.level,
+        tokenize=frame.tokenize,
         limit=selection.limit,
         crop=selection.crop,
+        process_index=share.number,
+        process_count=share.of,
     )
-    first = 0
+    first = share.number * frame.batch_size
     for batch in padded:
         count = int(batch["weights"].sum())
+        if not count:
+            return
         yield Batch(
             batch["image"][:count].astype(np.float32) / 255.0,
             np.arange(first, first + count, dtype=np.uint32),
             batch["input_ids"][:count],
             batch["captions"][:count],
             batch["labels"][:count],
+            batch["keys"][:count],
         )
-        first += count
+        first += frame.batch_size * share.of
+
+
+def at(selection: Selection, frame: Frame, places: Sequence[int]) -> Batch:
+    """The pictures at some places of the split, as `read` gives them."""
+    source = records.open_split(selection.directory, selection.split)
+    chosen = [records.Record.unpack(data) for data in source.__getitems__(list(places))]
+    images = [
+        transforms.for_evaluation(transforms.decode(record.image), frame.size, selection.crop)
+        for record in chosen
+    ]
+    texts = [captions.fixed(record.captions, frame.level) for record in chosen]
+    return Batch(
+        np.stack(images).astype(np.float32) / 255.0,
+        np.asarray(places, np.uint32),
+        frame.tokenize(texts),
+        texts,
+        [record.label for record in chosen],
+        [record.key for record in chosen],
+    )
 
 
 def coloured(

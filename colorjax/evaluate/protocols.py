@@ -1,135 +1,178 @@
-"""What is measured of colourings: figures beside those of gray, mean chroma and truth."""
+"""What is measured, by name: which pictures, how they are cut, what is said of them.
 
-from collections.abc import Iterator
-from pathlib import Path
+A figure is one of a protocol only if the list of pictures is the protocol's, down to the last
+name. Lists are told apart by a digest of their names; where nobody has published a list, there is
+no digest, and no figure can be put beside the papers'.
+"""
+
+import hashlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Float
+from colorjax.errors import one_of
 
-from colorjax.colorize.colorizer import Colorizer
-from colorjax.data import records, transforms
-from colorjax.evaluate import pictures
-from colorjax.evaluate.pictures import Selection, coloured
-from colorjax.maths import color, metrics
-from colorjax.maths.types import Array, Params
-from colorjax.models.layers import apply
-from colorjax.models.perceptual import Lpips, enlarged
-
-MEAN_CHROMA_PICTURES = 10_000
-LPIPS_SIDE = 64  # smaller pictures are enlarged to it, or VGG16's last maps have nothing to see
-
-Row = dict[str, float | int]
-Figures = dict[str, Row]
-Shown = Float[np.ndarray, "n h w 3"]  # [0,1]
+CENTRE = "centre"  # a captioned object is in the inner half of each side, its background around it
 
 
-class Colouring(NamedTuple):
-    """How the selected pictures are coloured."""
+class Protocol(NamedTuple):
+    """How published figures of a kind were measured."""
 
-    captions: str  # their level of detail
-    seed: int
-    by_masks: bool  # instance-aware, by the model's own masks
-
-
-class Output(NamedTuple):
-    """A batch of pictures and what the model makes of them."""
-
-    truth: Shown
-    lightness: Float[np.ndarray, "n h w 1"]
-    raw: Float[np.ndarray, "n h w 3"]  # [-1,1]
-
-
-def outputs(selection: Selection, colorizer: Colorizer, colouring: Colouring) -> Iterator[Output]:
-    """The selected pictures coloured, batch by batch."""
-    for batch in pictures.batches(selection, colorizer, colouring.captions):
-        lightness = color.lightness(batch.truth)
-        spans = None
-        if colouring.by_masks:
-            spans = pictures.phrase_spans(colorizer.tokenize, batch.captions)
-        seeds = pictures.seeds_of(batch.places, colouring.seed)
-        raw = coloured(colorizer, lightness, batch.input_ids, seeds, spans)
-        yield Output(batch.truth, lightness, raw)
+    name: str
+    title: str
+    data: str  # what it is called in data/
+    split: str
+    pictures: int  # how many; 0: all there are
+    size: int  # of the pictures that are measured; 0: the model's
+    crop: str | None
+    captions: str  # the level that is told unless another is asked for
+    digest: str = ""  # `digest` of the list's names; "" where the list is not known
+    regions: str = ""  # where captions' phrases are: `CENTRE`, or "" where only masks tell
+    about: str = ""  # what is particular, and who says so
 
 
-def table(
-    selection: Selection, colorizer: Colorizer, colouring: Colouring, lpips: Params | None = None
-) -> Figures:
-    """The figures of every row, over all selected pictures.
+def digest(names: Iterable[str]) -> str:
+    """SHA-256 of a list of pictures: its names in sorted order, a newline after each."""
+    lines = "".join(f"{name}\n" for name in sorted(names))
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
-    Args:
-        lpips: VGG16's weights, to measure LPIPS too.
+
+def _imagenet(count: int) -> str:
+    return digest(f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, count + 1))
+
+
+ALL = (
+    Protocol(
+        "extended-coco-stuff",
+        "Extended COCO-Stuff, validation",
+        "coco",
+        "val",
+        2486,
+        256,
+        "resize",
+        "complete",
+        "45da7756fdf6c809bfff1454be304e741651300a2acf736203eaaa5453d7e2a4",
+        about="squashed to 256 (L-CAD's code); that code draws one of a picture's captions, "
+        "here it is the first",
+    ),
+    Protocol(
+        "multi-instance",
+        "Multi-instance, validation",
+        "multi_instance",
+        "val",
+        0,
+        256,
+        "resize",
+        "complete",
+        about="the list is not published; the paper says 7 K pictures",
+    ),
+    Protocol(
+        "imagenet-val5k",
+        "ImageNet, the first 5,000 of val, centre crop",
+        "imagenet",
+        "val",
+        5000,
+        256,
+        "center",
+        "scarce",
+        _imagenet(5000),
+        about="centre crop to the shorter side, then 256 (CT2; DDColor's author in its issue 9)",
+    ),
+    Protocol(
+        "imagenet-val50k-squashed",
+        "ImageNet, all 50,000 of val, squashed",
+        "imagenet",
+        "val",
+        50000,
+        256,
+        "resize",
+        "scarce",
+        _imagenet(50000),
+        about="whole pictures squashed to 256 (DDColor)",
+    ),
+    Protocol(
+        "coco-val5k",
+        "COCO 2017, validation",
+        "coco",
+        "val",
+        5000,
+        256,
+        "resize",
+        "complete",
+        about="squashed to 256 (DDColor); the names are COCO's, of which no digest is known here",
+    ),
+    Protocol(
+        "ctest10k",
+        "ImageNet ctest10k",
+        "ctest10k",
+        "val",
+        10000,
+        256,
+        "resize",
+        "scarce",
+        about="10,000 of val, Larsson et al.'s list, of which no digest is known here",
+    ),
+    Protocol(
+        "cifar10",
+        "CIFAR-10, all test pictures",
+        "cifar10",
+        "test",
+        10000,
+        32,
+        None,
+        "complete",
+        digest(f"test-{number:05d}" for number in range(10000)),
+        CENTRE,
+        "captions measured from the pixels: object in the inner half, background around it",
+    ),
+    Protocol(
+        "folder",
+        "your pictures",
+        "",
+        "test",
+        0,
+        0,
+        "resize",
+        "complete",
+        about="a prepared directory of your own, by --data",
+    ),
+)
+BY_NAME = {protocol.name: protocol for protocol in ALL}
+
+
+def find(name: str) -> Protocol:
+    """The protocol of a name.
+
+    Raises:
+        UserError: there is none.
     """
-    averaged, mean_ab = mean_chroma(selection)
-    scores: dict[str, list[np.ndarray]] = {}
-    for truth, lightness, raw in outputs(selection, colorizer, colouring):
-        plain, guided = colorizer.reconstruct(color.from_unit(truth))
-        rows = {
-            f"output ({colouring.captions} captions)": pictures.shown(raw, lightness),
-            "output, raw decode": np.clip(color.to_unit(raw), 0.0, 1.0),
-            "gray": painted(lightness, np.zeros(2, np.float32)),
-            f"mean chroma of {averaged}": painted(lightness, mean_ab),
-            "autoencoder": pictures.shown(plain, lightness),
-            "autoencoder, guided decoder": pictures.shown(guided, lightness),
-            "truth": truth,
-        }
-        for name, image in rows.items():
-            scores.setdefault(name, []).append(np.asarray(_scores(image, truth, lpips)))
-    return {name: _figures(np.concatenate(parts, axis=1)) for name, parts in scores.items()}
+    one_of("protocol", name, BY_NAME)
+    return BY_NAME[name]
 
 
-def painted(lightness: Float[np.ndarray, "n h w 1"], ab: Float[np.ndarray, "2"]) -> Shown:
-    """One chroma for all pixels, at each pixel's lightness."""
-    chroma = np.broadcast_to(ab, (*lightness.shape[:-1], 2))
-    lab = np.concatenate([lightness, chroma], axis=-1)
-    rgb: np.ndarray = np.clip(color.lab_to_srgb(color.fit_gamut(lab)), 0.0, 1.0)
-    return rgb
+class Listed(NamedTuple):
+    """The list that was measured, and whether it is the protocol's."""
+
+    pictures: int
+    digest: str
+    differences: tuple[str, ...]  # what is not the protocol's, in words; () is the protocol
+
+    @property
+    def is_the_protocols(self) -> bool:
+        """Whether figures may stand beside the papers'."""
+        return not self.differences
 
 
-@jax.jit
-def _scores(image: Array, truth: Array, lpips: Params | None) -> jax.Array:
-    # What is shown is 8-bit, so that is what is measured.
-    image = jnp.round(image * 255.0) / 255.0
-    values = [
-        metrics.mse(image, truth),
-        metrics.ssim(image, truth),
-        metrics.colourfulness(image),
-        metrics.chroma_error(image, truth),
-    ]
-    if lpips is not None:
-        pair = (enlarged(color.from_unit(side), LPIPS_SIDE) for side in (image, truth))
-        values.append(apply(Lpips("vgg16"), lpips, *pair))
-    return jnp.stack(values)
-
-
-def _figures(values: Float[np.ndarray, "metrics n"]) -> Row:
-    squared, ssim, colourfulness, chroma_error = values[:4]
-    figures: Row = {
-        # Capped as the per-image one: the truth's is infinite, which JSON cannot say.
-        "psnr_pooled": min(60.0, float(metrics.psnr_pooled(jnp.asarray(squared)))),
-        "psnr_per_image": float(metrics.psnr_per_image(jnp.asarray(squared)).mean()),
-        "ssim": float(ssim.mean()),
-        "colourfulness": float(colourfulness.mean()),
-        "chroma_error": float(chroma_error.mean()),
-    }
-    if len(values) > 4:
-        figures["lpips"] = float(values[4].mean())
-    return figures | {"pictures": len(squared)}
-
-
-def mean_chroma(selection: Selection) -> tuple[str, Float[np.ndarray, "2"]]:
-    """Mean a and b over the first pictures of the training split, or of the selected one.
-
-    Also the name of the split it is, which the table shows.
-    """
-    directory: Path = selection.directory
-    name = "train" if "train" in records.splits(directory) else selection.split
-    source = records.open_split(directory, name)
-    indices = range(min(MEAN_CHROMA_PICTURES, len(source)))
-    total = np.zeros(2)
-    for data in source.__getitems__(list(indices)):
-        image = transforms.decode(records.Record.unpack(data).image).astype(np.float32) / 255.0
-        total += color.srgb_to_lab(image)[..., 1:].mean(axis=(0, 1))
-    return name, (total / len(indices)).astype(np.float32)
+def compare(protocol: Protocol, names: list[str], size: int, crop: str | None) -> Listed:
+    """Holds what was measured against the protocol."""
+    own = digest(names)
+    differences = []
+    if not protocol.digest:
+        differences.append(f"the list of {protocol.name} is not known here and was not compared")
+    elif own != protocol.digest:
+        of = f" of {protocol.pictures}" if protocol.pictures else ""
+        differences.append(f"{len(names)} pictures are not the protocol's list{of}")
+    if protocol.size and size != protocol.size:
+        differences.append(f"pictures of {size} pixels instead of {protocol.size}")
+    if crop != protocol.crop:
+        differences.append(f"cut by {crop or 'nothing'} instead of {protocol.crop or 'nothing'}")
+    return Listed(len(names), own, tuple(differences))

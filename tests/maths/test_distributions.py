@@ -18,7 +18,7 @@ def test_moments_of_parts_are_those_of_the_whole(cuts):
     features = rows(0, 101)
     parts = [Moments.of(part) for part in np.split(features, cuts)]
     total = sum(parts[1:], parts[0])
-    assert total.count == 101
+    assert total.number == 101
     exact = features.astype(np.float64)
     np.testing.assert_allclose(total.mean, exact.mean(0), rtol=1e-14)
     np.testing.assert_allclose(total.covariance, np.cov(exact.T), rtol=1e-10, atol=1e-10)

@@ -1,0 +1,112 @@
+"""From a command line to what is measured of whom."""
+
+import argparse
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+
+from colorjax import release
+from colorjax.colorize.colorizer import Colorizer
+from colorjax.devices import processes, replicas
+from colorjax.errors import UserError
+from colorjax.evaluate import networks, painters, protocols
+from colorjax.evaluate.measuring import Measurement
+from colorjax.evaluate.painters import ModelPainter, Painter
+from colorjax.evaluate.pictures import Frame, Selection
+from colorjax.evaluate.protocols import Protocol
+from colorjax.methods import registry
+
+
+def join(args: argparse.Namespace) -> None:
+    """Joins the other processes of a run over all devices."""
+    if args.mesh == "all":
+        processes.join()
+
+
+def local_mesh(args: argparse.Namespace) -> Mesh | None:
+    """This process's devices: processes share the batches, its devices a batch.
+
+    Raises:
+        UserError: `--mesh` is no number of devices that there are.
+    """
+    if args.mesh is None:
+        return None
+    return replicas.mesh_of(str(jax.local_device_count()) if args.mesh == "all" else args.mesh)
+
+
+def selection(args: argparse.Namespace, protocol: Protocol) -> Selection:
+    """The pictures of a protocol, or what the command line says instead.
+
+    Raises:
+        UserError: there is no such data, or no picture is asked for.
+    """
+    data = protocol.data if args.data is None else args.data
+    if not data:
+        raise UserError(f"protocol {protocol.name} is of your own pictures; give them by --data")
+    limit = protocol.pictures or None if args.limit is None else args.limit
+    crop = protocol.crop if args.crop is None else args.crop
+    split = protocol.split if args.split is None else args.split
+    return Selection.find(data, split, limit, crop)
+
+
+def measurement(args: argparse.Namespace) -> Measurement:
+    """Everything that `measuring.measure` needs.
+
+    Raises:
+        UserError: models of different sizes, missing weights, a setting that is another method's.
+    """
+    protocol = protocols.find(args.protocol)
+    chosen = selection(args, protocol)
+    if (args.statistics or args.save_statistics) and args.fid is None:
+        raise UserError("statistics are of the FID's features; give --fid too")
+    measured_with = networks.load(args.lpips, args.alex, args.fid, args.clip)
+    models = [_model(args, name) for name in _models(args)]
+    everyone: list[Painter] = [*models, *map(painters.outputs, args.outputs)]
+    names = [painter.name for painter in everyone]
+    if len(set(names)) < len(names):
+        raise UserError(f"models are called {', '.join(names)}; each must have a name of its own")
+    sizes = {model.colorizer.image_size for model in models}
+    if len(sizes) > 1:
+        raise UserError(
+            f"the models colour pictures of {' and '.join(map(str, sorted(sizes)))} pixels; "
+            "measure those of one size at a time"
+        )
+    size = next(iter(sizes), protocol.size)
+    if not size:
+        raise UserError("--outputs alone do not say a size; choose a protocol that has one")
+    mesh = local_mesh(args)
+    batch_size = models[0].colorizer.batch_size if models else int(args.batch_size)
+    level = protocol.captions if args.captions is None else args.captions
+    frame = Frame(size, batch_size, level, painters.no_tokens)
+    return Measurement(
+        protocol, chosen, frame, everyone, measured_with, args.seed, not args.bare, mesh
+    )
+
+
+def only_model(args: argparse.Namespace) -> Colorizer:
+    """The colorizer of the one model of `--swap` and `--obey`.
+
+    Raises:
+        UserError: there are several, or outputs.
+    """
+    names = _models(args)
+    if len(names) != 1 or args.outputs:
+        raise UserError("--swap and --obey are of one model; give one --model and no --outputs")
+    return _model(args, names[0]).colorizer
+
+
+def _models(args: argparse.Namespace) -> list[str]:
+    return args.model or ([] if args.outputs else ["bundled"])
+
+
+def _model(args: argparse.Namespace, name: str) -> ModelPainter:
+    """One `--model`, whose part after the last colon may be a method."""
+    model, colon, method = name.rpartition(":")
+    if not colon or method not in registry.METHODS:
+        model, method = name, args.method
+    directory = release.locate(model)
+    settings = {setting: getattr(args, setting) for setting in registry.settings()}
+    colorizer = Colorizer(directory, method, mesh=local_mesh(args), **settings)
+    shown = name if model == "bundled" else str(Path(model)) + (f":{method}" if colon else "")
+    return ModelPainter(shown, colorizer, directory, bool(args.masks))
