@@ -21,7 +21,7 @@ __all__ = ["__version__", "load"]
 
 def load(
     model: str | os.PathLike[str] = "bundled",
-    method: str = "lcad",
+    method: str | None = None,
     *,
     mesh: "str | Mesh | None" = None,
     dtype: str = "auto",
@@ -32,7 +32,7 @@ def load(
     Args:
         model: "bundled", a release directory, a name that `python -m colorjax.fetch` has got, or
             `hub:owner/name[@revision]`, which is downloaded.
-        method: "lcad" or "diffusing_colors".
+        method: "lcad" or "diffusing_colors"; None is the one that the release was trained for.
         mesh: devices that share the work: a number of them as a string, "all", or a mesh of
             jax's. The pictures are those of one device.
         dtype: what the networks compute in, and their matrices are kept in: "float32" or

@@ -60,7 +60,7 @@ class Colorizer:
     def __init__(
         self,
         directory: Path,
-        method: str = registry.DEFAULT,
+        method: str | None = None,
         *,
         dtype: Any = jnp.float32,
         mesh: Mesh | None = None,
@@ -70,7 +70,7 @@ class Colorizer:
 
         Args:
             directory: of a release that has the method's parts.
-            method: a name of `methods.registry`.
+            method: a name of `methods.registry`; None is the release's own.
             dtype: of the parameters, and what the networks compute in.
             mesh: gives each of its devices `batch_size` pictures, whose bytes are those of one
                 device.
@@ -80,10 +80,11 @@ class Colorizer:
             UserError: a part is missing, a setting is another method's or has a value that it
                 cannot have.
         """
-        self.method: Method[Any, Any] = registry.find(method)
+        config = release.read_config(directory)
+        name = registry.of_release(config) if method is None else method
+        self.method: Method[Any, Any] = registry.find(name)
         overrides = {name: value for name, value in chosen.items() if value is not None}
         registry.refuse_foreign(self.method, overrides)
-        config = release.read_config(directory)
         if "image_size" not in config:
             raise UserError(f"'{directory}/config.json' lacks image_size")
         self.settings = self.method.resolve(config, overrides)

@@ -30,7 +30,7 @@ from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.encoding import SUFFIXES
 from colorjax.colorize.instances import Instances
 from colorjax.colorize.jobs import Outcome, Painter, Ready, Request, process, ready, rendered
-from colorjax.colorize.options import make_colorizer, resolved
+from colorjax.colorize.options import make_colorizer, method_of, resolved
 from colorjax.colorize.report import Report, say
 from colorjax.colorize.selection import Prompts, Shard, beside, listed
 from colorjax.data import profiles
@@ -65,8 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     like = None if args.like is None else likeness.adopt(args)
     prompt = flags.check(args)
-    painter = flags.make_painter(args, prompt)
     directory = release.locate(args.model)
+    args.method = method_of(args, directory)
+    painter = flags.make_painter(args, prompt)
     note = finished.made_by(
         directory, args.method, args.seed, resolved(args, directory), str(args.model)
     )

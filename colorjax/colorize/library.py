@@ -26,7 +26,6 @@ from colorjax.colorize.results import Base, Doubt, Result, picture_of
 from colorjax.data import captions
 from colorjax.devices import precision, replicas
 from colorjax.errors import UserError
-from colorjax.methods import registry
 from colorjax.methods.method import AUTO, Value
 
 Said = tuple[dict[str, Any], dict[str, Any]]  # what results say of themselves, and their files
@@ -210,7 +209,7 @@ class PhotoColorizer:
 
 def load(
     model: str | os.PathLike[str] = "bundled",
-    method: str = registry.DEFAULT,
+    method: str | None = None,
     *,
     mesh: str | Mesh | None = None,
     dtype: str = precision.AUTO,

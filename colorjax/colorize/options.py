@@ -18,7 +18,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """
     names = tuple(registry.METHODS)
     group = parser.add_argument_group("the model", "in brackets: if the release says nothing")
-    group.add_argument("--method", choices=names, default=registry.DEFAULT, help="(%(default)s)")
+    group.add_argument("--method", choices=names, help="(the release's)")
     group.add_argument("--mesh", metavar="N", help="devices that share the work, or 'all' (one)")
     group.add_argument(
         "--dtype",
@@ -33,13 +33,22 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{row.name}", metavar=row.metavar, help=usual)
 
 
+def method_of(args: argparse.Namespace, directory: Path) -> str:
+    """The method of a command line, or else the one that the release was trained for.
+
+    Raises:
+        UserError: the release is damaged, or of a method that this version has not.
+    """
+    return args.method or registry.of_release(release.read_config(directory))
+
+
 def resolved(args: argparse.Namespace, directory: Path) -> dict[str, Value]:
     """The value of every setting of the chosen method, without loading it.
 
     Raises:
         UserError: a setting is another method's, or cannot have its value.
     """
-    method = registry.find(args.method)
+    method = registry.find(method_of(args, directory))
     chosen = {name: getattr(args, name) for name in registry.settings()}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     registry.refuse_foreign(method, chosen)

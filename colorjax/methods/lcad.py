@@ -95,7 +95,7 @@ SAMPLER = method.Setting(
     "sampler", str, "how steps are taken", "ddim", choices=tuple(samplers.SAMPLERS)
 )
 SETTINGS = (
-    method.GUIDANCE_SCALE,
+    method.GUIDANCE_SCALE._replace(neutral=1.0),
     method.NUM_STEPS,
     SPACING,
     SAMPLER,
@@ -115,8 +115,8 @@ class Inputs(NamedTuple):
 
     luminance: Luminance
     input_ids: TokenIds
-    uncond_input_ids: TokenIds  # of the empty, or a negative, prompt
-    guidance_scale: Float[Array, ""] | float
+    uncond_input_ids: TokenIds | None  # of the empty, or a negative, prompt; None: no guidance
+    guidance_scale: Float[Array, ""] | float = 1.0
     keys: Key[Array, "b"] | None = None  # the noise of each picture
     initial_latents: Latents | None = None  # the noise itself, instead of keys
     temperature: Float[Array, ""] | float = 1.0  # the noise of `keys` is multiplied by it
@@ -268,11 +268,14 @@ def _features(model: LCAD, params: Params, luminance: Luminance) -> Features | N
 
 
 def _inputs(pictures: Pictures) -> Inputs:
+    # Without a scale, as at exactly 1, there is no unconditional half: a program of its own, and
+    # all other scales share one.
+    guided = pictures.guidance_scale is not None
     return Inputs(
         luminance_from_lightness(pictures.lightness),
         pictures.input_ids,
-        pictures.uncond_input_ids,
-        pictures.guidance_scale,
+        pictures.uncond_input_ids if guided else None,
+        pictures.guidance_scale if guided else 1.0,
         method.noise_keys(pictures.seed),
         temperature=pictures.temperature,
         masks=pictures.masks,

@@ -1,6 +1,6 @@
-"""The methods that there are, by name. The first one is what a command takes unless told."""
+"""The methods that there are, by name. A release says which one it is for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from colorjax.errors import UserError, one_of
@@ -21,6 +21,17 @@ def find(name: str) -> Method[Any, Any]:
     """
     one_of("method", name, METHODS)
     return METHODS[name]
+
+
+def of_release(config: Mapping[str, Any]) -> str:
+    """The method that a release was trained for; the first one where it does not say.
+
+    Raises:
+        UserError: it names one that this version has not.
+    """
+    name = str(config.get("method", DEFAULT))
+    one_of("the release's method", name, METHODS)
+    return name
 
 
 def settings() -> dict[str, tuple[Setting, list[str]]]:
