@@ -253,4 +253,8 @@ def run() -> ConfigDict:
     config.sample_every = 1000  # 0: never, not even at the end
     config.checkpoint_every = 1000
     config.keep_checkpoints = 2
+    # Figures of held-out pictures, by the averaged weights; 0: never. They are of `eval_split`.
+    config.evaluate_every = 0
+    config.evaluate_pictures = 64
+    config.keep_best = ""  # a measure, such as psnr_pooled or scarce/obedience
     return config

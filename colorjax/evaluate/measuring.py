@@ -11,9 +11,9 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.data import records, transforms
+from colorjax.data import obedience, records, transforms
 from colorjax.devices import processes
-from colorjax.evaluate import obedience, pictures, protocols, scoring
+from colorjax.evaluate import pictures, protocols, scoring
 from colorjax.evaluate.networks import Networks
 from colorjax.evaluate.painters import ModelPainter, Painter
 from colorjax.evaluate.pictures import Batch, Frame, Selection, Share

@@ -107,7 +107,7 @@ def _file_of(directory: Path, key: str) -> Path | None:
 def _decoded(path: Path, size: int) -> transforms.Image:
     try:
         return transforms.resize(transforms.decode(path.read_bytes()), size)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (UserError, OSError) as error:
         raise UserError(f"'{path}' is no picture ({first_line(error)}); make it again") from None
 
 

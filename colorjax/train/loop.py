@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from colorjax.devices import processes, sharding
 from colorjax.maths.types import Params, PRNGKey
-from colorjax.train import checkpoint, guard, optim, samples, tracking
+from colorjax.train import checkpoint, guard, held_out, optim, samples, tracking
+from colorjax.train.evaluation import Evaluation
 from colorjax.train.stages.stage import Batch, Stage
 
 
@@ -41,6 +42,7 @@ class Run(NamedTuple):
     total_steps: int
     batches: Callable[[int], Batches]  # from a step on
     examples: Batch  # pictures for the samples
+    held_out: held_out.Pictures | None = None  # those that are measured, every `evaluate_every`
     stop: processes.Stop | None = None
     watch: tracking.Watch = tracking.Watch()
     command: Command = lambda **changes: "start the same command again"
@@ -167,6 +169,9 @@ def _steps(
     row = guard.Row(n, run.options.max_skipped, run.command(**slower))
     feed = sharding.global_batches(stream, run.mesh)
     trace, step = tracking.Trace(run.directory / "profile", first, run.watch), None
+    evaluation = None
+    if run.held_out is not None and config.evaluate_every > 0:
+        evaluation = Evaluation(run.directory, run.held_out, compiled.predict, config, tracker)
     # A signal may come at any time, but the step to stop at is the one whose `halt` is true: a
     # look at `stop.asked` alone would end the loop after a step that nobody has saved.
     halt = run.stop is not None and run.stop.asked
@@ -191,6 +196,9 @@ def _steps(
                 columns = compiled.predict(optim.averaged(state), frozen, run.examples)
                 sheet = run.directory / "samples" / f"{n:07d}.png"
                 samples.save_samples(sheet, columns)
+        if evaluation is not None and _due(n, config.evaluate_every, run.total_steps):
+            with clock.spent("evaluation"):
+                evaluation.after(n, optim.averaged(state), frozen, state)
         with clock.spent("checkpoint"):
             saved.confirm()
             if halt or _due(n, config.checkpoint_every, run.total_steps):

@@ -34,6 +34,8 @@ OF_RUN = {
     "sample_every": _COUNT,
     "checkpoint_every": _COUNT,
     "keep_checkpoints": _ONE_OR_MORE,
+    "evaluate_every": _COUNT,
+    "evaluate_pictures": _ONE_OR_MORE,
 }
 OF_STAGE = {
     "batch_size": _ONE_OR_MORE,

@@ -16,8 +16,18 @@ from colorjax.data import captions, pipeline, records, tokenizer
 from colorjax.devices import processes, sharding
 from colorjax.errors import UserError, one_of
 from colorjax.models.unet import REMAT_CHOICES
-from colorjax.train import cached, loop, optim, places, provenance, ranges, tracking
-from colorjax.train.loop import Command
+from colorjax.train import (
+    cached,
+    evaluation,
+    held_out,
+    loop,
+    optim,
+    places,
+    provenance,
+    ranges,
+    tracking,
+)
+from colorjax.train.loop import Command, Run
 from colorjax.train.stages import STAGES
 from colorjax.train.stages.stage import Stage, Weights
 from colorjax.train.weights import find_tokenizer, find_weights, terms
@@ -59,42 +69,62 @@ def run_stage(
     text = weights.sizes.get("text_encoder", config.model.text_encoder)
     tokenize = tokenizer.Tokenizer(tokens, text["max_position_embeddings"], text["vocab_size"])
     stage = build(name, config, weights._replace(tokenize=tokenize), total_steps)
-    state = loop.train(
-        loop.Run(
-            name=name,
-            stage=stage,
-            config=config,
-            mesh=mesh,
-            directory=directory,
-            total_steps=total_steps,
-            batches=functools.partial(_batches_from, config, name, tokenize, directory, spans),
-            examples=caption_examples(config, tokenize, EXAMPLES),
-            stop=stop,
-            watch=watch,
-            command=command,
-        )
+    run = Run(
+        name=name,
+        stage=stage,
+        config=config,
+        mesh=mesh,
+        directory=directory,
+        total_steps=total_steps,
+        batches=functools.partial(_batches_from, config, name, tokenize, directory, spans),
+        examples=caption_examples(config, tokenize, EXAMPLES),
+        held_out=held_out_pictures(config, tokenize),
+        stop=stop,
+        watch=watch,
+        command=command,
     )
+    state = loop.train(run)
     if int(state.step) < total_steps:
         say(f"[{name}] stopped at step {int(state.step)}; start the same command to go on")
         return
-    parts, changes = finish(stage, state, config, name, tokenize)
-    sizes = config.model.to_dict() | weights.sizes | changes | {"method": config.method}
-    sizes |= terms(config, workdir)
+    _release(run, state, weights, tokens, tokenize)
+    processes.on_first(lambda: provenance.finish(directory, total_steps), "finishing the stage")
+    say(f"[{name}] finished")
+
+
+def _release(
+    run: Run,
+    state: optim.TrainState,
+    weights: Weights,
+    tokens: Path,
+    tokenize: pipeline.Tokenize,
+) -> None:
+    """Adds what a stage learned to the release, and its best step's to one beside it."""
+    config, name, workdir = run.config, run.name, run.directory.parent
     initial = release.locate(config.init_from) if config.init_from else None
 
-    def write() -> None:
-        release.write(
-            workdir / "release",
-            sizes,
-            parts,
-            tokens,
-            inherit=initial,
-            without=STAGES[name].outdates,
-        )
-        provenance.finish(directory, total_steps)
+    outdated = STAGES[name].outdates
 
-    processes.on_first(write, "writing the release")
-    say(f"[{name}] finished; {', '.join(parts)} in '{workdir / 'release'}'")
+    def add(state: optim.TrainState, folder: str, inherit: Path | None) -> None:
+        parts, changes = finish(run.stage, state, config, name, tokenize)
+        sizes = config.model.to_dict() | weights.sizes | changes | {"method": config.method}
+        sizes |= terms(config, workdir)
+        processes.on_first(
+            lambda: release.write(
+                workdir / folder, sizes, parts, tokens, inherit=inherit, without=outdated
+            ),
+            "writing the release",
+        )
+        say(f"[{name}] {', '.join(parts)} in '{workdir / folder}'")
+
+    add(state, "release", initial)
+    if not config.keep_best:
+        return
+    compiled = loop.programs(run.stage, run.options, config, run.mesh)
+    like = compiled.abstract, compiled.shardings
+    best = evaluation.best_state(run.directory, config.keep_best, *like)
+    if best is not None:
+        add(best, "release_best", workdir / "release")
 
 
 def _remember(name: str, config: ConfigDict, weights: Weights, directory: Path) -> None:
@@ -150,6 +180,7 @@ def check(name: str, config: ConfigDict, mesh: Mesh) -> None:
         UserError: missing data, an unknown choice, or a batch that the devices cannot share.
     """
     ranges.check(config, name)
+    held_out.check(config)
     _check_data(config)
     cached.check_stage(name, config)
     for key in ("eval_split", "train_split"):
@@ -276,7 +307,19 @@ def caption_examples(
     config: ConfigDict, tokenize: pipeline.Tokenize, count: int
 ) -> dict[str, np.ndarray]:
     """The first evaluation pictures with the token ids of every caption level."""
+    return _held_out(config, tokenize, count).examples
+
+
+def held_out_pictures(config: ConfigDict, tokenize: pipeline.Tokenize) -> held_out.Pictures | None:
+    """The pictures that are measured while a stage trains; None where none are."""
+    if not config.evaluate_every:
+        return None
+    return _held_out(config, tokenize, config.evaluate_pictures)
+
+
+def _held_out(config: ConfigDict, tokenize: pipeline.Tokenize, count: int) -> held_out.Pictures:
     examples: dict[str, np.ndarray] = {}
+    said: dict[str, list[str]] = {}
     for level in captions.LEVELS:
         batch = next(
             pipeline.eval_batches(
@@ -290,4 +333,5 @@ def caption_examples(
             )
         )
         examples |= {"image": batch["image"], level: batch["input_ids"]}
-    return examples
+        said[level] = batch["captions"]
+    return held_out.Pictures(examples, said)

@@ -29,7 +29,7 @@ SILENT_AT_ZERO = ("skipped", "skipped_in_a_row", "longest_skipped_in_a_row")
 class Clock:
     """Seconds by what they were spent on; what no `spent` covers is productive."""
 
-    KINDS = ("compile", "data", "checkpoint", "samples", "restore")
+    KINDS = ("compile", "data", "checkpoint", "samples", "evaluation", "restore")
 
     def __init__(self) -> None:
         self._start = time.monotonic()
@@ -172,10 +172,17 @@ class Tracker:
                     values["mfu"] = self._flops / seconds / self._peak
                     line += f"  MFU {100.0 * values['mfu']:.1f} %"
             line += f"  ETA {eta}"
+        self.record(step, values)
+        shown = {k: v for k, v in metrics.items() if v or k not in SILENT_AT_ZERO}
+        named = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        self.say(f"{line}  {named}")
+
+    def record(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes a row of numbers wherever there are metrics, without a line on the screen."""
         if not self._active:
             return
         try:
-            self._lines.write(json.dumps({"step": step} | values) + "\n")
+            self._lines.write(json.dumps({"step": step} | dict(values)) + "\n")
             self._lines.flush()
             for name, value in values.items():
                 row = summary.scalar(f"{self._stage}/{name}", value)
@@ -185,9 +192,6 @@ class Tracker:
             raise files.unwritable(self._directory / "metrics.jsonl", error) from error
         if self._online is not None:
             self._online.log({f"{self._stage}/{k}": v for k, v in values.items()}, step=step)
-        shown = {k: v for k, v in metrics.items() if v or k not in SILENT_AT_ZERO}
-        named = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-        self.say(f"{line}  {named}")
 
     def close(self) -> None:
         """Closes the files, and the run of Weights & Biases."""

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.data import records, transforms
 from colorjax.errors import UserError
 from colorjax.evaluate import (
     gallery,
@@ -96,7 +95,7 @@ def test_worst_and_best_are_the_ends_of_the_scores(measured: tuple) -> None:
 def test_the_page_holds_everything_and_escapes_names(measured: tuple) -> None:
     _, _, result, folder = measured
     page = (folder / "report.html").read_text()
-    assert not re.search(r"(src|href)=[\"'](?!data:)", page), "nothing beside it is fetched"
+    assert not re.search(r"(src|href)=[\"'](?!data:|#)", page), "nothing beside it is fetched"
     assert "<bad>" not in page and "&lt;bad&gt; &amp; red" in page
     assert f"{result.rows['good']['psnr_pooled']:.2f}" in page
     assert page.count("<svg") == len(result.columns) + 1
@@ -121,22 +120,19 @@ def test_outputs_of_another_program_are_measured_alike(
         measuring.measure(measurement_of(cifar, GOOD, again))
 
 
-def test_pictures_are_found_by_name_and_brought_to_size(cifar: Path, tmp_path: Path) -> None:
-    row = records.Record.unpack(records.open_split(cifar, "test")[0])
-    truth = transforms.decode(row.image)
-    Image.fromarray(truth).resize((64, 64), Image.Resampling.NEAREST).save(
-        tmp_path / f"{row.key}.png"
-    )
+def test_pictures_are_found_by_name_and_brought_to_size(tmp_path: Path) -> None:
+    truth = np.full((32, 32, 3), (10, 200, 90), np.uint8)
+    Image.fromarray(truth).resize((64, 48)).save(tmp_path / "one.png")
     batch = Batch(
         truth[None] / np.float32(255),
         np.zeros(1, np.uint32),
         np.zeros((1, 1), np.int32),
         [""],
         [None],
-        [f"{row.key}.jpg"],
+        ["one.jpg"],
     )
     raw = OutputsPainter("o", tmp_path).paint(batch, 0)
-    np.testing.assert_allclose(color.to_unit(raw)[0] * 255, truth, atol=1.01)
+    np.testing.assert_allclose(color.to_unit(raw)[0] * 255, truth, atol=1e-3)
 
 
 def drawn(measurement: Measurement, folder: Path, count: int) -> list[study.Pair]:
@@ -147,7 +143,7 @@ def drawn(measurement: Measurement, folder: Path, count: int) -> list[study.Pair
 
 def test_a_study_tells_raters_nothing(measured: tuple, tmp_path: Path) -> None:
     pairs = drawn(measured[0], tmp_path, 20)
-    page = (tmp_path / "study.html").read_text()
+    page = re.sub(r"base64,[\w+/=]+", "", (tmp_path / "study.html").read_text())
     assert "good" not in page and "bad" not in page
     assert 5 < sum(pair.left == "good" for pair in pairs) < 15, "sides are by chance"
     assert len({pair.place for pair in pairs}) == 20
@@ -170,18 +166,21 @@ def answers_of(folder: Path, prefers: float, rng: np.random.Generator) -> dict:
 
 
 def test_a_known_preference_is_recovered(measured: tuple, tmp_path: Path) -> None:
+    """In as many of 40 verdicts as a 95 % interval should hold it, of 8 raters each."""
     drawn(measured[0], tmp_path, 20)
     rng = np.random.default_rng(0)
-    paths = []
-    for rater in range(20):
-        paths.append(tmp_path / f"{rater}.json")
-        paths[-1].write_text(json.dumps(answers_of(tmp_path, 0.7, rng)))
-    verdicts = study.results(tmp_path, paths)
-    assert {verdict.question for verdict in verdicts} == set(study.QUESTIONS)
-    for verdict in verdicts:
-        assert (verdict.painter, verdict.of) == ("<bad> & red", 400)
-        assert verdict.low < 0.3 < verdict.high and verdict.p < 1e-6
-        assert verdict.high - verdict.low < 0.1
+    paths = [tmp_path / f"{rater}.json" for rater in range(8)]
+    hits = 0
+    for _ in range(20):
+        for path in paths:
+            path.write_text(json.dumps(answers_of(tmp_path, 0.7, rng)))
+        verdicts = study.results(tmp_path, paths)
+        assert {verdict.question for verdict in verdicts} == set(study.QUESTIONS)
+        for verdict in verdicts:
+            assert (verdict.painter, verdict.of) == ("<bad> & red", 160)
+            assert verdict.p < 0.05 and verdict.high - verdict.low < 0.16
+            hits += verdict.low < 0.3 < verdict.high
+    assert hits >= 34
     other = json.loads(paths[0].read_text()) | {"study": "another"}
     paths[0].write_text(json.dumps(other))
     with pytest.raises(UserError, match="answers another study"):
