@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.cold_diffusion import BATCH, add_data, by_place, cold, keep
+from benchmarks.cold_diffusion import BATCH, add_data, cold, gray_of, keep
 from colorjax import errors, release
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.devices import compile_cache
@@ -109,7 +109,7 @@ def on_outputs(selection: Selection, colorizer: Colorizer) -> dict[str, Any]:
     mean = colorizer.model.cold.colourfulness
     errors: dict[str, list[np.ndarray]] = {}
     for batch in batches(selection, colorizer, "complete"):
-        candidates = colorizer.candidates(by_place(batch.truth, batch.input_ids))
+        candidates = colorizer.candidates(gray_of(batch))
         measured = cf(candidates.images)
         target = np.asarray(metrics.colourfulness(jnp.asarray(batch.truth)))
         best = SCALES[np.abs(measured - target[:, None]).argmin(axis=1)]

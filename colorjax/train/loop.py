@@ -42,7 +42,7 @@ class Run(NamedTuple):
     total_steps: int
     batches: Callable[[int], Batches]  # from a step on
     examples: Batch  # pictures for the samples
-    held_out: held_out.Pictures | None = None  # those that are measured, every `evaluate_every`
+    measured: held_out.Pictures | None = None  # held-out ones, every `evaluate_every` steps
     stop: processes.Stop | None = None
     watch: tracking.Watch = tracking.Watch()
     command: Command = lambda **changes: "start the same command again"
@@ -170,8 +170,8 @@ def _steps(
     feed = sharding.global_batches(stream, run.mesh)
     trace, step = tracking.Trace(run.directory / "profile", first, run.watch), None
     evaluation = None
-    if run.held_out is not None and config.evaluate_every > 0:
-        evaluation = Evaluation(run.directory, run.held_out, compiled.predict, config, tracker)
+    if run.measured is not None and config.evaluate_every > 0:
+        evaluation = Evaluation(run.directory, run.measured, compiled.predict, config, tracker)
     # A signal may come at any time, but the step to stop at is the one whose `halt` is true: a
     # look at `stop.asked` alone would end the loop after a step that nobody has saved.
     halt = run.stop is not None and run.stop.asked

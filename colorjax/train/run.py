@@ -78,7 +78,7 @@ def run_stage(
         total_steps=total_steps,
         batches=functools.partial(_batches_from, config, name, tokenize, directory, spans),
         examples=caption_examples(config, tokenize, EXAMPLES),
-        held_out=held_out_pictures(config, tokenize),
+        measured=held_out_pictures(config, tokenize),
         stop=stop,
         watch=watch,
         command=command,
