@@ -3,12 +3,13 @@
 # make test-all: the tests, and the proofs that train and compile whole programs
 # make beam: prepare as an Apache Beam pipeline, in an environment of its own (it wants older libraries)
 # make parity: ours against PyTorch's networks, which it installs
+# make reproduce: the figures of docs/reproduction.md, in hours; goes on where it was stopped
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 COLORIZE := $(BIN)/python -m colorjax.colorize
 
-.PHONY: demo test test-all beam parity check clean
+.PHONY: demo test test-all beam parity reproduce check clean
 
 $(VENV)/run: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "colorjax needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.11")'
@@ -47,6 +48,11 @@ beam: $(VENV)-beam/dev
 
 parity: $(VENV)/parity
 	COLORJAX_PARITY=$(VENV)/weights $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/parity
+
+reproduce: $(VENV)/run
+	$(BIN)/python -m benchmarks.reproduction
+	$(BIN)/python -m benchmarks.reproduction.instances
+	$(BIN)/python -m benchmarks.enhancement --json=docs/reproduction/enhancement.json
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -91,7 +91,17 @@ LCAD = (
     _lcad("lcad_dpm", "L-CAD, DPM-Solver++", sampler="dpmpp_2m"),
     _lcad("lcad_unipc", "L-CAD, UniPC", sampler="unipc"),
 )
+# One step from the gray latent without noise and guidance is a regression: what the cold UNet
+# says at t = 1, where its loss makes it the mean residual.
+MEAN = dict(num_steps=1, temperature=0.0, guidance_scale=1.0)
 COLD_ROWS = (
+    _cold("regression", "regression: the cold UNet's first estimate", "cold, steps", **MEAN),
+    _cold(
+        "regression_scarce",
+        "regression, scarce captions",
+        captions="scarce",
+        **MEAN,
+    ),
     _cold("cold", "Diffusing Colors", "cold, vividness"),
     _cold("cold_scarce", "Diffusing Colors, scarce captions", captions="scarce"),
     _cold("cold_1_step", "Diffusing Colors, 1 step", "cold, steps", num_steps=1),
