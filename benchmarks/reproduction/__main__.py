@@ -8,14 +8,22 @@ on. A row is measured again when the number of pictures or the weights have chan
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.reproduction import page
 from benchmarks.reproduction.baselines import Workplace
 from benchmarks.reproduction.rows import ROWS, Row
 from colorjax import errors, files, release
 from colorjax.devices import compile_cache
-from colorjax.evaluate import gallery, measuring, networks, painters, protocols, results
+from colorjax.evaluate import (
+    gallery,
+    measuring,
+    networks,
+    painters,
+    protocols,
+    results,
+    scoring,
+)
 from colorjax.evaluate.measuring import Measurement
 from colorjax.evaluate.pictures import Frame, Selection, data_directory
 
@@ -27,14 +35,26 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--data", default="cifar10", help="a name in data/, or a directory")
     parser.add_argument("--limit", type=int, default=1000, help="the first pictures only")
-    parser.add_argument("--lpips", default="", metavar="DIR", help="VGG16's weights")
+    parser.add_argument("--lpips", nargs="?", const="", metavar="DIR", help="also LPIPS, Frechet")
     parser.add_argument("--folder", type=Path, default=Path("outputs/reproduction"))
     parser.add_argument("--batch_size", type=int, default=100)
     parser.add_argument("--no_page", action="store_true", help="measure only")
     return parser.parse_args(arguments)
 
 
-def measure(row: Row, args: argparse.Namespace, loaded: networks.Networks) -> dict[str, Any]:
+class Tools(NamedTuple):
+    """What all rows are measured with: one program."""
+
+    networks: networks.Networks
+    program: scoring.Program
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Tools":
+        loaded = networks.load(vgg16=args.lpips)
+        return cls(loaded, scoring.program(loaded))
+
+
+def measure(row: Row, args: argparse.Namespace, tools: Tools) -> dict[str, Any]:
     """One row's figures, and its first pictures beside it."""
     data = data_directory(args.data)
     workplace = Workplace(data, args.folder, args.batch_size)
@@ -44,10 +64,10 @@ def measure(row: Row, args: argparse.Namespace, loaded: networks.Networks) -> di
         Selection.find(str(data), "test", args.limit),
         Frame(32, args.batch_size, row.captions, painters.no_tokens),
         [painter],
-        loaded,
+        tools.networks,
         references=False,
     )
-    result = results.result(measurement, measuring.measure(measurement))
+    result = results.result(measurement, measuring.measure(measurement, tools.program))
     names = (painter.name, painter.name + measuring.RAW)
     shown = gallery.show(measurement, list(range(PICTURES)))
     strips = [
@@ -75,7 +95,7 @@ def identity(args: argparse.Namespace) -> dict[str, Any]:
     """What a kept row is still good for."""
     parts = sorted(release.parts_in(release.BUNDLED))
     weights = {part: release.digest(release.BUNDLED, part) for part in parts}
-    return {"limit": args.limit, "weights": weights}
+    return {"limit": args.limit, "weights": weights, "lpips": args.lpips is not None}
 
 
 def kept(row: str, args: argparse.Namespace) -> dict[str, Any] | None:
@@ -92,11 +112,11 @@ def main(arguments: list[str] | None = None) -> int:
     for name in args.rows:
         errors.one_of("row", name, ROWS)
     compile_cache.setup()
-    loaded = None
+    tools = None
     for name in args.rows or ROWS:
         if kept(name, args) is None:
-            loaded = loaded or networks.load(vgg16=args.lpips)
-            content = measure(ROWS[name], args, loaded)
+            tools = tools or Tools.of(args)
+            content = measure(ROWS[name], args, tools)
             files.write_text(args.folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
             figures = {k: round(v, 3) for k, v in content["kept"].items()}
             print(f"{name}: {figures}", flush=True)

@@ -44,12 +44,15 @@ class Measurement(NamedTuple):
     mesh: Mesh | None = None
 
 
-def measure(measurement: Measurement) -> Tally:
-    """The tally over all pictures, the same on every process."""
+def measure(measurement: Measurement, program: scoring.Program | None = None) -> Tally:
+    """The tally over all pictures, the same on every process.
+
+    `program` is one of `scoring.program`, for a caller who measures several times with one.
+    """
     averaged, mean_ab = "", np.zeros(2, np.float32)
     if measurement.references:
         averaged, mean_ab = mean_chroma(measurement.selection)
-    program = scoring.program(measurement.networks, measurement.mesh)
+    program = program or scoring.program(measurement.networks, measurement.mesh)
     share = Share(jax.process_index(), jax.process_count())
     tally: Tally | None = None
     batches = pictures.read(measurement.selection, measurement.frame, share)

@@ -42,7 +42,10 @@ class Measured(NamedTuple):
     input_ids: Int32[Array, "b n"] | None = None
 
 
-def program(networks: Networks, mesh: Mesh | None = None) -> Callable[[Measured], Values]:
+Program = Callable[[Measured], Values]
+
+
+def program(networks: Networks, mesh: Mesh | None = None) -> Program:
     """The measures of a batch as one jitted program, each device of the mesh with a share.
 
     Returns arrays of pictures by rows: `mse`, `psnr`, `ssim`, `ssim_225`, `colourfulness`,

@@ -140,11 +140,16 @@ class Best:
 
     def __init__(self, directory: Path, metric: str) -> None:
         """Of a run's folder; `metric` is COLUMN/MEASURE, or a measure of the first column."""
-        self.directory, self._metric = directory / "best", metric
-        path = self.directory / _BEST_FILE
+        # Beside the folder of checkpoints, in which nothing else may lie.
+        self.directory, self._path, self._metric = (
+            directory / "best",
+            directory / _BEST_FILE,
+            metric,
+        )
+        path = self._path
         self.value, self.step = math.nan, -1
         if path.exists():
-            before = files.read_json(path, _SCHEMA, advice="delete the folder 'best'")
+            before = files.read_json(path, _SCHEMA, advice="delete it and the folder 'best'")
             if before["metric"] == metric:
                 self.value, self.step = float(before["value"]), int(before["step"])
 
@@ -170,6 +175,4 @@ class Best:
         """Writes which step it is, once its checkpoint is whole."""
         content = {"metric": self._metric, "value": self.value, "step": self.step}
         text = json.dumps(content, indent=1) + "\n"
-        processes.on_first(
-            lambda: files.write_text(self.directory / _BEST_FILE, text), "writing the best step"
-        )
+        processes.on_first(lambda: files.write_text(self._path, text), "writing the best step")

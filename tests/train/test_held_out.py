@@ -53,7 +53,6 @@ def test_the_best_step_is_remembered(tmp_path: Path) -> None:
         best.improves(step, {"complete/psnr_pooled": value})
         for step, value in ((1, 20.0), (2, 19.0), (3, 21.0), (3, 21.0))
     ] == [*(True, False, True, False)]
-    best.directory.mkdir()
     best.remember()
     again = Best(tmp_path, "complete/psnr_pooled")
     assert (again.value, again.step) == (21.0, 3)
@@ -103,7 +102,7 @@ def test_a_stage_measures_and_keeps_its_best(small_release: Path, tmp_path: Path
         if "held_out/complete/psnr_pooled" in row
     }
     assert sorted(values) == [1, 2, 3, 4]
-    best = json.loads((tmp_path / "measured/latent/best/best.json").read_text())
+    best = json.loads((tmp_path / "measured/latent/best.json").read_text())
     assert best["step"] == max(values, key=lambda step: values[step])
     assert best["value"] == max(values.values())
     assert (tmp_path / "measured/latent/best" / str(best["step"])).is_dir()
