@@ -58,6 +58,7 @@ def of_unet(colorizer: Colorizer) -> float:
     return flops(jax.jit(estimate).lower(params)) - flops(jax.jit(luminance).lower(params))
 
 
+@pytest.mark.proof
 def test_guidance_of_exactly_1_leaves_the_other_half_out(small_release: Path) -> None:
     """The same picture without a UNet's estimate a step; every other scale is one program."""
     alone = Colorizer(small_release, "lcad", guidance_scale=1.0, num_steps=8)

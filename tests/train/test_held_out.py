@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from skimage import color as skcolor
 
+from colorjax import release
 from colorjax.data import captions, records, transforms
+from colorjax.devices import sharding
 from colorjax.errors import UserError
 from colorjax.maths import color
+from colorjax.methods import lcad
 from colorjax.train import held_out
 from colorjax.train.held_out import Best, Pictures
 from colorjax.train.run import run_stage
@@ -76,19 +79,21 @@ def test_less_is_better_of_a_distance_and_names_are_told(tmp_path: Path) -> None
 
 
 @pytest.mark.proof
-def test_a_stage_measures_and_keeps_its_best(small_release: Path, tmp_path: Path) -> None:
+def test_a_stage_measures_and_keeps_its_best(tmp_path: Path) -> None:
     """Beside a run that measures nothing: the same weights; and its best step is a release."""
+    sizes = small.smallest().model.to_dict()
+    params = small.random_params(lcad.build(sizes))
+    start = tmp_path / "start"
+    release.write(start, sizes | {"method": "lcad"}, params, small.DATA / "tokenizer")
     weights = {}
     for name in ("plain", "measured"):
-        config = small.config()
-        config.init_from = str(small_release)
-        config.latent.update(total_steps=4, learning_rate=0.05, warmup_steps=0)
+        config = small.smallest()
+        config.init_from = str(start)
+        config.latent.update(total_steps=3, learning_rate=0.05, warmup_steps=0)
         config.sample_every = 0
         if name == "measured":
-            config.update(evaluate_every=1, evaluate_pictures=6, keep_best="complete/psnr_pooled")
-        run_stage(
-            "latent", config, tmp_path / name, small.sharding.make_mesh(devices=jax.devices()[:1])
-        )
+            config.update(evaluate_every=1, evaluate_pictures=4, keep_best="complete/psnr_pooled")
+        run_stage("latent", config, tmp_path / name, sharding.make_mesh(devices=jax.devices()[:1]))
         path = tmp_path / name / "release" / "unet.safetensors"
         weights[name] = path.read_bytes()
     assert weights["plain"] == weights["measured"]
@@ -101,11 +106,11 @@ def test_a_stage_measures_and_keeps_its_best(small_release: Path, tmp_path: Path
         for row in rows
         if "held_out/complete/psnr_pooled" in row
     }
-    assert sorted(values) == [1, 2, 3, 4]
+    assert sorted(values) == [1, 2, 3]
     best = json.loads((tmp_path / "measured/latent/best.json").read_text())
     assert best["step"] == max(values, key=lambda step: values[step])
     assert best["value"] == max(values.values())
     assert (tmp_path / "measured/latent/best" / str(best["step"])).is_dir()
     kept = (tmp_path / "measured/release_best/unet.safetensors").read_bytes()
-    assert (kept == weights["measured"]) == (best["step"] == 4)
+    assert (kept == weights["measured"]) == (best["step"] == 3)
     assert (tmp_path / "measured/release_best/vae.safetensors").is_file()
