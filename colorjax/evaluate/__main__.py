@@ -71,7 +71,9 @@ def _prompted(args: argparse.Namespace) -> None:
         asked = prompts.Asked(args.obey, labels, args.seed)
         figures = prompts.obedience(selection, colorizer, asked)
     if processes.is_first():
-        print("\n".join(f"{name}: {value:.4g}" for name, value in figures.items()))
+        print(
+            "\n".join(f"{errors.printable(name)}: {value:.4g}" for name, value in figures.items())
+        )
         if args.json:
             files.write_text(args.json, json.dumps(figures, indent=1) + "\n")
 

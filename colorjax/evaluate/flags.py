@@ -21,8 +21,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="MODEL[:METHOD]",
-        help="'bundled' or a release directory, and its method; may be given again (default: "
-        "bundled, unless there are --outputs)",
+        help="a directory, a fetched name, or hub:owner/name, and its method; may be given again "
+        "(default: bundled, unless there are --outputs)",
     )
     parser.add_argument(
         "--outputs",
@@ -63,7 +63,7 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
 
 def _add_networks(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "measures that need weights", "DIR is by default where python -m colorjax.convert put them"
+        "measures that need weights", "DIR is by default what python -m colorjax.fetch has got"
     )
     for flag, of in (
         ("lpips", "LPIPS, Frechet and kernel distance on VGG16"),

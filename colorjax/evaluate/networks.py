@@ -93,9 +93,8 @@ def _inception(where: str) -> tuple[Params, str]:
     path = Path(where) if where else release.cached(INCEPTION)
     if INCEPTION not in release.parts_in(path):
         raise UserError(
-            f"a FID needs the weights of pytorch-fid's Inception, which '{path}' has not: get its "
-            "pt_inception-2015-12-05-6726825d.pth, and run python -m colorjax.convert "
-            f"--format=inception --input=FILE --output={path}"
+            f"a FID needs the weights of pytorch-fid's Inception, which '{path}' has not: get them "
+            "by python -m colorjax.fetch inception, and leave DIR out"
         )
     return release.read_part(path, INCEPTION), release.digest(path, INCEPTION)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import colorjax
 from colorjax import files
+from colorjax.errors import printable
 from colorjax.evaluate import measures, protocols, published, uncertainty
 from colorjax.evaluate.measures import Measure
 from colorjax.evaluate.measuring import RAW, TRUTH, Measurement
@@ -166,7 +167,7 @@ def _line(name: str, figures: Figures, columns: Sequence[Measure], width: int) -
         f"{figures[one.name]:17.{one.decimals}f}" if one.name in figures else f"{'-':>17}"
         for one in columns
     )
-    return f"{name:{width}}{''.join(cells)}"
+    return f"{printable(name):{width}}{''.join(cells)}"
 
 
 def write(path: Path, of: Result) -> None:

