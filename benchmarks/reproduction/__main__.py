@@ -28,6 +28,10 @@ from colorjax.evaluate.measuring import Measurement
 from colorjax.evaluate.pictures import Frame, Selection, data_directory
 
 PICTURES = 8  # of each row, kept for the page
+PARTS = (
+    *("cold_unet", "image_encoder", "luminance_encoder", "ranker", "text_encoder"),
+    *("text_to_image_unet", "unet", "vae"),
+)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -93,8 +97,7 @@ def measure(row: Row, args: argparse.Namespace, tools: Tools) -> dict[str, Any]:
 
 def identity(args: argparse.Namespace) -> dict[str, Any]:
     """What a kept row is still good for."""
-    parts = sorted(release.parts_in(release.BUNDLED))
-    weights = {part: release.digest(release.BUNDLED, part) for part in parts}
+    weights = {part: release.digest(release.BUNDLED, part) for part in PARTS}
     return {"limit": args.limit, "weights": weights, "lpips": args.lpips is not None}
 
 

@@ -15,6 +15,7 @@ from colorjax.evaluate.measuring import mean_chroma
 from colorjax.evaluate.pictures import Selection
 
 COLD = "diffusing_colors"
+WALK = 4  # steps of cold diffusion, where a row says nothing else
 
 
 class Row(NamedTuple):
@@ -40,6 +41,7 @@ def _lcad(name: str, title: str, curve: str = "", captions: str = "complete", **
 
 def _cold(name: str, title: str, curve: str = "", captions: str = "complete", **settings) -> Row:
     masks = settings.pop("masks", False)
+    settings.setdefault("num_steps", WALK)
     return Row(
         name,
         title,
@@ -104,6 +106,7 @@ COLD_ROWS = (
     ),
     _cold("cold", "Diffusing Colors", "cold, vividness"),
     _cold("cold_scarce", "Diffusing Colors, scarce captions", captions="scarce"),
+    _cold("cold_distilled", "Diffusing Colors, distilled", "cold, steps", num_steps="distilled"),
     _cold("cold_1_step", "Diffusing Colors, 1 step", "cold, steps", num_steps=1),
     _cold("cold_20_steps", "Diffusing Colors, 20 steps", "cold, steps", num_steps=20),
     _cold("cold_guidance_2", "Diffusing Colors, guidance 2", guidance_scale=2.0),
