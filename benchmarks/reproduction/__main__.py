@@ -29,7 +29,7 @@ from colorjax.evaluate.pictures import Frame, Selection, data_directory
 
 PICTURES = 8  # of each row, kept for the page
 PARTS = (
-    *("cold_unet", "image_encoder", "luminance_encoder", "ranker", "text_encoder"),
+    *("cold_unet", "luminance_encoder", "ranker", "text_encoder"),
     *("text_to_image_unet", "unet", "vae"),
 )
 

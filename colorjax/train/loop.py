@@ -42,10 +42,10 @@ class Run(NamedTuple):
     total_steps: int
     batches: Callable[[int], Batches]  # from a step on
     examples: Batch  # pictures for the samples
-    measured: held_out.Pictures | None = None  # held-out ones, every `evaluate_every` steps
     stop: processes.Stop | None = None
     watch: tracking.Watch = tracking.Watch()
     command: Command = lambda **changes: "start the same command again"
+    measured: held_out.Pictures | None = None  # held-out ones, every `evaluate_every` steps
 
     @property
     def options(self) -> ConfigDict:
