@@ -1,7 +1,7 @@
 """Reading ahead and writing behind, so that the device need not wait for either.
 
-Three stages: a thread reads and decodes, the caller's thread computes, a thread renders, encodes
-and writes. What waits between them is bounded by its pixels: beside one large photograph none
+Three stages: a thread reads and decodes, the caller's thread computes, a few threads render, encode
+and write. What waits between them is bounded by its pixels: beside one large photograph none
 waits.
 """
 
@@ -15,9 +15,11 @@ from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from colorjax.colorize.jobs import Job, Ready
+from colorjax.data import cores
 
 MOST_WAITING = 32  # photographs
 MOST_PIXELS = 16 * 10**6
+MOST_WRITERS = 4
 Work = TypeVar("Work")
 
 
@@ -100,11 +102,12 @@ def _has_room(held: dict[str, int]) -> bool:
 
 
 class Behind(Generic[Work]):
-    """Work of a thread of its own, in order; who gives more than there is room for waits."""
+    """Work of threads of its own, given back in order; who gives too much of it waits."""
 
     def __init__(self, do: Callable[[Work], Any]) -> None:
         self._do = do
-        self._pool = ThreadPoolExecutor(1, "writing")
+        # Rendering takes several times as long as reading, and large photographs come one by one.
+        self._pool = ThreadPoolExecutor(min(MOST_WRITERS, cores.available()), "writing")
         self._doing: deque[tuple[Work, Future[Any], int]] = deque()
 
     def give(self, work: Work, pixels: int) -> Iterator[tuple[Work, Future[Any]]]:

@@ -88,7 +88,7 @@ def test_killed_ten_times_everything_is_made_once(tmp_path: Path) -> None:
     assert len({row["file"] for row in rows}) == len(rows) == 50
     computed = log.read_text().splitlines()
     assert len(set(computed)) == 950
-    # What was computed and not yet written: a queue of 32, one being written, a batch of 4.
+    # What was computed and not yet written: a queue of 32, one more, a batch of 4.
     assert len(computed) - 950 <= kills * (32 + 1 + 4)
 
 
