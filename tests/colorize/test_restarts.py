@@ -64,7 +64,7 @@ def test_killed_ten_times_everything_is_made_once(tmp_path: Path) -> None:
     for _ in range(10):
         done = len(log.read_text().splitlines()) if log.exists() else 0
         running = start(log, source, "--output", output)
-        goal = done + moments.randrange(5, 90)
+        goal = done + moments.randrange(5, 50)
         while running.poll() is None:
             if log.exists() and len(log.read_text().splitlines()) >= goal:
                 running.send_signal(signal.SIGKILL)
