@@ -125,6 +125,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: {figures}", flush=True)
     if not args.no_page:
         there = {name: of for name in ROWS if (of := kept(name, args)) is not None}
+        for name, of in there.items():
+            of["curve"] = ROWS[name].curve
         page.draw(there, args.folder)
     return 0
 

@@ -43,10 +43,11 @@ def draw(rows: Rows, folder: Path) -> None:
 
 def table(rows: Rows) -> str:
     """Markdown, with the half widths of 95 % intervals, and each row's command beneath."""
-    head = "| row | " + " | ".join(heading for _, heading, _ in COLUMNS) + " | raw PSNR |\n"
-    lines = [head, "|---|" + "---:|" * (len(COLUMNS) + 1) + "\n"]
+    columns = [one for one in COLUMNS if any(one[0] in row["kept"] for row in rows.values())]
+    head = "| row | " + " | ".join(heading for _, heading, _ in columns) + " | raw PSNR |\n"
+    lines = [head, "|---|" + "---:|" * (len(columns) + 1) + "\n"]
     for name, row in rows.items():
-        cells = [_cell(row, key, decimals) for key, _, decimals in COLUMNS]
+        cells = [_cell(row, key, decimals) for key, _, decimals in columns]
         cells.append(f"{row['raw']['psnr_pooled']:.2f}")
         lines.append(f"| {row['title']} (`{name}`) | " + " | ".join(cells) + " |\n")
     return "".join(lines)
@@ -66,16 +67,20 @@ def frontier(rows: Rows) -> bytes:
     from matplotlib import pyplot
 
     gray = rows["gray"]["kept"]["psnr_pooled"] if "gray" in rows else 0.0
-    figure, axis = pyplot.subplots(figsize=(8, 5.5))
+    figure, axis = pyplot.subplots(figsize=(9.5, 5.5))
     curves: dict[str, list[tuple[float, float]]] = {}
-    for row in rows.values():
+    for number, row in enumerate(rows.values(), 1):
         point = row["kept"]["colourfulness"], row["kept"]["psnr_pooled"] - gray
         marker = {"complete": "o", "scarce": "^"}[row["captions"]]
         axis.plot(*point, marker, color="#0b6e99" if marker == "o" else "#c2410c", markersize=5)
-        axis.annotate(row["title"], point, fontsize=6, xytext=(4, 2), textcoords="offset points")
-        if row["curve"]:
-            curves.setdefault(row["curve"], []).append(point)
+        axis.annotate(str(number), point, fontsize=7, xytext=(4, 3), textcoords="offset points")
+        for curve in filter(None, row["curve"].split("|")):
+            curves.setdefault(curve, []).append(point)
+    titles = [f"{number}  {row['title']}" for number, row in enumerate(rows.values(), 1)]
+    axis.text(1.02, 1.0, "\n".join(titles), fontsize=7, va="top", transform=axis.transAxes)
     for curve, points in curves.items():
+        if len(points) < 2:
+            continue
         axis.plot(*np.array(sorted(points)).T, "-", linewidth=0.8, alpha=0.6, label=curve)
     truth = next(iter(rows.values()))["truth"]["colourfulness"]
     axis.axvline(truth, color="#64748b", linestyle=":", label="the truth's colourfulness")

@@ -25,7 +25,7 @@ class Row(NamedTuple):
     title: str
     make: Make
     captions: str = "complete"
-    curve: str = ""  # which line of the frontier it is a point of
+    curve: str = ""  # which lines of the frontier it is a point of, with | between
 
 
 def _lcad(name: str, title: str, curve: str = "", captions: str = "complete", **settings) -> Row:
@@ -75,7 +75,7 @@ BASELINES = (
     ),
 )
 LCAD = (
-    _lcad("lcad", "L-CAD", "L-CAD, temperature"),
+    _lcad("lcad", "L-CAD", "L-CAD, temperature|L-CAD, guidance"),
     _lcad("lcad_scarce", "L-CAD, scarce captions", captions="scarce"),
     _lcad("lcad_plain_decoder", "L-CAD without the luminance-guided decoder", decoder="plain"),
     _lcad("lcad_masks", "L-CAD, instance-aware by its own attention", masks=True),
@@ -104,7 +104,7 @@ COLD_ROWS = (
         captions="scarce",
         **MEAN,
     ),
-    _cold("cold", "Diffusing Colors", "cold, vividness"),
+    _cold("cold", "Diffusing Colors", "cold, vividness|cold, steps"),
     _cold("cold_scarce", "Diffusing Colors, scarce captions", captions="scarce"),
     _cold("cold_distilled", "Diffusing Colors, distilled", "cold, steps", num_steps="distilled"),
     _cold("cold_1_step", "Diffusing Colors, 1 step", "cold, steps", num_steps=1),
