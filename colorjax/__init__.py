@@ -8,6 +8,7 @@ result.save("red.jpg")
 """
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ def load(
     """Loads a model that colours photographs: `colorizer(photo, prompt)`, `colorizer.many(...)`.
 
     Args:
-        model: "bundled", a release directory, a name that `python -m colorjax.fetch` has got, or
-            `hub:owner/name[@revision]`, which is downloaded.
+        model: "bundled", a release directory, a name that `python -m colorjax.fetch` has got,
+            `hub:owner/name[@revision]`, which is downloaded, or a `.cjx` file that
+            `python -m colorjax.export` has written.
         method: "lcad" or "diffusing_colors"; None is the one that the release was trained for.
         mesh: devices that share the work: a number of them as a string, "all", or a mesh of
             jax's. The pictures are those of one device.
@@ -46,6 +48,11 @@ def load(
         colorjax.errors.UserError: there is no such model, or a setting cannot have its value.
     """
     # Here, because importing the package shall cost nothing.
-    from colorjax.colorize import library
+    if str(model).endswith(".cjx"):
+        from colorjax.export import exported
 
-    return library.load(model, method, mesh=mesh, dtype=dtype, **settings)
+        path = Path(model)
+        return exported.load(path, method, mesh=mesh, dtype=dtype, **settings)
+    from colorjax.colorize import loading
+
+    return loading.load(model, method, mesh=mesh, dtype=dtype, **settings)

@@ -14,14 +14,15 @@ PACKAGE = ROOT / "colorjax"
 
 # Every room of the package, and the rooms that it may import besides itself. A file at the top of
 # the package is a room of its own.
-METHODS = {"errors", "maths", "models", "files", "release", "methods"}
+METHODS = {"errors", "maths", "inputs", "models", "files", "release", "methods"}
 COLORIZE = METHODS | {"data", "devices", "colorize"}
 ROOMS = {
-    "__init__": {"colorize"},
+    "__init__": {"colorize", "export"},
     "__main__": {"colorize"},
     "errors": set(),
     "files": {"errors"},
     "maths": {"errors"},
+    "inputs": {"errors", "maths"},
     "models": {"errors", "maths"},
     "hub": {"errors", "files"},
     "release": {"errors", "maths", "files", "hub"},
@@ -36,6 +37,7 @@ ROOMS = {
     "train": METHODS | {"data", "devices"},
     "analyze": METHODS | {"data", "devices"},
     "evaluate": COLORIZE,
+    "export": COLORIZE,
     "plan": METHODS | {"data", "devices", "train"},
     "bundled": set(),
 }

@@ -17,6 +17,7 @@ from colorjax.analyze import __main__ as analyze
 from colorjax.colorize import flags as colorize
 from colorjax.convert import __main__ as convert
 from colorjax.evaluate import __main__ as evaluate
+from colorjax.export import __main__ as export
 from colorjax.fetch import __main__ as fetch
 from colorjax.prepare import __main__ as prepare
 from colorjax.publish import __main__ as publish
@@ -32,6 +33,7 @@ PAGES = [
 PARSERS = {
     "colorize": colorize.parse,
     "evaluate": evaluate.parse,
+    "export": export.parse,
     "convert": convert.parse,
     "analyze": analyze.parse,
     "fetch": fetch.parse,

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from colorjax.inputs import Pictures
 from colorjax.maths.types import Params
-from colorjax.methods.method import Pictures
 
 PHRASES = 8  # their number is filled up to a multiple of it: few numbers of them compile anew
 

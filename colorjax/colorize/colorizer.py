@@ -1,29 +1,30 @@
 """A release and a method, ready to colour batches: one compiled program for each size bucket."""
 
-import copy
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from colorjax import release
 from colorjax.colorize import batching
 from colorjax.colorize.buckets import buckets
 from colorjax.colorize.programs import PROGRAMS, Networks, reconstruct
+from colorjax.colorize.running import PictureColorizer, Raw
 from colorjax.data.tokenizer import FILES, Tokenizer
 from colorjax.devices import replicas
 from colorjax.errors import UserError
+from colorjax.inputs import AUTO, Pictures, Value
 from colorjax.maths import cold_diffusion, metrics
 from colorjax.maths.color import to_unit
 from colorjax.maths.types import Params
 from colorjax.methods import lora, registry, vividness
-from colorjax.methods.method import AUTO, Method, Pictures
+from colorjax.methods.method import Method
 from colorjax.methods.stable_diffusion import StableDiffusion
 
 # How a batch lies over several devices, in the structure of the batch.
@@ -31,30 +32,14 @@ SPECS = Pictures(
     **dict.fromkeys(Pictures._fields, replicas.CUT)
     | dict.fromkeys(("guidance_scale", "temperature", "vividness", "fidelity"), replicas.WHOLE)
 )
-Raw = Float[np.ndarray, "n h w 3"]
 
 
-class Candidates(NamedTuple):
-    """One colouring at the vividnesses of `vividness.CANDIDATES`, and what the ranker says."""
-
-    images: Float[np.ndarray, "n k h w 3"]  # [-1,1], with the input's lightness
-    scores: Float[np.ndarray, "n k"]
-    chosen: Int[np.ndarray, " n"]
-    raw: Float[np.ndarray, "n k h w 3"]  # at the model's own lightness, unclamped
-
-
-class Colorizer:
+class Colorizer(PictureColorizer):
     """A release, ready to run: compiles twice for each bucket, whatever pictures come.
 
     One program is for a single picture, which does not pay for a batch, the other for a full batch.
     A picture's noise depends on its seed alone: the result is the same alone, in a folder, in any
     order, up to what the two programs round differently, and hardly another for a retouched copy.
-
-    Attributes:
-        settings: the value of every setting of the method.
-        batch_size: pictures at a time, over all devices.
-        buckets: the (height, width) that pictures are coloured at.
-        image_size: the side of the square one.
     """
 
     def __init__(
@@ -83,6 +68,7 @@ class Colorizer:
         config = release.read_config(directory)
         name = registry.of_release(config) if method is None else method
         self.method: Method[Any, Any] = registry.find(name)
+        self.methods = tuple(registry.METHODS.values())
         overrides = {name: value for name, value in chosen.items() if value is not None}
         registry.refuse_foreign(self.method, overrides)
         if "image_size" not in config:
@@ -91,7 +77,6 @@ class Colorizer:
         self.model, params = self.method.load(directory, dtype)
         self.params = lora.with_adapters(params, str(self.settings["lora"]))
         self._check_decoder(overrides)
-        self.method.validate(self.model, self.settings)
         self.has_ranker = "ranker" in release.parts_in(directory)
         ranker = vividness.build_ranker(config, dtype) if self.has_ranker else None
         options, decoder = self.method.static(self.settings), str(self.settings["decoder"])
@@ -100,7 +85,7 @@ class Colorizer:
         self._devices = mesh.size if mesh else 1
         # The same for all copies, and read when one of them first asks for it.
         self._ranker_params = functools.cache(lambda: self._load_ranker(directory, dtype))
-        self._check_vividness()
+        self._check(self.settings)
         text = config["text_encoder"]
         self.tokenize = Tokenizer(
             release.tokenizer(directory, FILES),
@@ -121,65 +106,14 @@ class Colorizer:
         """The networks that all methods share."""
         return self.method.base(self.model)
 
-    def changed(self, **chosen: object) -> "Colorizer":
-        """This colorizer with other values of traced settings: same weights, same programs.
-
-        Raises:
-            UserError: a setting is static, another method's, or cannot have its value.
-        """
-        registry.refuse_foreign(self.method, chosen)
-        values = dict(self.settings)
-        for name, value in chosen.items():
-            row = self.method.setting(name)
-            assert row is not None
-            if not row.traced:
-                raise UserError(f"{name} is fixed when a model is loaded: give it there")
-            values[name] = row.parse(value)
-        other = copy.copy(self)
-        other.settings = values
-        self.method.validate(self.model, values)
-        other._check_vividness()
-        return other
-
-    def __call__(self, pictures: Pictures) -> Raw:
-        """Decoded pictures in [-1,1] for up to a batch of inputs.
-
-        At the model's own lightness; with vividness "auto" the candidate that the ranker takes.
-        """
-        if self.settings["vividness"] == AUTO:
-            candidates = self.candidates(pictures)
-            image: Raw = candidates.raw[np.arange(len(pictures.lightness)), candidates.chosen]
-        else:
-            image = self._run("colorize", pictures)
-        return image
-
-    def candidates(self, pictures: Pictures) -> Candidates:
-        """All candidates of one sampling run, their scores and which one to take.
-
-        Raises:
-            UserError: the release has no ranker.
-        """
-        return Candidates(*self._run("candidates", pictures))
-
     def enhance(self, pictures: Pictures) -> tuple[Raw, Raw]:
-        """Pictures in [-1,1] with more colour than `faded`, and `faded` through the autoencoder.
-
-        What the second lacks is the autoencoder's doing: their difference is what to add.
-
-        Raises:
-            UserError: the method begins with gray only.
-        """
+        """See `PictureColorizer`."""
         self._refuse_faded()
         enhanced, before = self._run("enhance", pictures)
         return enhanced, before
 
     def starting_times(self, faded: Raw) -> Float[np.ndarray, " n"]:
-        """Where faded pictures in [-1,1] stand between gray and the training set's mean colour.
-
-        Raises:
-            UserError: the method begins with gray only, or the release does not say how
-                colourful pictures are.
-        """
+        """See `PictureColorizer`."""
         usual = self._refuse_faded()(self.model)
         if not usual:
             raise UserError("the model does not say how colourful pictures are; give --enhance T0")
@@ -195,6 +129,19 @@ class Colorizer:
         """The program that colours pictures, lowered and not run: to look at what it is."""
         return self._programs["colorize"].lower(self.params, self._placed(self._filled(pictures)))
 
+    def function(self, name: str) -> tuple[Callable[[Params, Pictures], Any], Params]:
+        """A program of `PROGRAMS`, not compiled, and its parameters: to be compiled elsewhere."""
+        return functools.partial(PROGRAMS[name], self._networks), self._params_of(name)
+
+    def example(self, count: int, height: int, width: int, **more: Any) -> Pictures:
+        """What a program takes of so many pictures, by the settings there are.
+
+        Args:
+            more: fields of `Pictures` that there shall be.
+        """
+        lightness = np.zeros((count, height, width), np.float32)
+        return self._filled(Pictures(lightness, self.tokenize([""] * count), 0, **more))
+
     @property
     def compilations(self) -> int:
         """How many programs were compiled so far, by this colorizer and its copies."""
@@ -209,8 +156,9 @@ class Colorizer:
             )
         self.settings["decoder"] = "plain"  # of plain Stable Diffusion, whose release says nothing
 
-    def _check_vividness(self) -> None:
-        if self.settings["vividness"] == AUTO:
+    def _check(self, values: Mapping[str, Value]) -> None:
+        self.method.validate(self.model, values)
+        if values["vividness"] == AUTO:
             self._ranker_params()
 
     def _load_ranker(self, directory: Path, dtype: Any) -> Params:
@@ -237,35 +185,17 @@ class Colorizer:
         return replicas.program(function, self._mesh, replicas.WHOLE, SPECS)
 
     def _run(self, name: str, pictures: Pictures) -> Any:
-        params = self.params
-        if name == "candidates":
-            params = params | {"ranker": self._ranker_params()}
-        results = self._programs[name](params, self._placed(self._filled(pictures)))
+        results = self._programs[name](self._params_of(name), self._placed(self._filled(pictures)))
         count = len(pictures.lightness)
         return jax.tree.map(lambda rows: rows[:count], replicas.to_host(results))
+
+    def _params_of(self, name: str) -> Params:
+        if name == "candidates":
+            return self.params | {"ranker": self._ranker_params()}
+        return self.params
 
     def _placed(self, pictures: Pictures) -> Pictures:
         if self._mesh is None:
             return pictures
         placed: Pictures = replicas.place(pictures, self._mesh, SPECS)
         return placed
-
-    def _filled(self, pictures: Pictures) -> Pictures:
-        """One picture on each device, or a full batch, with the settings that its program reads."""
-        count = batching.size(len(pictures.lightness), self._devices, self.batch_size)
-        negative = self.tokenize([str(self.settings["negative_prompt"])])
-        guidance_scale = self._traced("guidance_scale")
-        return batching.filled(pictures, count)._replace(
-            uncond_input_ids=(
-                None if guidance_scale is None else np.repeat(negative, count, axis=0)
-            ),
-            guidance_scale=guidance_scale,
-            temperature=self._traced("temperature"),
-            vividness=self._traced("vividness"),
-            fidelity=self._traced("fidelity"),
-        )
-
-    def _traced(self, name: str) -> np.float32 | None:
-        """A traced number; None where its value means that nothing is computed for it."""
-        value = self.method.traced(name, self.settings)
-        return None if value is None else np.float32(value)

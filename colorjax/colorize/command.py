@@ -69,7 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
     args.method = method_of(args, directory)
     painter = flags.make_painter(args, prompt)
     note = finished.made_by(
-        directory, args.method, args.seed, resolved(args, directory), str(args.model)
+        finished.digest_of_model(directory),
+        args.method,
+        args.seed,
+        resolved(args, directory),
+        str(args.model),
     )
     task = Task(args, prompt, painter, note | dict(painter.about) | finished.of_files(args))
     report = Report(mode=args.mode)

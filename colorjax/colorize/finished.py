@@ -25,7 +25,7 @@ _WITHOUT_EFFECT = ("batch_size",)  # on the bytes of a result
 
 
 def made_by(
-    directory: Path,
+    digest: str,
     method: str,
     seed: int,
     settings: Mapping[str, Any],
@@ -34,11 +34,11 @@ def made_by(
     """What decides a result beside the photograph and the prompt, as a note says it.
 
     Args:
-        directory: of the release; its checksums stand for the weights.
+        digest: of the model, see `digest_of_model`.
         settings: the value of every setting of the method.
         name: what the model is called.
     """
-    about: dict[str, Any] = {"colorjax": FORMAT, "model": digest_of_model(directory)}
+    about: dict[str, Any] = {"colorjax": FORMAT, "model": digest}
     about |= {VERSION: __version__, MODEL_NAME: name, "method": method, "seed": seed}
     about |= {name: value for name, value in settings.items() if name not in _WITHOUT_EFFECT}
     plain: dict[str, Any] = json.loads(json.dumps(about))

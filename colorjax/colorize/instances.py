@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ from jaxtyping import Bool, Float
 
 from colorjax.colorize.masks import masks_of_array, read_masks
 from colorjax.colorize.photos import Source, name_of
-from colorjax.colorize.segmenter import Segmenter
 from colorjax.data import phrases as language
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
@@ -18,8 +18,13 @@ NAMED = ("attention", "clipseg")
 MAPS = (".png", ".npy")
 MaskSource = str | os.PathLike[str] | np.ndarray
 
-# CLIPSeg is as large as a text encoder: one for all prompts.
-_segmenter = functools.lru_cache(maxsize=1)(Segmenter)
+
+@functools.lru_cache(maxsize=1)  # it is as large as a text encoder: one for all prompts
+def _segmenter(directory: Path | None) -> Callable[..., np.ndarray]:
+    # Here, because all else colours without any network of this package, see `colorjax.export`.
+    from colorjax.colorize.segmenter import Segmenter
+
+    return Segmenter(directory)
 
 
 class Instances:

@@ -13,15 +13,15 @@ from numpy.typing import DTypeLike
 
 from colorjax.colorize import failures, masks, photos, recombine
 from colorjax.colorize import hints as hinting
-from colorjax.colorize.automatic import Captioner
 from colorjax.colorize.buckets import Size, bucket_for
-from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.instances import Instances
 from colorjax.colorize.metadata import Metadata
+from colorjax.colorize.running import PictureColorizer
 from colorjax.errors import UserError
+from colorjax.inputs import AUTO, Pictures
 from colorjax.maths import color
-from colorjax.methods.method import AUTO, Pictures
 
+Caption = Callable[[np.ndarray], str]  # what a photograph of a lightness shows
 MAX_PENDING_PIXELS = 128 * 10**6
 MOST_SEED = 2**32 - 1
 Names = Sequence[tuple[str, Mapping[str, Any]]]  # of parts, and what the note says of them
@@ -153,7 +153,7 @@ class Painter(Protocol):
     def names(self, seed: int) -> Names:
         """The parts that `render` will make."""
 
-    def compute(self, colorizer: Colorizer, jobs: Sequence[Job], seed: int) -> Sequence[Any]:
+    def compute(self, colorizer: PictureColorizer, jobs: Sequence[Job], seed: int) -> Sequence[Any]:
         """For each job what `render` takes."""
 
     def render(self, job: Job, computed: Any) -> Iterator[Part]:
@@ -173,7 +173,7 @@ def prepare(
     request: Request,
     sizes: Sequence[Size],
     painter: Painter,
-    captioner: Captioner | None = None,
+    captioner: Caption | None = None,
 ) -> Job:
     """A photograph made ready for the bucket of (height, width) that suits it.
 
@@ -210,7 +210,10 @@ def prepare(
 
 
 def pictures(
-    colorizer: Colorizer, jobs: Sequence[Job], seed: int | np.ndarray, prompt: str | None = None
+    colorizer: PictureColorizer,
+    jobs: Sequence[Job],
+    seed: int | np.ndarray,
+    prompt: str | None = None,
 ) -> Pictures:
     """A batch of jobs as a colorizer takes it, by their own prompts or by one for all.
 
@@ -266,7 +269,7 @@ def ready(
     requests: Iterable[Request],
     sizes: Sequence[Size],
     painter: Painter,
-    captioner: Captioner | None = None,
+    captioner: Caption | None = None,
 ) -> Iterator[Ready]:
     """Each photograph made ready when it is asked for; whatever goes wrong is its own error."""
     for request in requests:
@@ -279,7 +282,7 @@ def ready(
 
 
 def process(
-    colorizer: Colorizer,
+    colorizer: PictureColorizer,
     prepared: Iterable[Ready],
     painter: Painter,
     seed: int,
@@ -324,7 +327,7 @@ def rendered(painter: Painter, outcome: Outcome) -> Iterator[Part]:
 
 
 def _finish(
-    colorizer: Colorizer, jobs: Sequence[Job], painter: Painter, seed: int
+    colorizer: PictureColorizer, jobs: Sequence[Job], painter: Painter, seed: int
 ) -> Iterator[Outcome]:
     """A batch's outcomes. One that fails is tried picture by picture: the bad one is told then."""
     start, compilations = time.monotonic(), colorizer.compilations

@@ -4,29 +4,24 @@ import dataclasses
 import functools
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jax.sharding import Mesh
 from PIL import Image
 
-from colorjax import release
 from colorjax.colorize import doubt, hints, painters, photos
 from colorjax.colorize import prompts as language
-from colorjax.colorize.automatic import Captioner
-from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.finished import made_by, of_photograph, of_request
 from colorjax.colorize.instances import Instances, MaskSource
-from colorjax.colorize.jobs import Outcome, Ready, Request, check_seed, process, ready
+from colorjax.colorize.jobs import Caption, Outcome, Ready, Request, check_seed, process, ready
 from colorjax.colorize.masks import Source as MaskFile
 from colorjax.colorize.painters import Colouring
 from colorjax.colorize.results import Base, Doubt, Result, picture_of
+from colorjax.colorize.running import PictureColorizer
 from colorjax.data import captions
-from colorjax.devices import precision, replicas
 from colorjax.errors import UserError
-from colorjax.methods.method import AUTO, Value
+from colorjax.inputs import AUTO, Value
 
 Said = tuple[dict[str, Any], dict[str, Any]]  # what results say of themselves, and their files
 
@@ -39,10 +34,23 @@ class PhotoColorizer:
     alone or among others.
     """
 
-    def __init__(self, colorizer: Colorizer, model: str, directory: Path) -> None:
-        """`model` is what it is called in the settings of results, `directory` is its release."""
+    def __init__(
+        self,
+        colorizer: PictureColorizer,
+        model: str,
+        digest: str,
+        captioner: Callable[[], Caption] | None = None,
+    ) -> None:
+        """A model in memory, under a name.
+
+        Args:
+            model: what it is called in the settings of results.
+            digest: stands for its weights in the notes of saved results, see
+                `finished.digest_of_model`.
+            captioner: loads what says what photographs show, for the prompt "auto".
+        """
         self.colorizer = colorizer
-        self._model, self._directory = model, directory
+        self._model, self._digest, self._captioner = model, digest, captioner
 
     @property
     def settings(self) -> dict[str, Value]:
@@ -105,7 +113,7 @@ class PhotoColorizer:
         **settings: Value,
     ) -> list[Result]:
         """One photograph coloured by so many seeds from `seed` on; the rest is as in a call."""
-        batch = self._batch([photo], prompt, seed, masks, settings)
+        batch = self.batch([photo], prompt, seed, masks, settings)
         (request,) = batch.requests
         request = dataclasses.replace(request, hints=hints, inside=only_masked)
         painter = Colouring(variations=count)
@@ -132,7 +140,7 @@ class PhotoColorizer:
         """
         if samples < 2:
             raise UserError(f"samples is {samples}; it must be 2 or more")
-        batch = self._batch([photo], prompt, seed, masks, settings)
+        batch = self.batch([photo], prompt, seed, masks, settings)
         painter = Colouring(doubt=samples)
         outcome = batch.outcome(batch.requests[0], painter)
         assert outcome.job is not None
@@ -162,16 +170,17 @@ class PhotoColorizer:
         Raises:
             UserError: a value cannot be, or there are not as many prompts as photographs.
         """
-        return self._batch(photos, prompts, seed, masks, settings).in_order()
+        return self.batch(photos, prompts, seed, masks, settings).in_order()
 
-    def _batch(
+    def batch(
         self,
         photos: Iterable[photos.Source],
         prompts: str | Sequence[str] | None,
         seed: int,
         masks: MaskSource | None,
         settings: dict[str, Value],
-    ) -> "_Batch":
+    ) -> "Batch":
+        """Photographs to be coloured alike, checked and not yet read; arguments as `many`."""
         check_seed(seed)
         sources = list(photos)
         given = _texts(prompts, len(sources))
@@ -191,13 +200,15 @@ class PhotoColorizer:
         name = colorizer.method.name
         about = {"model": self._model, "method": name, "seed": seed}
         about |= {"masks": _described(masks), **colorizer.settings}
-        note = made_by(self._directory, name, seed, colorizer.settings, self._model)
-        captioner = self._captioner if AUTO in texts else None
-        return _Batch(colorizer, requests, masks, seed, (about, note), captioner)
+        note = made_by(self._digest, name, seed, colorizer.settings, self._model)
+        captioner = self._caption if AUTO in texts else None
+        return Batch(colorizer, requests, masks, seed, (about, note), captioner)
 
     @functools.cached_property
-    def _captioner(self) -> Captioner:
-        return Captioner(self._directory, self.colorizer.tokenize)
+    def _caption(self) -> Caption:
+        if self._captioner is None:
+            raise UserError("prompt is 'auto', for which a release must be loaded")
+        return self._captioner()
 
     def _instances(self, prompt: str, masks: MaskSource | None, many: bool) -> Instances | None:
         if masks is None:
@@ -205,24 +216,6 @@ class PhotoColorizer:
         if prompt == AUTO:
             raise UserError("masks tie a prompt's phrases to the picture, and 'auto' has none yet")
         return Instances(prompt, masks, self.colorizer.tokenize, many=many)
-
-
-def load(
-    model: str | os.PathLike[str] = "bundled",
-    method: str | None = None,
-    *,
-    mesh: str | Mesh | None = None,
-    dtype: str = precision.AUTO,
-    **settings: Value,
-) -> PhotoColorizer:
-    """See `colorjax.load`."""
-    directory = release.locate(os.fspath(model))
-    if isinstance(mesh, str):
-        mesh = replicas.mesh_of(mesh)
-    colorizer = Colorizer(
-        directory, method, dtype=precision.compute_type(dtype), mesh=mesh, **settings
-    )
-    return PhotoColorizer(colorizer, os.fspath(model), directory)
 
 
 def _texts(prompts: str | Sequence[str] | None, count: int) -> list[str]:
@@ -242,15 +235,15 @@ def _described(masks: MaskSource | None) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Batch:
+class Batch:
     """Photographs that are to be coloured alike, and what is said of all of them."""
 
-    colorizer: Colorizer
+    colorizer: PictureColorizer
     requests: Sequence[Request]
     masks: MaskSource | None
     seed: int
     said: Said
-    captioner: Captioner | None = None
+    captioner: Caption | None = None
 
     def _ready(self, requests: Sequence[Request], painter: Colouring) -> Iterator[Ready]:
         return ready(requests, self.colorizer.buckets, painter, self.captioner)

@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import Float
 
 from colorjax.colorize import doubt, hints, recombine, sheets
-from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.jobs import MOST_SEED, Job, Levels, Names, Part, pictures
 from colorjax.colorize.looks import Look
 from colorjax.colorize.recombine import Chroma
+from colorjax.colorize.running import PictureColorizer
 from colorjax.data import captions, phrases
 from colorjax.errors import UserError
-from colorjax.methods.vividness import CANDIDATES
+from colorjax.inputs import CANDIDATES
 
 Small = Float[np.ndarray, "h w 3"]  # a model's picture in [-1,1]
 
@@ -80,7 +80,7 @@ class Colouring(_Usual):
         return names + ([(".doubt", {"doubt": self.doubt})] if self.doubt else [])
 
     def compute(
-        self, colorizer: Colorizer, jobs: Sequence[Job], seed: int
+        self, colorizer: PictureColorizer, jobs: Sequence[Job], seed: int
     ) -> Sequence[tuple[int, Sequence[Small]]]:
         """The seed and the model's pictures, one for each seed."""
         count = max(self.variations, self.doubt)
@@ -173,7 +173,7 @@ class DetailLevels(_Usual):
         return cls((prompt, partial, captions.SCARCE[0]))
 
     def compute(
-        self, colorizer: Colorizer, jobs: Sequence[Job], seed: int
+        self, colorizer: PictureColorizer, jobs: Sequence[Job], seed: int
     ) -> Sequence[tuple[Small, ...]]:
         """For each photograph a gray picture and three of the model's."""
         columns = [colorizer(pictures(colorizer, jobs, seed, text)) for text in self.prompts]
@@ -194,7 +194,7 @@ class VividnessGrid(_Usual):
         """The flag."""
         return {"vividness_grid": True}
 
-    def compute(self, colorizer: Colorizer, jobs: Sequence[Job], seed: int) -> Sequence[Any]:
+    def compute(self, colorizer: PictureColorizer, jobs: Sequence[Job], seed: int) -> Sequence[Any]:
         """For each photograph its candidates' pictures, their scores and the chosen one's place."""
         candidates = colorizer.candidates(pictures(colorizer, jobs, seed))
         return list(zip(*candidates, strict=True))
@@ -248,7 +248,7 @@ class Enhancement(_Usual):
             raise UserError(f"enhance is {strength!r}; it must be above 0, at most 1, or 'auto'")
         return cls(t_start)
 
-    def compute(self, colorizer: Colorizer, jobs: Sequence[Job], seed: int) -> Sequence[Any]:
+    def compute(self, colorizer: PictureColorizer, jobs: Sequence[Job], seed: int) -> Sequence[Any]:
         """For each photograph the model's picture, and its own through the autoencoder."""
         batch = pictures(colorizer, jobs, seed)
         if self.t_start is None:

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from colorjax.errors import UserError, one_of
+from colorjax import inputs
+from colorjax.errors import one_of
+from colorjax.inputs import Setting
 from colorjax.methods import diffusing_colors, lcad
-from colorjax.methods.method import Method, Setting
+from colorjax.methods.method import Method
 
 METHODS: dict[str, Method[Any, Any]] = {
     method.name: method for method in (lcad.METHOD, diffusing_colors.METHOD)
@@ -36,11 +38,7 @@ def of_release(config: Mapping[str, Any]) -> str:
 
 def settings() -> dict[str, tuple[Setting, list[str]]]:
     """Every setting by name, and which methods have it."""
-    rows: dict[str, tuple[Setting, list[str]]] = {}
-    for method in METHODS.values():
-        for row in method.settings:
-            rows.setdefault(row.name, (row, []))[1].append(method.name)
-    return rows
+    return inputs.owners(METHODS.values())
 
 
 def refuse_foreign(method: Method[Any, Any], names: Iterable[str]) -> None:
@@ -49,9 +47,4 @@ def refuse_foreign(method: Method[Any, Any], names: Iterable[str]) -> None:
     Raises:
         UserError: one is of another method, or of none.
     """
-    known = settings()
-    for name in names:
-        one_of("setting", name, known)
-        owners = known[name][1]
-        if method.name not in owners:
-            raise UserError(f"--{name} is a setting of --method={owners[0]}, not of {method.name}")
+    inputs.refuse_foreign(method, names, METHODS.values())

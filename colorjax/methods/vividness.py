@@ -15,14 +15,13 @@ from jaxtyping import Float, Int
 
 from colorjax import release
 from colorjax.errors import UserError, one_of
+from colorjax.inputs import CANDIDATES as CANDIDATES
 from colorjax.maths import cold_diffusion, color
 from colorjax.maths.types import Array, Image, Latents, Luminance, Params, PRNGKey
 from colorjax.models.clip import CLIPVisionModel
 from colorjax.models.layers import apply
 from colorjax.models.ranker import NORMALIZATIONS, Ranker
 
-# What `vividness="auto"` chooses from: the range that the paper's page shows.
-CANDIDATES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
 # Scores this near to the best one count as equal, and then the scale nearest to the second number
 # is taken; of two equally near ones the lower, because too much colour is what people notice.
 TIE, TIE_SCALE = 0.02, 0.9

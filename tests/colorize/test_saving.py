@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax import release
 from colorjax.colorize import finished, saving
 
 FULL = """
@@ -48,7 +47,7 @@ def test_results_know_what_made_them(tmp_path) -> None:
 
     def note(seed: int = 0, **settings) -> dict:
         made = {"num_steps": 4, "guidance_scale": 1.5, "batch_size": 4} | settings
-        return finished.made_by(release.BUNDLED, "lcad", seed, made) | {"prompt": "rot"}
+        return finished.made_by("digest", "lcad", seed, made) | {"prompt": "rot"}
 
     assert not finished.is_finished(output, note(), source)
     saving.save_photo(output, rgb, note=note() | {finished.INPUT: digest})
