@@ -18,7 +18,7 @@ $(VENV)/run: setup.cfg pyproject.toml
 	touch $@
 
 $(VENV)/dev: $(VENV)/run
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,serve]'
 	touch $@
 
 $(VENV)/parity: $(VENV)/dev tests/parity/weights.txt

@@ -38,6 +38,7 @@ ROOMS = {
     "analyze": METHODS | {"data", "devices"},
     "evaluate": COLORIZE,
     "export": COLORIZE,
+    "serve": COLORIZE,
     "plan": METHODS | {"data", "devices", "train"},
     "bundled": set(),
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 from jax.sharding import Mesh
@@ -23,6 +24,7 @@ from colorjax.inputs import AUTO, Pictures, Value, refuse_foreign
 from colorjax.maths.types import Params
 
 _ADVICE = "export it again"
+_TYPES = {"F16": np.float16, "F32": np.float32, "BF16": jnp.bfloat16}
 
 
 class ExportedColorizer(PictureColorizer):
@@ -139,15 +141,15 @@ class ExportedColorizer(PictureColorizer):
         return jax.jit(exported.call)
 
     def _weights(self, part: str) -> Params:
-        from safetensors.numpy import load as read
+        from safetensors import deserialize  # whose readers for NumPy know no bfloat16
 
-        flat = read(self._archive.read(part))
-        # Half precision is how single precision is stored where that loses nothing.
-        whole = {
-            name: leaf.astype(np.float32) if leaf.dtype == np.float16 else leaf
-            for name, leaf in flat.items()
-        }
-        return batching.moved(unflatten_dict(whole, sep="/"))  # type: ignore[no-untyped-call]
+        flat = {}
+        for name, leaf in deserialize(self._archive.read(part)):
+            array = np.frombuffer(leaf["data"], _TYPES[leaf["dtype"]]).reshape(leaf["shape"])
+            # Half precision is how single precision is stored where that loses nothing.
+            flat[name] = array.astype(np.float32) if array.dtype == np.float16 else array
+        tree: Params = unflatten_dict(flat, sep="/")  # type: ignore[no-untyped-call]
+        return batching.moved(tree)
 
     def _tokenizer(self) -> Tokenizer:
         about = self._archive.manifest["tokenizer"]

@@ -1,0 +1,1 @@
+"""A model that colours photographs for many clients, by HTTP."""

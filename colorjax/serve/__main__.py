@@ -1,0 +1,111 @@
+"""Colours photographs by HTTP: `python -m colorjax.serve --model bundled --port 7860`."""
+
+import argparse
+import importlib.util
+import os
+import sys
+import warnings
+from typing import Any
+
+from colorjax import errors
+from colorjax.errors import UserError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+TOKEN = "COLORJAX_TOKEN"
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line's values."""
+    from colorjax.colorize.options import add_sampling
+
+    about = "Colours photographs by HTTP, with one model in memory."
+    parser = argparse.ArgumentParser(prog="python -m colorjax.serve", description=about)
+    add = parser.add_argument
+    add("--model", default="bundled", help="a release, or a .cjx file (default: bundled)")
+    add("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1, this machine)")
+    add("--port", type=int, default=7860, help="default: 7860")
+    add(
+        "--token",
+        help=f"what clients must show as 'Authorization: Bearer TOKEN'; better given by {TOKEN}, "
+        "since command lines can be read by others",
+    )
+    add("--insecure", action="store_true", help="another host without a token: anybody may call")
+    add(
+        "--max_pixels",
+        type=int,
+        default=32 * 10**6,
+        metavar="N",
+        help="of one photograph (default: 32000000)",
+    )
+    add("--max_waiting", type=int, default=64, metavar="N", help="pictures in the queue (64)")
+    add_sampling(parser)
+    return parser.parse_args(arguments)
+
+
+def check(args: argparse.Namespace) -> str | None:
+    """The token, or None where nobody needs one.
+
+    Raises:
+        UserError: something cannot be, or is not safe, before anything is loaded.
+    """
+    token = args.token or os.environ.get(TOKEN) or None
+    if args.host not in LOOPBACK and token is None and not args.insecure:
+        raise UserError(
+            f"host is {args.host!r}, which others can reach: give a --token that clients must "
+            "show, or --insecure to let anybody in"
+        )
+    if not 0 <= args.port <= 65535:
+        raise UserError(f"port is {args.port}; it must be in 0..65535")
+    for name in ("max_pixels", "max_waiting"):
+        if getattr(args, name) < 1:
+            raise UserError(f"{name} is {getattr(args, name)}; it must be 1 or more")
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"{', '.join(missing)} is missing: pip install 'colorjax[serve]'")
+    return token
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serves until it is told to end by SIGTERM or Ctrl-C; what waits is finished then."""
+    args = parse(arguments)
+    token = check(args)
+    import uvicorn
+
+    import colorjax
+    from colorjax.devices import compile_cache
+    from colorjax.serve.api import Access, application
+    from colorjax.serve.service import Limits, Service
+
+    warnings.simplefilter("ignore")  # what is to be said of prompts is told to who sent them
+    compile_cache.setup()
+    photographs = colorjax.load(
+        args.model, args.method, mesh=args.mesh, dtype=args.dtype, **_settings(args)
+    )
+    limits = Limits(waiting=args.max_waiting, pixels=args.max_pixels)
+    service = Service(photographs, limits)
+    # A service that others reach is called by names that it does not know; it has a token.
+    hosts = Access().hosts if args.host in LOOPBACK else ()
+    app = application(service, args.model, Access(token, hosts))
+    print(f"colorjax: http://{args.host}:{args.port} colours photographs", file=sys.stderr)
+    uvicorn.run(
+        app,
+        host=args.host,
+        port=args.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=512,
+    )
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    from colorjax.methods import registry
+
+    values = {name: getattr(args, name) for name in registry.settings()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+if __name__ == "__main__":
+    errors.run(main)

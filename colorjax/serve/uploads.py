@@ -1,0 +1,83 @@
+"""What clients send: photographs, masks and strokes, decoded within limits."""
+
+import contextlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from colorjax.errors import UserError, first_line
+from colorjax.serve.answers import PREFIX
+
+_MOST_POINTS = 2**20  # characters of hints as JSON
+
+
+def remove_left_overs() -> None:
+    """Removes what a process that was killed has left; one that runs has files for moments only."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def photograph(data: bytes) -> Iterator[Path]:
+    """A photograph as a file, which is gone afterwards: readers of metadata want one.
+
+    Sentences about it do not tell its place on this machine.
+    """
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        path = Path(folder, "photograph")
+        path.write_bytes(data)
+        try:
+            yield path
+        except UserError as error:
+            raise UserError(str(error).replace(f"'{path}'", "the photograph")) from None
+
+
+def edit_mask(data: bytes, most_pixels: int) -> np.ndarray:
+    """A mask as image clients send it: a PNG that is transparent where colours are wanted.
+
+    Returns:
+        [h,w] in [0,1], 1 where they are wanted.
+
+    Raises:
+        UserError: it is no PNG with transparency, or too large.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            if picture.width * picture.height > most_pixels:
+                raise UserError(f"the mask has more than {most_pixels / 1e6:g} megapixels")
+            if not picture.has_transparency_data:
+                raise UserError(
+                    "the mask has no transparency; it is a PNG that is transparent where the "
+                    "photograph shall be coloured"
+                )
+            alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    except UserError:
+        raise
+    except Exception as error:  # broken files leave Pillow in many ways
+        raise UserError(f"the mask is no PNG that can be read ({first_line(error)})") from None
+    return np.float32(1.0) - alpha / np.float32(255.0)
+
+
+def points(text: str) -> Any:
+    """Hints as JSON: a list of objects with x, y and color, see `colorize.hints.read`.
+
+    Raises:
+        UserError: it is no JSON.
+    """
+    try:
+        if len(text) > _MOST_POINTS:
+            raise ValueError("it is too long")
+        value = json.loads(text)
+        if not isinstance(value, list):  # a text would be a path of this machine
+            raise ValueError("it is something else")
+        return value
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"hints are no list of points in JSON ({first_line(error)})") from None

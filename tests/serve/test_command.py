@@ -1,0 +1,103 @@
+"""The command from its start to SIGTERM, with the client that others use."""
+
+import base64
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+import colorjax
+from tests.serve.conftest import opened, png
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextlib.contextmanager
+def serving(model: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "colorjax.serve", "--model", str(model), "--port", str(port)]
+    # No proxy, which a client would ask for this machine too.
+    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    process = subprocess.Popen(words, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{address}/readyz", trust_env=False).status_code == 200:
+                    break
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.2)
+        yield process, address
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.proof
+def test_the_client_that_others_use_and_a_sigterm_that_drains(small_release, tmp_path) -> None:
+    openai = pytest.importorskip("openai")
+    (tmp_path / "photo.png").write_bytes(png())
+    with serving(small_release) as (process, address):
+        web = httpx.Client(trust_env=False)
+        client = openai.OpenAI(
+            base_url=f"{address}/v1", api_key="none", http_client=web, max_retries=0
+        )
+        said = client.images.edit(
+            model="colorjax",
+            image=(tmp_path / "photo.png").open("rb"),
+            prompt="a red car",
+            n=1,
+            size="1024x1024",
+            extra_body={"seed": 3},
+        )
+        ours = colorjax.load(small_release)(tmp_path / "photo.png", "a red car", seed=3)
+        assert said.data and said.data[0].b64_json
+        theirs = opened(base64.b64decode(said.data[0].b64_json))
+        np.testing.assert_array_equal(theirs, np.asarray(ours.image))
+        said = client.images.edit(
+            image=(tmp_path / "photo.png").open("rb"),
+            prompt="a red car",
+            response_format="url",
+            extra_body={"seed": 3},
+        )
+        assert said.data and said.data[0].url
+        again = opened(web.get(said.data[0].url).content)
+        np.testing.assert_array_equal(again, theirs)
+        with pytest.raises(openai.BadRequestError, match="not a picture"):
+            client.images.edit(image=("a.png", b"text"), prompt="a red car")
+        answers: list[int] = []
+
+        def ask(seed: int) -> None:
+            form = {"prompt": "a car", "n": "2", "seed": str(seed)}
+            post = httpx.post(
+                f"{address}/v1/images/edits",
+                data=form,
+                files={"image": png(seed)},
+                timeout=120,
+                trust_env=False,
+            )
+            answers.append(post.status_code)
+
+        threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        while "colorjax_waiting_pictures 0.0" in web.get(f"{address}/metrics").text:
+            if answers:
+                break
+        process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert answers.count(200) >= 1 and set(answers) <= {200, 429}, answers
+        assert process.wait(60) in (0, 143, -signal.SIGTERM)
