@@ -141,10 +141,12 @@ class ExportedColorizer(PictureColorizer):
         return jax.jit(exported.call)
 
     def _weights(self, part: str) -> Params:
-        from safetensors import deserialize  # whose readers for NumPy know no bfloat16
+        import safetensors
+
+        read: Any = safetensors.deserialize  # its readers for NumPy know no bfloat16
 
         flat = {}
-        for name, leaf in deserialize(self._archive.read(part)):
+        for name, leaf in read(self._archive.read(part)):
             array = np.frombuffer(leaf["data"], _TYPES[leaf["dtype"]]).reshape(leaf["shape"])
             # Half precision is how single precision is stored where that loses nothing.
             flat[name] = array.astype(np.float32) if array.dtype == np.float16 else array

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from colorjax.colorize.library import Result
+from colorjax.colorize.results import Result
 from colorjax.serve.service import Service, Ticket, describe
 
 TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff"}

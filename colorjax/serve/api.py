@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import FastAPI, File, Form, Query, Request, Response, UploadFile
@@ -13,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
 
 from colorjax import __version__
 from colorjax.colorize import looks, prompts
@@ -25,6 +27,7 @@ from colorjax.serve.service import Full, Order, Service, Ticket
 Kind = Literal["png", "jpeg", "webp", "tiff"]
 # Of the image clients' protocol, and without an effect here.
 IGNORED = ("size", "quality", "background", "input_fidelity", "moderation", "style")
+PAGE = Path(__file__).parent / "page"
 _MOST_PROMPT = 4000
 
 
@@ -60,12 +63,13 @@ def application(service: Service, name: str = "bundled", access: Access = Access
         lifespan=lifespan,
         **pages,
     )
-    guard = {"most_bytes": access.most_bytes, "seconds": access.body_seconds}
+    guard: dict[str, Any] = {"most_bytes": access.most_bytes, "seconds": access.body_seconds}
     app.add_middleware(Guard, token=access.token, hosts=access.hosts, **guard)
     _tell_errors(app)
     _add_edits(app, service, access)
     _add_jobs(app, service)
     _add_watching(app, service, name)
+    app.mount("/", StaticFiles(directory=PAGE, html=True))
     return app
 
 
@@ -268,7 +272,7 @@ def _parameters(service: Service) -> dict[str, tuple[Any, Any]]:
         kind: Any = row.kind
         if AUTO in row.words:
             kind = row.kind | Literal["auto"]
-        limits = {"max_length": _MOST_PROMPT} if row.kind is str else {}
+        limits: dict[str, Any] = {"max_length": _MOST_PROMPT} if row.kind is str else {}
         form[row.name] = (Annotated[kind | None, Form(description=row.help, **limits)], None)
     return form
 

@@ -16,7 +16,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN = ("/healthz", "/readyz")  # to whatever watches the process
+# To whatever watches the process, and to browsers, which show no token before the page asks for it.
+OPEN = ("/healthz", "/readyz", "/", "/page.js", "/page.css")
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (

@@ -1,6 +1,7 @@
 """What a service counts, as Prometheus reads it."""
 
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -18,7 +19,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        add = {"registry": self._registry}
+        add: dict[str, Any] = {"registry": self._registry}
         self._waiting = Gauge("colorjax_waiting_pictures", "pictures in the queue", **add)
         self._pictures = Counter("colorjax_pictures", "pictures that were coloured", **add)
         self.rejected = Counter("colorjax_rejected_orders", "orders without room", **add)

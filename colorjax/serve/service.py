@@ -23,9 +23,10 @@ from jaxtyping import UInt32
 from colorjax.colorize import failures, jobs, photos
 from colorjax.colorize.hints import HintSource
 from colorjax.colorize.instances import MaskSource
-from colorjax.colorize.library import Batch, PhotoColorizer, Result
+from colorjax.colorize.library import Batch, PhotoColorizer
 from colorjax.colorize.masks import Source as MaskFile
 from colorjax.colorize.painters import Colouring, Small, seed_of
+from colorjax.colorize.results import Result
 from colorjax.colorize.running import PictureColorizer
 from colorjax.errors import UserError
 from colorjax.inputs import AUTO, Value

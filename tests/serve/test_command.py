@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
-def serving(model: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+def serving(model: str | Path) -> Iterator[tuple[subprocess.Popen, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
