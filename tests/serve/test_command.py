@@ -42,7 +42,7 @@ def serving(model: str | Path) -> Iterator[tuple[subprocess.Popen, str]]:
         yield process, address
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 @pytest.mark.proof
