@@ -18,6 +18,7 @@ __all__ = [
     "BATCH_SIZE",
     "DECODER",
     "GUIDANCE_SCALE",
+    "LORA",
     "MASK_STEPS",
     "NEGATIVE_PROMPT",
     "NUM_STEPS",
