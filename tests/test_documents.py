@@ -21,6 +21,7 @@ from colorjax.export import __main__ as export
 from colorjax.fetch import __main__ as fetch
 from colorjax.prepare import __main__ as prepare
 from colorjax.publish import __main__ as publish
+from colorjax.serve import __main__ as serve
 from colorjax.train import flags
 from tests.convert import layouts
 
@@ -38,6 +39,7 @@ PARSERS = {
     "analyze": analyze.parse,
     "fetch": fetch.parse,
     "publish": publish.parse,
+    "serve": serve.parse,
     "prepare": lambda words: prepare._parser().parse_args(words),
 }
 ONE_DEVICE = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])

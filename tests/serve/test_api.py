@@ -126,7 +126,8 @@ def test_mistakes_are_one_sentence(client) -> None:
         said = error_of(answer, status)
         assert words in said and "\n" not in said and tempfile.gettempdir() not in said, said
     error_of(client.get("/nowhere"), 404)
-    error_of(client.get(edits), 405)
+    error_of(client.get(edits), 404)
+    assert "colorjax" in client.get("/").text, "the page"
 
 
 def test_strangers_and_too_much_are_refused_before_a_look(service) -> None:
