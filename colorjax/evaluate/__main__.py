@@ -38,8 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if args.swap and args.obey:
         raise UserError("--swap and --obey are two measurements; give one of them")
-    if (args.swap or args.obey) and args.masks:
-        raise UserError("--swap and --obey take prompts as they are; leave --masks out")
+    if (args.swap or args.obey) and (args.masks or args.prompt):
+        raise UserError(
+            "--swap and --obey take prompts as they are; leave --masks and --prompt out"
+        )
     setting_up.join(args)
     compile_cache.setup()
     if args.swap or args.obey:

@@ -6,6 +6,7 @@ from pathlib import Path
 from colorjax.colorize.options import add_sampling
 from colorjax.data import captions
 from colorjax.evaluate import protocols
+from colorjax.methods.method import AUTO
 
 BATCH_SIZE = 100
 
@@ -51,6 +52,9 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--limit", type=int, help="the first pictures only")
     group.add_argument(
         "--captions", choices=captions.LEVELS, help="level of detail (default: the protocol's)"
+    )
+    group.add_argument(
+        "--prompt", choices=(AUTO,), help="no captions, but what each model takes a picture for"
     )
     group.add_argument(
         "--crop", choices=("resize", "center"), help="if sizes differ (default: the protocol's)"

@@ -4,6 +4,7 @@ A painter gives the picture as it left it, in [-1,1], at the size of the truth.
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -17,6 +18,7 @@ from colorjax.errors import UserError, first_line
 from colorjax.evaluate import pictures
 from colorjax.evaluate.pictures import Batch
 from colorjax.maths import color
+from colorjax.methods.method import AUTO
 
 Raw = Float[np.ndarray, "n h w 3"]
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -45,6 +47,7 @@ class ModelPainter(NamedTuple):
     colorizer: Colorizer
     directory: Path
     by_attention: bool = False  # instance-aware, by the model's own masks
+    captioner: Callable[[np.ndarray], str] | None = None  # from CIE L*, instead of captions
 
     def about(self) -> dict[str, Any]:
         """Method, settings, and the digests of the weights."""
@@ -54,16 +57,20 @@ class ModelPainter(NamedTuple):
             "method": self.colorizer.method.name,
             "settings": dict(self.colorizer.settings),
             "masks": "attention" if self.by_attention else None,
+            "prompt": AUTO if self.captioner else None,
             "weights": {part: release.digest(self.directory, part) for part in parts},
         }
 
     def paint(self, batch: Batch, seed: int) -> Raw:
         """By each picture's caption, with noise by its place in the split."""
+        lightness = color.lightness(batch.truth)
+        captions = batch.captions
+        if self.captioner is not None:
+            captions = [self.captioner(light) for light in lightness[..., 0]]
         spans = None
         if self.by_attention:
-            spans = pictures.phrase_spans(self.colorizer.tokenize, batch.captions)
-        tokens = self.colorizer.tokenize(batch.captions)
-        lightness = color.lightness(batch.truth)
+            spans = pictures.phrase_spans(self.colorizer.tokenize, captions)
+        tokens = self.colorizer.tokenize(captions)
         seeds = pictures.seeds_of(batch.places, seed)
         return pictures.coloured(self.colorizer, lightness, tokens, seeds, spans)
 

@@ -7,6 +7,7 @@ import jax
 from jax.sharding import Mesh
 
 from colorjax import release
+from colorjax.colorize.automatic import Captioner
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.devices import processes, replicas
 from colorjax.errors import UserError
@@ -109,4 +110,6 @@ def _model(args: argparse.Namespace, name: str) -> ModelPainter:
     settings = {setting: getattr(args, setting) for setting in registry.settings()}
     colorizer = Colorizer(directory, method, mesh=local_mesh(args), **settings)
     shown = name if model == "bundled" else str(Path(model)) + (f":{method}" if colon else "")
-    return ModelPainter(shown, colorizer, directory, bool(args.masks))
+    captioner = Captioner(directory, colorizer.tokenize) if args.prompt else None
+    shown += f", prompt {args.prompt}" if args.prompt else ""
+    return ModelPainter(shown, colorizer, directory, bool(args.masks), captioner)

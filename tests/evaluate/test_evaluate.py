@@ -118,6 +118,25 @@ def test_the_captions_asked_for_are_what_colours(level, cifar, truth, monkeypatc
     assert -10 * np.log10(row["mse"].mean()) == pytest.approx(expected, abs=0.02)
 
 
+def test_an_automatic_prompt_takes_the_captions_place(cifar) -> None:
+    """Each picture in the colour that its lightness is said to be of, whatever its caption says."""
+
+    def caption(lightness: np.ndarray) -> str:
+        return "a red car" if lightness.mean() > 50 else "a blue car"
+
+    painter = ModelPainter("painter", Painter(), cifar, captioner=caption)
+    batch = next(
+        pictures.read(Selection(cifar, "test", 8), Frame(32, 8, "complete", painters.no_tokens))
+    )
+    light = [skcolor.rgb2lab(picture)[..., 0].mean() for picture in batch.truth]
+    expected = [
+        skcolor.lab2rgb([[Painter.LABS["red" if value > 50 else "blue"]]])[0, 0] for value in light
+    ]
+    got = painter.paint(batch, 0)
+    np.testing.assert_allclose(got[:, 0, 0], np.array(expected) * 2 - 1, atol=1e-6)
+    assert {bool(value > 50) for value in light} == {True, False}
+
+
 def test_swap_measures_along_the_two_colours(cifar, monkeypatch, capsys, tmp_path) -> None:
     monkeypatch.setattr(setting_up, "only_model", lambda args: Painter())
     # No lightness is put back, so that the painted colours are what is measured.
@@ -169,7 +188,8 @@ def test_a_prompt_has_the_article_of_its_colour() -> None:
         (["--obey", "a {} car", "--swap", "a red car", "a blue car"], "two measurements"),
         (["--model", "missing"], "missing"),
         (["--limit", "0"], "limit"),
-        (["--masks", "attention", "--swap", "a red car", "a blue car"], "leave --masks out"),
+        (["--masks", "attention", "--swap", "a red car", "a blue car"], "leave --masks and"),
+        (["--prompt", "auto", "--swap", "a red car", "a blue car"], "and --prompt out"),
         (["--protocol", "folder", "--data", ""], "give them by --data"),
         (["--model", "bundled", "--model", "bundled"], "name of its own"),
         (["--outputs", "nowhere"], "is no folder"),
