@@ -62,7 +62,7 @@ def opencv(*channels: np.ndarray) -> Write:
 
 
 def tiff(values: np.ndarray, **options: object) -> Write:
-    return lambda path: tifffile.imwrite(path, values, **options)
+    return lambda path: tifffile.imwrite(path, values, metadata=None, **options)
 
 
 def three(values: np.ndarray) -> np.ndarray:
