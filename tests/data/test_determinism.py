@@ -198,6 +198,7 @@ def test_a_state_of_something_else_is_refused(data):
 
 def test_a_damaged_record_is_told(data, tmp_path):
     record = records.Record("a", pictures.jpeg(0)[:300], None, {})
-    records.write_shard(tmp_path / records.shard_name("train", 0, 1), [record])
+    shard = records.write_shard(tmp_path / records.shard_name("train", 0, 1), [record])
+    records.write_manifest(tmp_path, "one damaged picture", {"train": [shard]})
     with pytest.raises(UserError, match="could not be decoded"):
         next(open_batches(tmp_path, batch_size=1))

@@ -79,6 +79,7 @@ def test_mistakes_are_told(tmp_path) -> None:
 def _blip_loads() -> bool:
     """Not without torch, nor beside a torchvision of another torch's."""
     try:
+        import torch  # noqa: F401
         from transformers import BlipForConditionalGeneration  # noqa: F401
     except Exception:
         return False
