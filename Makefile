@@ -50,7 +50,7 @@ parity: $(VENV)/parity
 	COLORJAX_PARITY=$(VENV)/weights $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/parity
 
 reproduce: $(VENV)/run
-	$(BIN)/python -m benchmarks.reproduction
+	$(BIN)/python -m benchmarks.reproduction --limit=300
 	$(BIN)/python -m benchmarks.reproduction.instances
 	$(BIN)/python -m benchmarks.enhancement --json=docs/reproduction/enhancement.json
 
