@@ -13,8 +13,10 @@ import numpy as np
 from PIL import Image
 
 from colorjax import release
-from colorjax.colorize import command, jobs, saving
+from colorjax.colorize import jobs
 from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.command import run
+from colorjax.colorize.files import saving
 from colorjax.colorize.painters import Colouring
 from colorjax.devices import compile_cache
 
@@ -79,7 +81,7 @@ def overlapped(folder: Path, batch: int, steps: int) -> float:
         inputs = [str(path) for path in sorted(folder.glob(some))]
         common = ["--batch_size", str(batch), "--num_steps", str(steps), "--quiet", "--overwrite"]
         start = time.monotonic()
-        command.main([*inputs, "--output", str(folder / "together"), *common])
+        run.main([*inputs, "--output", str(folder / "together"), *common])
         seconds.append((time.monotonic() - start, len(inputs)))
     (few, least), (all_of_it, most) = seconds
     return (all_of_it - few) / (most - least) * most

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import colorjax
-from colorjax.colorize import sheets
-from colorjax.colorize.command import main as main_command
+from colorjax.colorize.chroma import sheets
+from colorjax.colorize.command.run import main as main_command
 from colorjax.colorize.library import PhotoColorizer
 
 ROOT = Path(__file__).parent.parent

@@ -16,12 +16,12 @@ from PIL import Image
 
 import colorjax
 from colorjax import release
-from colorjax.colorize import recombine
 from colorjax.colorize.buckets import bucket_for
+from colorjax.colorize.chroma import recombine
 from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.files.photos import load_photo
+from colorjax.colorize.files.saving import to_picture
 from colorjax.colorize.library import PhotoColorizer
-from colorjax.colorize.photos import load_photo
-from colorjax.colorize.saving import to_picture
 from colorjax.devices import compile_cache
 from colorjax.maths import color
 from colorjax.methods.method import Pictures

@@ -42,6 +42,17 @@ ROOMS = {
     "plan": METHODS | {"data", "devices", "train"},
     "bundled": set(),
 }
+# Within a room that has rooms of its own: what each may import of the others there; the files
+# beside them are one more, called "".
+INNER = {
+    "colorize": {
+        "chroma": set(),
+        "files": {"chroma"},
+        "words": {"chroma", "files"},
+        "": {"chroma", "files", "words"},
+        "command": {"chroma", "files", "words", ""},
+    }
+}
 # Folders of the tests that are not about one room.
 OTHER_TESTS = {"assets", "golden", "manifests", "parity", "trust"}
 WITHOUT_JAX = {"errors", "files", "hub", "data", "prepare"}
@@ -84,6 +95,21 @@ def test_imports_point_downwards(path: Path) -> None:
         assert not any(n.split(".")[0] in {"jax", "flax"} for n in imported(tree)), path
 
 
+@pytest.mark.parametrize("house", INNER)
+def test_the_rooms_within_a_room_import_downwards(house: str) -> None:
+    rules, top = INNER[house], PACKAGE / house
+    for path in (path for path in sources() if room(path) == house and path.name != "__main__.py"):
+        place = path.relative_to(top).parts[:-1]
+        name = place[0] if place else ""
+        assert name in rules, f"{path} is in no room of {house}"
+        for dotted in imported(sources()[path]):
+            parts = dotted.split(".")
+            if parts[:2] != ["colorjax", house] or len(parts) < 3:
+                continue
+            other = parts[2] if (top / parts[2]).is_dir() else ""
+            assert other in rules[name] | {name}, f"{path} reaches upwards to {dotted}"
+
+
 def test_every_room_exists_and_no_circle_is_allowed() -> None:
     assert {room(path) for path in sources()} == set(ROOMS)
     order: list[str] = []
@@ -108,7 +134,7 @@ def test_paths_that_contributors_are_sent_to_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     paths = re.findall(r"`((?:colorjax|configs|launch|tests|benchmarks)/[\w./]*)`", text)
     assert len(paths) > 15 and not [path for path in paths if not (ROOT / path).exists()]
-    for room, files in re.findall(r"`(colorjax/\w+/)`: ((?:`\w+\.py`[^`|]*)+)", text):
+    for room, files in re.findall(r"`(colorjax/[\w/]+/)`: ((?:`\w+\.py`[^`|]*)+)", text):
         for name in re.findall(r"`(\w+\.py)`", files):
             assert (ROOT / room / name).exists(), f"{room}{name}"
 

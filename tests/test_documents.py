@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from colorjax.analyze import __main__ as analyze
-from colorjax.colorize import flags as colorize
+from colorjax.colorize.command import flags as colorize
 from colorjax.convert import __main__ as convert
 from colorjax.evaluate import __main__ as evaluate
 from colorjax.export import __main__ as export

@@ -9,10 +9,10 @@ from colorjax import __version__, errors
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command, see `colorjax.colorize.command`; returns its exit code."""
-    from colorjax.colorize import command
+    """Runs the command, see `colorjax.colorize.command.run`; returns its exit code."""
+    from colorjax.colorize.command import run
 
-    return command.main(arguments)
+    return run.main(arguments)
 
 
 def command() -> None:

@@ -7,7 +7,7 @@ import cv2
 import jax
 import numpy as np
 
-from colorjax.colorize.photos import Source, name_of
+from colorjax.colorize.files.photos import Source, name_of
 from colorjax.errors import UserError, first_line
 
 

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from colorjax.colorize import recombine
+from colorjax.colorize.chroma import recombine
+from colorjax.colorize.chroma.recombine import Chroma
 from colorjax.colorize.jobs import Job, Outcome
 from colorjax.colorize.painters import Colouring
-from colorjax.colorize.recombine import Chroma
 
 SIDE = 256  # of the square whose area motion is measured at, in pixels, if the model's is less
 MOST_TRUST = 0.9  # so that what the flow gets wrong is forgotten, by a tenth a frame

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from colorjax import __version__
-from colorjax.colorize import encoding, hints, saving
-from colorjax.colorize.instances import NAMED, MaskSource
+from colorjax.colorize.chroma import hints
+from colorjax.colorize.files import encoding, saving
 from colorjax.colorize.jobs import Outcome, Request
+from colorjax.colorize.words.instances import NAMED, MaskSource
 from colorjax.errors import UserError
 from colorjax.release import sums
 

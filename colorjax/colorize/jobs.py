@@ -11,12 +11,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import DTypeLike
 
-from colorjax.colorize import failures, masks, photos, recombine
-from colorjax.colorize import hints as hinting
+from colorjax.colorize import failures
 from colorjax.colorize.buckets import Size, bucket_for
-from colorjax.colorize.instances import Instances
-from colorjax.colorize.metadata import Metadata
+from colorjax.colorize.chroma import hints as hinting
+from colorjax.colorize.chroma import recombine
+from colorjax.colorize.files import photos
+from colorjax.colorize.files.metadata import Metadata
 from colorjax.colorize.running import PictureColorizer
+from colorjax.colorize.words import masks
+from colorjax.colorize.words.instances import Instances
 from colorjax.errors import UserError
 from colorjax.inputs import AUTO, Pictures
 from colorjax.maths import color

@@ -10,15 +10,17 @@ from typing import Any
 
 from PIL import Image
 
-from colorjax.colorize import doubt, hints, painters, photos
-from colorjax.colorize import prompts as language
+from colorjax.colorize import painters
+from colorjax.colorize.chroma import doubt, hints
+from colorjax.colorize.files import photos
 from colorjax.colorize.finished import made_by, of_photograph, of_request
-from colorjax.colorize.instances import Instances, MaskSource
 from colorjax.colorize.jobs import Caption, Outcome, Ready, Request, check_seed, process, ready
-from colorjax.colorize.masks import Source as MaskFile
 from colorjax.colorize.painters import Colouring
 from colorjax.colorize.results import Base, Doubt, Result, picture_of
 from colorjax.colorize.running import PictureColorizer
+from colorjax.colorize.words import prompts as language
+from colorjax.colorize.words.instances import Instances, MaskSource
+from colorjax.colorize.words.masks import Source as MaskFile
 from colorjax.data import captions
 from colorjax.errors import UserError
 from colorjax.inputs import AUTO, Value

@@ -6,10 +6,10 @@ import os
 from jax.sharding import Mesh
 
 from colorjax import release
-from colorjax.colorize.automatic import Captioner
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.finished import digest_of_model
 from colorjax.colorize.library import PhotoColorizer
+from colorjax.colorize.words.automatic import Captioner
 from colorjax.devices import precision, replicas
 from colorjax.inputs import Value
 

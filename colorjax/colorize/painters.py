@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from colorjax.colorize import doubt, hints, recombine, sheets
+from colorjax.colorize.chroma import doubt, hints, recombine, sheets
+from colorjax.colorize.chroma.looks import Look
+from colorjax.colorize.chroma.recombine import Chroma
 from colorjax.colorize.jobs import MOST_SEED, Job, Levels, Names, Part, pictures
-from colorjax.colorize.looks import Look
-from colorjax.colorize.recombine import Chroma
 from colorjax.colorize.running import PictureColorizer
 from colorjax.data import captions, phrases
 from colorjax.errors import UserError

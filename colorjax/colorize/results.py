@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from colorjax.colorize import encoding, painters, saving
+from colorjax.colorize import painters
+from colorjax.colorize.chroma.looks import Look
+from colorjax.colorize.chroma.recombine import Chroma
+from colorjax.colorize.files import encoding, saving
+from colorjax.colorize.files.metadata import Metadata
 from colorjax.colorize.jobs import Job
-from colorjax.colorize.looks import Look
-from colorjax.colorize.metadata import Metadata
-from colorjax.colorize.recombine import Chroma
 from colorjax.errors import UserError
 
 

@@ -7,8 +7,8 @@ import jax
 from jax.sharding import Mesh
 
 from colorjax import release
-from colorjax.colorize.automatic import Captioner
 from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.words.automatic import Captioner
 from colorjax.devices import processes, replicas
 from colorjax.errors import UserError
 from colorjax.evaluate import networks, painters, protocols

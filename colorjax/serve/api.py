@@ -17,7 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from colorjax import __version__
-from colorjax.colorize import looks, prompts
+from colorjax.colorize.chroma import looks
+from colorjax.colorize.words import prompts
 from colorjax.errors import UserError
 from colorjax.inputs import AUTO, Setting
 from colorjax.serve import answers, uploads

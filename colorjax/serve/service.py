@@ -20,14 +20,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt32
 
-from colorjax.colorize import failures, jobs, photos
-from colorjax.colorize.hints import HintSource
-from colorjax.colorize.instances import MaskSource
+from colorjax.colorize import failures, jobs
+from colorjax.colorize.chroma.hints import HintSource
+from colorjax.colorize.files import photos
 from colorjax.colorize.library import Batch, PhotoColorizer
-from colorjax.colorize.masks import Source as MaskFile
 from colorjax.colorize.painters import Colouring, Small, seed_of
 from colorjax.colorize.results import Result
 from colorjax.colorize.running import PictureColorizer
+from colorjax.colorize.words.instances import MaskSource
+from colorjax.colorize.words.masks import Source as MaskFile
 from colorjax.errors import UserError
 from colorjax.inputs import AUTO, Value
 from colorjax.serve.metrics import Metrics

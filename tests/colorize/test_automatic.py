@@ -10,7 +10,7 @@ from PIL import Image
 import colorjax
 from colorjax import release
 from colorjax.colorize import __main__ as colorize
-from colorjax.colorize import automatic
+from colorjax.colorize.words import automatic
 from colorjax.data import captions
 from colorjax.errors import UserError
 from colorjax.methods import naming

@@ -14,7 +14,7 @@ from PIL import Image
 from colorjax.colorize import batching, failures, jobs, painters
 from colorjax.colorize.buckets import buckets
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.colorize.report import JSON, Report, say
+from colorjax.colorize.command.report import JSON, Report, say
 from colorjax.errors import UserError, printable
 
 

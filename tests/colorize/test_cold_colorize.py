@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from colorjax.colorize import __main__ as colorize
-from colorjax.colorize import recombine, sheets
 from colorjax.colorize.buckets import bucket_for
+from colorjax.colorize.chroma import recombine, sheets
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.errors import UserError
 from colorjax.evaluate import __main__ as evaluate

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from colorjax.colorize import doubt, hints, jobs, looks, painters, recombine
+from colorjax.colorize import jobs, painters
+from colorjax.colorize.chroma import doubt, hints, looks, recombine
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.errors import UserError
 from colorjax.maths import color

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from colorjax.colorize import film
+from colorjax.colorize.chroma.recombine import Chroma
 from colorjax.colorize.painters import Colouring
-from colorjax.colorize.recombine import Chroma
 
 RNG = np.random.default_rng(0)
 

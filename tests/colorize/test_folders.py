@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax.colorize.paths import check_writable, find_photos
-from colorjax.colorize.photos import EXTRAS, FORMATS
-from colorjax.colorize.saving import save_photo
+from colorjax.colorize.command.paths import check_writable, find_photos
+from colorjax.colorize.files.photos import EXTRAS, FORMATS
+from colorjax.colorize.files.saving import save_photo
 from colorjax.errors import UserError
 
 
@@ -20,7 +20,7 @@ def touch(*paths: Path) -> None:
 
 def test_what_is_left_out_is_counted_by_its_kind(tmp_path, monkeypatch) -> None:
     without = {suffix: kind for suffix, kind in FORMATS.items() if suffix not in EXTRAS}
-    monkeypatch.setattr("colorjax.colorize.paths.FORMATS", without)
+    monkeypatch.setattr("colorjax.colorize.command.paths.FORMATS", without)
     root = tmp_path / "in"
     names = "a.heic b.HEIC c.jxl d.psd e.tga f.mpo g.jpe h notes.txt i.png .hidden.png"
     touch(*(root / name for name in names.split()), tmp_path / "other" / "x.png")

@@ -16,7 +16,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from colorjax.colorize import jobs, looks, painters, saving
+from colorjax.colorize import jobs, painters
+from colorjax.colorize.chroma import looks
+from colorjax.colorize.files import saving
 from tests.colorize.test_controls import Painted
 
 HEIGHT, WIDTH = 16, 24

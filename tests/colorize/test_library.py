@@ -10,7 +10,8 @@ from PIL import Image
 
 import colorjax
 from colorjax.colorize import __main__ as command
-from colorjax.colorize import jobs, saving
+from colorjax.colorize import jobs
+from colorjax.colorize.files import saving
 from colorjax.colorize.library import PhotoColorizer
 from colorjax.errors import UserError
 from colorjax.maths import color

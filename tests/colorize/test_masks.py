@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize.masks import read_masks
+from colorjax.colorize.words.masks import read_masks
 from colorjax.errors import UserError
 
 PHRASES = ["the blue cup", "the red cup", "the yellow cup"]

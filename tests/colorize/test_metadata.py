@@ -9,9 +9,9 @@ import pytest
 import tifffile
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from colorjax.colorize import exif, metadata
-from colorjax.colorize.photos import load_photo, read
-from colorjax.colorize.saving import note_of, save_photo
+from colorjax.colorize.files import exif, metadata
+from colorjax.colorize.files.photos import load_photo, read
+from colorjax.colorize.files.saving import note_of, save_photo
 from colorjax.data import bounds
 
 XMP = b"""<?xpacket begin="\xef\xbb\xbf"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description

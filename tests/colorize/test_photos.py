@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize.paths import find_photos, output_paths
-from colorjax.colorize.photos import EXTRAS, FORMATS, check, load_photo
-from colorjax.colorize.saving import save_photo
+from colorjax.colorize.command.paths import find_photos, output_paths
+from colorjax.colorize.files.photos import EXTRAS, FORMATS, check, load_photo
+from colorjax.colorize.files.saving import save_photo
 from colorjax.errors import UserError
 
 
@@ -151,7 +151,7 @@ def test_output_paths_of_one_file_and_mistakes(tmp_path):
 @pytest.mark.parametrize(("name", "extra"), [("a.HEIC", "heic"), ("a.jxl", "jxl")])
 def test_the_extra_that_reads_a_file_is_named(tmp_path, monkeypatch, name, extra) -> None:
     without = {suffix: kind for suffix, kind in FORMATS.items() if suffix not in EXTRAS}
-    monkeypatch.setattr("colorjax.colorize.photos.FORMATS", without)
+    monkeypatch.setattr("colorjax.colorize.files.photos.FORMATS", without)
     (tmp_path / name).write_bytes(b"not for Pillow alone")
     with pytest.raises(UserError, match=rf"pip install 'colorjax\[{extra}\]'"):
         load_photo(tmp_path / name)

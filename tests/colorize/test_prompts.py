@@ -3,7 +3,7 @@
 import pytest
 
 from colorjax import release
-from colorjax.colorize import prompts
+from colorjax.colorize.words import prompts
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 

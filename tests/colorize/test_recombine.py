@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from colorjax.colorize.recombine import to_full_size
+from colorjax.colorize.chroma.recombine import to_full_size
 from colorjax.maths import color
 
 
@@ -90,7 +90,7 @@ def test_strips_leave_no_seams(monkeypatch):
     lightness, ab = _two_regions(128)
     small = _small(ab, 16), _small(lightness, 16)
     whole = to_full_size(lightness, *small)
-    monkeypatch.setattr("colorjax.colorize.recombine._STRIP_PIXELS", 128 * 5)
+    monkeypatch.setattr("colorjax.colorize.chroma.recombine._STRIP_PIXELS", 128 * 5)
     np.testing.assert_array_equal(to_full_size(lightness, *small), whole)
 
 

@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize import saving
+from colorjax.colorize.files import saving
 
 COMMAND = """
 import os, sys
-from colorjax.colorize import command, prompts
+from colorjax.colorize.command import run
+from colorjax.colorize.words import prompts
 from tests.colorize.test_controls import Painted
 
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-process = command.process
+process = run.process
 
 def logged(*arguments):
     for outcome in process(*arguments):
@@ -30,10 +31,10 @@ def logged(*arguments):
             os.write(log, (os.path.basename(outcome.request.source) + "\\n").encode())
         yield outcome
 
-command.make_colorizer = lambda *_: Painted(3.0)
-command.process = logged
+run.make_colorizer = lambda *_: Painted(3.0)
+run.process = logged
 prompts.remarks = lambda *_: []
-sys.exit(command.main(sys.argv[2:]))
+sys.exit(run.main(sys.argv[2:]))
 """
 ROOT = Path(__file__).parents[2]
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax.colorize import finished, saving
+from colorjax.colorize import finished
+from colorjax.colorize.files import saving
 
 FULL = """
 import resource, sys
 import numpy as np
-from colorjax.colorize.saving import save_photo
+from colorjax.colorize.files.saving import save_photo
 from colorjax.errors import UserError
 path, size = sys.argv[1], int(sys.argv[2])
 import signal

@@ -7,7 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from colorjax import release
-from colorjax.colorize.segmenter import Segmenter, preprocess, things_from_left_to_right
+from colorjax.colorize.words.segmenter import Segmenter, preprocess, things_from_left_to_right
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
 from colorjax.models import clipseg

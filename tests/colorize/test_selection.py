@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize import flags, likeness, saving, statement
-from colorjax.colorize.selection import Prompts, Shard, beside, listed
+from colorjax.colorize.command import flags, likeness
+from colorjax.colorize.command.selection import Prompts, Shard, beside, listed
+from colorjax.colorize.files import saving, statement
 from colorjax.errors import UserError
 
 
@@ -104,7 +105,7 @@ def test_every_format_says_what_made_it(tmp_path, suffix) -> None:
 
 
 def test_metadata_without_a_place_is_told(tmp_path) -> None:
-    from colorjax.colorize.metadata import Metadata
+    from colorjax.colorize.files.metadata import Metadata
 
     gray = np.full((16, 16, 3), 99, np.uint8)
     long = Metadata(comments=(b"x" * 70_000, b"short"))

@@ -7,7 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from colorjax.colorize import jobs, photos, stages
+from colorjax.colorize import jobs
+from colorjax.colorize.command import stages
+from colorjax.colorize.files import photos
 from colorjax.data import decoding
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize.photos import check, load_photo
+from colorjax.colorize.files.photos import check, load_photo
 from colorjax.data import bounds
 from colorjax.errors import UserError
 from colorjax.prepare.sources.entries import Rejected

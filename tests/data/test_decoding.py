@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from colorjax.colorize.photos import load_photo
-from colorjax.colorize.saving import save_photo
+from colorjax.colorize.files.photos import load_photo
+from colorjax.colorize.files.saving import save_photo
 from tests import pictures
 
 

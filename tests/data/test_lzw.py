@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 from skimage.color import lab2rgb
 
-from colorjax.colorize.photos import load_photo
+from colorjax.colorize.files.photos import load_photo
 from colorjax.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize.photos import load_photo
+from colorjax.colorize.files.photos import load_photo
 from colorjax.data import bounds, profiles
 from tests import pictures
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from colorjax.colorize import photos
+from colorjax.colorize.files import photos
 from colorjax.errors import UserError
 
 LIGHT = np.linspace(0, 1, 96)[None].repeat(64, axis=0)

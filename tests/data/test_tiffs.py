@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from colorjax.colorize.photos import check, load_photo
+from colorjax.colorize.files.photos import check, load_photo
 from colorjax.errors import UserError
 
 RNG = np.random.default_rng(0)

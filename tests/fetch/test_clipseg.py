@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax.colorize.segmenter import Segmenter
+from colorjax.colorize.words.segmenter import Segmenter
 from colorjax.convert import writers
 from colorjax.errors import UserError
 from colorjax.fetch import __main__ as fetch

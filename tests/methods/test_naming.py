@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from colorjax import release
-from colorjax.colorize import automatic
+from colorjax.colorize.words import automatic
 from colorjax.data import captions
 from colorjax.data.tokenizer import FILES, Tokenizer
 from colorjax.errors import UserError

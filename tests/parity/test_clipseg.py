@@ -8,7 +8,7 @@ from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from colorjax import release
-from colorjax.colorize import segmenter
+from colorjax.colorize.words import segmenter
 from colorjax.maths import color
 from colorjax.models import clipseg
 from colorjax.models.layers import apply

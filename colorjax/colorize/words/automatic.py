@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from colorjax import release
-from colorjax.colorize import recombine
+from colorjax.colorize.chroma import recombine
 from colorjax.data import captions
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.methods import naming

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from colorjax.colorize import finished, saving
+from colorjax.colorize import finished
+from colorjax.colorize.files import saving
 from colorjax.data import captions
 from colorjax.errors import UserError
 from colorjax.methods import registry

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from colorjax.colorize import exif, statement
+from colorjax.colorize.files import exif, statement
 from colorjax.data import bounds
 
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"

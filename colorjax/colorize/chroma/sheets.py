@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
-from colorjax.colorize import recombine
+from colorjax.colorize.chroma import recombine
 
 TILE, LABEL, GAP = 192, 16, 6  # in pixels
 COLUMNS = 3

@@ -11,8 +11,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from colorjax.colorize import exif, statement
-from colorjax.colorize.metadata import (
+from colorjax.colorize.files import exif, statement
+from colorjax.colorize.files.metadata import (
     EXIF,
     NOTE,
     PHOTOSHOP,
@@ -23,7 +23,7 @@ from colorjax.colorize.metadata import (
     Metadata,
     text_of,
 )
-from colorjax.colorize.statement import Note
+from colorjax.colorize.files.statement import Note
 from colorjax.data import bounds
 
 SUFFIXES = {

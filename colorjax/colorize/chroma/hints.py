@@ -20,7 +20,7 @@ import scipy.sparse.linalg
 from jaxtyping import Bool, Float
 from PIL import Image, ImageColor
 
-from colorjax.colorize.recombine import Chroma, enlarged, to_model_size
+from colorjax.colorize.chroma.recombine import Chroma, enlarged, to_model_size
 from colorjax.errors import UserError, first_line
 from colorjax.maths import color
 

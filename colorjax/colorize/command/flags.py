@@ -3,11 +3,14 @@
 import argparse
 from pathlib import Path
 
-from colorjax.colorize import doubt, encoding, painters, photos, prompts
+from colorjax.colorize import painters
+from colorjax.colorize.chroma import doubt
+from colorjax.colorize.chroma.looks import Look
+from colorjax.colorize.command.report import JSON, LINES, QUIET
+from colorjax.colorize.files import encoding, photos
 from colorjax.colorize.jobs import Painter, check_seed
-from colorjax.colorize.looks import Look
 from colorjax.colorize.options import add_sampling
-from colorjax.colorize.report import JSON, LINES, QUIET
+from colorjax.colorize.words import prompts
 from colorjax.data import captions
 from colorjax.errors import UserError
 from colorjax.methods import registry

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from colorjax.colorize.masks import masks_of_array, read_masks
-from colorjax.colorize.photos import Source, name_of
+from colorjax.colorize.files.photos import Source, name_of
+from colorjax.colorize.words.masks import masks_of_array, read_masks
 from colorjax.data import phrases as language
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
@@ -22,7 +22,7 @@ MaskSource = str | os.PathLike[str] | np.ndarray
 @functools.lru_cache(maxsize=1)  # it is as large as a text encoder: one for all prompts
 def _segmenter(directory: Path | None) -> Callable[..., np.ndarray]:
     # Here, because all else colours without any network of this package, see `colorjax.export`.
-    from colorjax.colorize.segmenter import Segmenter
+    from colorjax.colorize.words.segmenter import Segmenter
 
     return Segmenter(directory)
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-from colorjax.colorize.recombine import Chroma
+from colorjax.colorize.chroma.recombine import Chroma
 
 SAMPLES = 8
 FULL = 40.0  # the end of the map's scale, in units of ab: the same for all maps

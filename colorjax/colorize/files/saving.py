@@ -10,9 +10,10 @@ from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 
 from colorjax import files
-from colorjax.colorize import encoding, recombine, statement
-from colorjax.colorize.metadata import NOTE, Metadata
-from colorjax.colorize.statement import Note
+from colorjax.colorize.chroma import recombine
+from colorjax.colorize.files import encoding, statement
+from colorjax.colorize.files.metadata import NOTE, Metadata
+from colorjax.colorize.files.statement import Note
 from colorjax.data import bounds
 from colorjax.errors import UserError
 

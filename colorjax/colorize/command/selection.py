@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from colorjax.colorize import prompts
+from colorjax.colorize.words import prompts
 from colorjax.errors import UserError, first_line
 
 BESIDE = "beside"

@@ -14,25 +14,18 @@ from typing import Any
 import numpy as np
 
 from colorjax import release
-from colorjax.colorize import (
-    film,
-    finished,
-    flags,
-    likeness,
-    paths,
-    photos,
-    prompts,
-    saving,
-    stages,
-)
-from colorjax.colorize.automatic import Captioner
+from colorjax.colorize import film, finished
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.colorize.encoding import SUFFIXES
-from colorjax.colorize.instances import Instances
+from colorjax.colorize.command import flags, likeness, paths, stages
+from colorjax.colorize.command.report import Report, say
+from colorjax.colorize.command.selection import Prompts, Shard, beside, listed
+from colorjax.colorize.files import photos, saving
+from colorjax.colorize.files.encoding import SUFFIXES
 from colorjax.colorize.jobs import Outcome, Painter, Ready, Request, process, ready, rendered
 from colorjax.colorize.options import make_colorizer, method_of, resolved
-from colorjax.colorize.report import Report, say
-from colorjax.colorize.selection import Prompts, Shard, beside, listed
+from colorjax.colorize.words import prompts
+from colorjax.colorize.words.automatic import Captioner
+from colorjax.colorize.words.instances import Instances
 from colorjax.data import profiles
 from colorjax.devices import compile_cache, processes
 from colorjax.errors import UserError

@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 
-from colorjax.colorize import metadata
-from colorjax.colorize.metadata import Metadata
+from colorjax.colorize.files import metadata
+from colorjax.colorize.files.metadata import Metadata
 from colorjax.data import bounds, decoding, raws, tiffs
 from colorjax.errors import UserError, first_line
 

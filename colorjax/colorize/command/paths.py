@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colorjax.colorize.photos import EXTRAS, FORMATS
-from colorjax.colorize.saving import OUTPUT_SUFFIXES, SUFFIXES_TOLD, note_of
+from colorjax.colorize.files.photos import EXTRAS, FORMATS
+from colorjax.colorize.files.saving import OUTPUT_SUFFIXES, SUFFIXES_TOLD, note_of
 from colorjax.errors import UserError, first_line
 
 _RESULTS, _LINKS, _NAMELESS = "earlier results", "linked folders", "without a suffix"

@@ -1,0 +1,1 @@
+"""Colours and lightness as arrays at any size: no files, no words, no model."""

@@ -1,0 +1,1 @@
+"""What words mean in a photograph: plain prompts, captions, and the parts that phrases name."""
