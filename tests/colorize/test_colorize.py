@@ -211,6 +211,7 @@ def halves(folder, tmp_path) -> Path:
     return path
 
 
+@pytest.mark.proof
 def test_masks_change_the_picture_and_none_compiles_anew(
     folder, halves, tmp_path, small_release
 ) -> None:

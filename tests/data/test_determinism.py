@@ -67,6 +67,12 @@ def whole(data):
     return take(open_batches(data), STEPS + 2)
 
 
+@pytest.fixture(scope="module")
+def beginning(data):
+    """Two epochs and more of what `whole` holds."""
+    return take(open_batches(data), 90)
+
+
 def test_nothing_twice_nothing_lost_over_epochs(data):
     stream = [number for _, batch in take(open_batches(data), 302) for number in batch]
     epochs = [stream[i : i + COUNT] for i in range(0, len(stream) - COUNT + 1, COUNT)]
@@ -149,9 +155,9 @@ def test_every_position_gives_exactly_the_rest(data, whole):
 
 
 @pytest.mark.parametrize("before, after", [((4, 1), (1, 3)), ((1, 2), (2, 1)), ((2, 0), (4, 2))])
-def test_another_number_of_processes_and_threads_goes_on(data, whole, before, after):
+def test_another_number_of_processes_and_threads_goes_on(data, beginning, before, after):
     """State of `before` = (processes, threads) restored on `after`, at positions over an epoch."""
-    stream = [number for _, batch in whole for number in batch]
+    stream = [number for _, batch in beginning for number in batch]
     for position in (0, 1, 37, 38, 76):
         states = []
         for i in range(before[0]):
@@ -172,8 +178,8 @@ def test_another_number_of_processes_and_threads_goes_on(data, whole, before, af
         assert joined == stream[position * 8 : position * 8 + 48]
 
 
-def test_another_batch_size_goes_on_with_the_same_records(data, whole):
-    stream = [number for _, batch in whole for number in batch]
+def test_another_batch_size_goes_on_with_the_same_records(data, beginning):
+    stream = [number for _, batch in beginning for number in batch]
     batches = open_batches(data)
     take(batches, 3)
     other = open_batches(data, batch_size=5)
@@ -183,9 +189,9 @@ def test_another_batch_size_goes_on_with_the_same_records(data, whole):
     assert other.get_state()["consumed"] == 124
 
 
-def test_reading_on_after_closing(data, whole):
+def test_reading_on_after_closing(data, beginning):
     batches = open_batches(data)
-    assert take(batches, 7) + take(batches, 7) == whole[:14]
+    assert take(batches, 7) + take(batches, 7) == beginning[:14]
 
 
 def test_a_state_of_something_else_is_refused(data):

@@ -21,6 +21,7 @@ def test_auto_is_what_the_device_is_good_at(monkeypatch) -> None:
         colorjax.load("bundled", dtype="float16")
 
 
+@pytest.mark.proof
 def test_bfloat16_colours_nearly_as_float32(small_release) -> None:
     """Matrices are narrow, vectors are not, and what comes out is float32."""
     light = np.linspace(10, 90, 1024, dtype=np.float32).reshape(1, 32, 32)

@@ -24,13 +24,17 @@ def truth(cifar) -> np.ndarray:
     return np.stack([transforms.decode(records.Record.unpack(row).image) for row in rows]) / 255.0
 
 
-def run(capsys, small_release, cifar, tmp_path, *more) -> dict:
+def run(small_release, cifar, folder, *more) -> dict:
     command = ["--model", str(small_release), "--data", str(cifar), "--batch_size", "48"]
-    path = tmp_path / "figures.json"
+    path = folder / "figures.json"
     assert evaluate.main([*command, "--limit", "64", "--json", str(path), *more]) == 0
-    capsys.readouterr()
     rows = json.loads(path.read_text())["rows"]
     return {name.replace(str(small_release), "output"): row for name, row in rows.items()}
+
+
+@pytest.fixture(scope="module")
+def figures(small_release, cifar, tmp_path_factory) -> dict:
+    return run(small_release, cifar, tmp_path_factory.mktemp("rows"), "--captions", "scarce")
 
 
 def painted(truth: np.ndarray, ab: np.ndarray) -> np.ndarray:
@@ -40,8 +44,7 @@ def painted(truth: np.ndarray, ab: np.ndarray) -> np.ndarray:
     return np.round(np.clip(skcolor.lab2rgb(lab), 0, 1) * 255) / 255
 
 
-def test_reference_rows(capsys, small_release, cifar, tmp_path, truth) -> None:
-    figures = run(capsys, small_release, cifar, tmp_path, "--captions", "scarce")
+def test_reference_rows(figures, truth) -> None:
     gray = painted(truth, np.zeros(2))
     row = figures["gray"]
     assert row["pictures"] == 64 and len(figures) == 7
@@ -64,8 +67,7 @@ def test_reference_rows(capsys, small_release, cifar, tmp_path, truth) -> None:
     assert figures["mean chroma of test"]["psnr_pooled"] > row["psnr_pooled"]
 
 
-def test_lightness_is_kept(capsys, small_release, cifar, tmp_path) -> None:
-    figures = run(capsys, small_release, cifar, tmp_path, "--captions", "scarce")
+def test_lightness_is_kept(figures) -> None:
     output = figures["output"]
     assert output["ssim"] > 0.5, "with the lightness kept, structure is the picture's"
     assert figures["output, raw decode"]["ssim"] < output["ssim"]

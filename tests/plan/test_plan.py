@@ -203,7 +203,13 @@ def test_topologies() -> None:
     assert chips.peak_flops("cpu") is None
 
 
-@pytest.mark.parametrize("name", STAGES)
+# The stages that trace least; the others take seconds each.
+QUICK = ("luminance", "latent", "clip", "vae")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.proof] * (n not in QUICK)) for n in STAGES]
+)
 def test_stages_are_built_from_shapes(name: str, tmp_path, monkeypatch) -> None:
     """No weight is computed or read: the parameters are those of the real stage, as shapes."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -270,9 +276,8 @@ def lowered_sampler(name: str) -> costs.Lowered:
     return sampling.sampler(SAMPLERS[name](), mesh, per_chip=3, masks=name == "instance-aware")
 
 
-@pytest.mark.parametrize(
-    "name", ["plain decoder", pytest.param("no guidance", marks=pytest.mark.proof)]
-)
+@pytest.mark.proof
+@pytest.mark.parametrize("name", ["plain decoder", "no guidance"])
 def test_the_sampler_is_the_production_function(name: str) -> None:
     config = SAMPLERS[name]()
     sizes, key = config.model.to_dict(), jax.random.key(0)

@@ -35,6 +35,7 @@ def step(batch: dict[str, np.ndarray], **changes: object) -> tuple:
     return stage, state, after, {name: float(value) for name, value in metrics.items()}
 
 
+@pytest.mark.proof
 def test_uncoloured_pictures_are_the_gray_ones(batch) -> None:
     _, luminance = clip.image_and_luminance(batch["image"])
     gray = np.asarray(color.to_bytes(np.asarray(vividness.gray_image(luminance))))
