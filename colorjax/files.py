@@ -7,6 +7,8 @@ given to `write_bytes`: not all of them tell of a write that came short.
 
 import contextlib
 import errno
+import functools
+import hashlib
 import json
 import os
 import shutil
@@ -33,6 +35,25 @@ def cache_folder(*names: str) -> Path:
     """
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root, "colorjax", *names)
+
+
+def package_digest(package: Path) -> str:
+    """A digest of every module of a package, by path and contents.
+
+    What was made by code, and is kept, is of that code alone; what a program is made of cannot
+    be listed by hand without missing some of it.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        source = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(package)} {source}\n".encode())
+    return digest.hexdigest()
+
+
+@functools.cache
+def own_digest() -> str:
+    """The digest of this package, as it was when it was first asked for."""
+    return package_digest(Path(__file__).parent)
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

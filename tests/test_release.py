@@ -14,6 +14,7 @@ from colorjax import release
 from colorjax.configs import diffusing_colors, lcad
 from colorjax.data.tokenizer import FILES
 from colorjax.errors import UserError
+from colorjax.release import shapes
 from tests import small
 
 TREE = {"conv": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.ones(3)}}
@@ -343,3 +344,30 @@ def test_a_part_that_was_outdated_and_is_made_again_is_not_overwritten(tmp_path)
     release.write(tmp_path / "run", {}, {"distilled_unet": two}, **later)
     for part in ("cold_unet", "distilled_unet"):
         assert release.read_part(tmp_path / "run", part)["a"] == 2
+
+
+def test_shapes_are_worked_out_once_for_a_configuration(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    times = []
+
+    def init(key):
+        times.append(key)
+        return {"conv": {"kernel": jnp.zeros((2, 3), jnp.bfloat16)}, "scale": jnp.zeros(())}
+
+    def kept(name="vae", width=2):
+        return shapes.kept(
+            name, {"width": width}, lambda key: init(key)
+        )  # jax knows no lambda again
+
+    traced = kept()
+    again = kept()
+    assert len(times) == 1 and traced == again
+    assert (again["conv"]["kernel"].shape, again["conv"]["kernel"].dtype) == ((2, 3), jnp.bfloat16)
+    kept(width=3)
+    kept("unet")
+    assert len(times) == 3
+    for damage in ("[]", "", '{"scale": 1}', '{"scale": [[], "float33"]}', "{}"):
+        for path in (tmp_path / "colorjax" / "shapes").iterdir():
+            path.write_text(damage)
+        times.clear()
+        assert kept() == traced and len(times) == 1, damage

@@ -17,7 +17,7 @@ from colorjax.colorize.buckets import buckets
 from colorjax.colorize.programs import PROGRAMS, Networks, reconstruct
 from colorjax.colorize.running import PictureColorizer, Raw
 from colorjax.data.tokenizer import FILES, Tokenizer
-from colorjax.devices import replicas
+from colorjax.devices import program_store, replicas
 from colorjax.errors import UserError
 from colorjax.inputs import AUTO, Pictures, Value
 from colorjax.maths import cold_diffusion, metrics
@@ -98,7 +98,11 @@ class Colorizer(PictureColorizer):
         self.buckets = buckets(self.image_size, multiple)
         self.batch_size = int(self.settings["batch_size"]) * self._devices
         self.params = self._resident(self.params)
-        self._programs = {name: self._program(run) for name, run in PROGRAMS.items()}
+        deciding = [self.method.name, config, options, decoder, jnp.dtype(dtype).name]
+        self._programs = {
+            name: self._program(run, [name, self.has_ranker, *deciding])
+            for name, run in PROGRAMS.items()
+        }
         self._reconstruct = jax.jit(functools.partial(reconstruct, base))
 
     @property
@@ -178,10 +182,10 @@ class Colorizer(PictureColorizer):
             raise UserError(f"{self.method.title} begins with gray only, not with faded colours")
         return self.method.colourfulness
 
-    def _program(self, run: Callable[..., Any]) -> Any:
+    def _program(self, run: Callable[..., Any], deciding: list[Any]) -> Any:
         function = functools.partial(run, self._networks)
         if self._mesh is None:
-            return jax.jit(function)
+            return program_store.Program(function, deciding)
         return replicas.program(function, self._mesh, replicas.WHOLE, SPECS)
 
     def _run(self, name: str, pictures: Pictures) -> Any:

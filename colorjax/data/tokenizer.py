@@ -1,7 +1,6 @@
 """CLIP's byte-pair tokenizer. Importing this module loads none of the libraries of data sets."""
 
 import functools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ DESCRIPTIONS = ("tokenizer_config.json", "special_tokens_map.json")
 FILES = (VOCABULARY, MERGES, *DESCRIPTIONS)  # all that is read
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 _WORDS = {"type": "object", "minProperties": 3, "maxProperties": 1_000_000}
+# Radford et al. 2021: contractions, letters in runs, digits alone, other signs in runs.
+_WORD = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 _SPECIAL = ("unk_token", "bos_token", "eos_token", "pad_token")
 
 
@@ -53,16 +54,17 @@ class Tokenizer:
         if max_length < 3:
             raise UserError(f"max_length is {max_length}; it must be at least 3 (BOS, a word, EOS)")
         self.max_length = max_length
-        self._tokenizer = _load(directory)
-        self.vocab_size = len(self._tokenizer)
+        self._tokenizer, special = _load(directory)
+        self.vocab_size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
         if most_ids is not None and self.vocab_size > most_ids:
             raise UserError(
                 f"{str(directory)!r} has {self.vocab_size} tokens, and the text encoder knows "
                 f"{most_ids}: the vocabulary is another model's"
             )
-        self.bos_id: int = self._tokenizer.bos_token_id
-        self.eos_id: int = self._tokenizer.eos_token_id
-        self.pad_id: int = self._tokenizer.pad_token_id
+        self.bos_id, self.eos_id, self.pad_id = (
+            self._tokenizer.token_to_id(special[name])
+            for name in ("bos_token", "eos_token", "pad_token")
+        )
         # Captions made of few words come back often: a look-up instead of 0.1 ms. More than
         # CIFAR-10's 5,000 sentences need not be kept: those that people wrote come once an epoch.
         self._row = functools.lru_cache(maxsize=1 << 13)(self._uncached_row)
@@ -85,8 +87,8 @@ class Tokenizer:
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Each token's place `text[start:stop]`, of all tokens between BOS and EOS, uncut."""
         self._check(text)
-        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return encoded["offset_mapping"]
+        offsets: list[tuple[int, int]] = self._tokenizer.encode(text).offsets
+        return offsets
 
     @staticmethod
     def _check(text: str) -> None:
@@ -100,18 +102,15 @@ class Tokenizer:
 
     def _uncached_row(self, text: str) -> Int32[np.ndarray, "length"]:
         self._check(text)
-        ids = self._tokenizer(text, add_special_tokens=False)["input_ids"][: self.max_length - 2]
+        ids = self._tokenizer.encode(text).ids[: self.max_length - 2]
         row = np.full(self.max_length, self.pad_id, np.int32)
         row[: len(ids) + 2] = [self.bos_id, *ids, self.eos_id]
         row.flags.writeable = False
         return row
 
 
-def _load(directory: Path) -> Any:
-    # Without PyTorch, which is not needed here, transformers warns at its first import.
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    from transformers import CLIPTokenizer
-
+def _load(directory: Path) -> tuple[Any, dict[str, str]]:
+    """The byte pairs of a folder, and its special tokens by the names of `_SPECIAL`."""
     advice = f"give CLIP's own {VOCABULARY} and {MERGES}"
     vocabulary = files.read_json(directory / VOCABULARY, _WORDS, advice=advice)
     ids = list(vocabulary.values())
@@ -120,7 +119,7 @@ def _load(directory: Path) -> Any:
             f"'{directory / VOCABULARY}' does not give each of its {len(ids)} tokens a number of "
             f"its own, 0 or more; {advice}"
         )
-    special: dict[str, str] = {}
+    special = {name: BOS if name == "bos_token" else EOS for name in _SPECIAL}
     for name in DESCRIPTIONS:
         if (directory / name).is_file():
             described = files.read_json(directory / name, {"type": "object"}, advice=advice)
@@ -129,11 +128,35 @@ def _load(directory: Path) -> Any:
     if strangers:
         raise UserError(f"'{directory}' does not number its own token {strangers[0]!r}; {advice}")
     try:
-        return CLIPTokenizer(vocab=vocabulary, merges=_merges(directory / MERGES), **special)
+        return _byte_pairs(vocabulary, _merges(directory / MERGES), special), special
     except Exception as error:  # what tokenizers raises has no narrower type
         raise UserError(
             f"{str(directory)!r} does not hold a CLIP tokenizer ({first_line(error)}); {advice}"
         ) from None
+
+
+def _byte_pairs(
+    vocabulary: dict[str, int], merges: Sequence[tuple[str, str]], special: dict[str, str]
+) -> Any:
+    """CLIP's rules for the library of tokenizers, which transformers' class is a shell around.
+
+    Importing that shell takes longer than the tokenizer's work for thousands of captions.
+    """
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    model = models.BPE(
+        vocabulary, merges, unk_token=special["unk_token"], end_of_word_suffix="</w>"
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    words = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [words, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.add_special_tokens(list(dict.fromkeys(special.values())))
+    return tokenizer
 
 
 def _content(token: Any) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from colorjax import files
 from colorjax.errors import printable
 
+_own: Path | None = None
+
 
 class Untrusted(Exception):
     """A folder that others could put programs into."""
@@ -22,6 +24,7 @@ def setup() -> None:
     """
     import jax
 
+    global _own
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     try:
@@ -32,8 +35,14 @@ def setup() -> None:
         return
     except (OSError, RuntimeError):
         return  # no home, or a read-only one, costs compile time, nothing else
+    _own = directory
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def own_folder() -> Path | None:
+    """The folder that `setup` chose; None before, where there is none, or where the user chose."""
+    return _own
 
 
 def trusted(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 Everything is a pure function of a `model` (sizes, settings) and `params` (a dict of parts).
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from colorjax.maths.types import (
 from colorjax.methods import method, stable_diffusion, vividness
 from colorjax.methods.stable_diffusion import Captured, StableDiffusion
 from colorjax.models.ranker import Ranker
+from colorjax.release import shapes
 
 PARTS = ("text_encoder", "vae", "cold_unet")  # beside them luminance_encoder and ranker
 DISTILLED_PART = "distilled_unet"  # and this one, of a model that has been distilled
@@ -133,13 +135,13 @@ def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[DiffusingColo
 
 def load_networks(path: Path, dtype: Any = jnp.float32) -> tuple[DiffusingColors, Params]:
     """A release directory's model, and the parameters that colouring without a ranker takes."""
-    model = build(release.read_config(path), dtype)
+    config = release.read_config(path)
+    model = build(config, dtype)
     guided = model.cold.decoder == "guided" or "luminance_encoder" in release.parts_in(path)
     parts = list(_parts(model)) + ["luminance_encoder"] * guided
-    key = jax.random.key(0)
-    expected = jax.eval_shape(lambda key: stable_diffusion.init(model.base, key), key)
-    # Traced once for both: it takes a while.
-    unet = jax.eval_shape(lambda key: init_unet(model, key), key)
+    base = functools.partial(stable_diffusion.init, model.base)
+    expected = shapes.kept("diffusing_colors", config, base)
+    unet = shapes.kept("cold_unet", config, functools.partial(init_unet, model))
     expected |= {"cold_unet": unet, DISTILLED_PART: unet}
     return model, stable_diffusion.load_parts(path, parts, expected, dtype)
 

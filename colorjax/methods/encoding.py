@@ -10,6 +10,7 @@ from jaxtyping import Float32, UInt8
 from colorjax import release
 from colorjax.maths import color
 from colorjax.methods import stable_diffusion
+from colorjax.release import shapes
 
 Encoder = Callable[[UInt8[np.ndarray, "b s s 3"]], Float32[np.ndarray, "b h w c"]]
 
@@ -22,8 +23,9 @@ def encoder(directory: Path) -> Encoder:
     Raises:
         UserError: the release has no VAE, or a damaged one.
     """
-    model = stable_diffusion.build(release.read_config(directory))
-    expected = jax.eval_shape(lambda key: stable_diffusion.init(model, key), jax.random.key(0))
+    config = release.read_config(directory)
+    model = stable_diffusion.build(config)
+    expected = shapes.kept("base", config, lambda key: stable_diffusion.init(model, key))
     params = stable_diffusion.load_parts(directory, ("vae",), expected, np.float32)
     params = jax.device_put(params)
     encode = jax.jit(

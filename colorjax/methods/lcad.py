@@ -44,6 +44,7 @@ from colorjax.methods.stable_diffusion import (
     reconstruct,
 )
 from colorjax.models.unet import CEC_CHOICES
+from colorjax.release import shapes
 
 # The shared parts under L-CAD's name, too: whoever works with the method needs one module.
 __all__ = [
@@ -154,11 +155,12 @@ def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[LCAD, Params]
         UserError: the release is missing, damaged or incomplete.
     """
     path = release.locate(str(directory))
-    model = build(release.read_config(path), dtype)
+    config = release.read_config(path)
+    model = build(config, dtype)
     # Plain Stable Diffusion has no luminance encoder, and its UNet does not ask for one.
     plain = model.unet.cec == "none" and "luminance_encoder" not in release.parts_in(path)
     parts = [part for part in PARTS if part != "luminance_encoder" or not plain]
-    expected = jax.eval_shape(lambda key: init(model, key), jax.random.key(0))
+    expected = shapes.kept("lcad", config, lambda key: init(model, key))
     return model, stable_diffusion.load_parts(path, parts, expected, dtype)
 
 

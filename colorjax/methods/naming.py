@@ -20,6 +20,7 @@ from colorjax.maths.types import Array, Params, TokenIds
 from colorjax.methods.vividness import gray_image
 from colorjax.models.clip import CLIP, CLIPTextModel, CLIPVisionModel
 from colorjax.models.ranker import NORMALIZATIONS
+from colorjax.release import shapes
 
 PARTS = ("text_encoder", "image_encoder")
 
@@ -61,11 +62,12 @@ def load(path: Path, dtype: Any = jnp.float32) -> tuple[Namer, Params]:
     Raises:
         UserError: the release lacks an image tower that shares a space with its text encoder.
     """
-    namer = build(release.read_config(path), dtype)
+    config = release.read_config(path)
+    namer = build(config, dtype)
     text, image = (release.read_part(path, part, dtype) for part in PARTS)
     if "visual_projection" not in image:
         raise UserError(f"'{path}' has an image tower without a projection: it names nothing")
-    expected = jax.eval_shape(lambda key: init(namer, key), jax.random.key(0))
+    expected = shapes.kept("namer", config, lambda key: init(namer, key))
     return namer, release.conform(expected, {"text_model": text, **image}, f"CLIP of '{path}'")
 
 

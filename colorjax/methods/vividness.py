@@ -21,6 +21,7 @@ from colorjax.maths.types import Array, Image, Latents, Luminance, Params, PRNGK
 from colorjax.models.clip import CLIPVisionModel
 from colorjax.models.layers import apply
 from colorjax.models.ranker import NORMALIZATIONS, Ranker
+from colorjax.release import shapes
 
 # Scores this near to the best one count as equal, and then the scale nearest to the second number
 # is taken; of two equally near ones the lower, because too much colour is what people notice.
@@ -128,9 +129,10 @@ def load_ranker(path: Path, dtype: Any = jnp.float32) -> tuple[Ranker, Params]:
     """
     if "ranker" not in release.parts_in(path):
         raise UserError(f"'{path}' has no ranker to choose a vividness; give a number")
-    ranker = build_ranker(release.read_config(path), dtype)
+    config = release.read_config(path)
+    ranker = build_ranker(config, dtype)
     trained, tower = (release.read_part(path, part, dtype) for part in PARTS)
-    expected = jax.eval_shape(lambda key: init_ranker(ranker, key), jax.random.key(0))
+    expected = shapes.kept("ranker", config, lambda key: init_ranker(ranker, key))
     params = complete_ranker(trained, tower)
     return ranker, release.conform(expected, params, f"part 'ranker' of '{path}'")
 

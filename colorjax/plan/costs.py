@@ -150,22 +150,10 @@ def deciding_text(config: ConfigDict, rest: list[Any]) -> str:
         "rules": config.sharding_rules,
         "mesh": config.mesh.to_dict(),
         "compute": [config.dtype, config.remat],
-        "code": [package_digest(PACKAGE), *compilers()],
+        "code": [files.package_digest(PACKAGE), *compilers()],
         "rest": rest,
     }
     return json.dumps(deciding, sort_keys=True, default=str)
-
-
-def package_digest(package: Path) -> str:
-    """A digest of every module of a package, by path and contents.
-
-    What a program is made of cannot be listed by hand without missing some of it.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        source = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{path.relative_to(package)} {source}\n".encode())
-    return digest.hexdigest()
 
 
 def compilers() -> tuple[str, str]:

@@ -172,6 +172,31 @@ def test_padding_is_what_the_folder_says(tmp_path, padding):
     assert ours.pad_id == expected[0][-1] == {"!": 0}.get(padding, 1023)
 
 
+@pytest.mark.parametrize("special", [{}, {"unk_token": "!", "pad_token": "!"}])
+def test_it_is_the_tokenizer_of_transformers(tmp_path, special):
+    """Any text, with marks, spaces, special tokens and scripts that the vocabulary lacks."""
+    from transformers import CLIPTokenizer
+
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / name).write_bytes((SMALL / name).read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "CLIPTokenizer"})
+    )
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(special))
+    theirs, ours = CLIPTokenizer.from_pretrained(tmp_path), tokenizer.Tokenizer(tmp_path)
+    assert ours.vocab_size == len(theirs)
+    assert (ours.bos_id, ours.eos_id) == (theirs.bos_token_id, theirs.eos_token_id)
+    pieces = ["a red car", "<|endoftext|>", "<|ENDOFTEXT|>", "don't", "!", " \t", "Ü\u0301", "İ"]
+    pieces += list("abX 019.,'é漢\u3000😀<|>_-")
+    draw = np.random.default_rng(0)
+    for _ in range(300):
+        text = "".join(draw.choice(pieces, draw.integers(12)))
+        expected = theirs(text, add_special_tokens=False, return_offsets_mapping=True)
+        count = min(len(expected["input_ids"]), ours.max_length - 2)
+        assert ours([text])[0, 1 : count + 1].tolist() == expected["input_ids"][:count]
+        assert ours.offsets(text) == expected["offset_mapping"]
+
+
 def test_mistakes_are_told(tmp_path):
     with pytest.raises(UserError, match="no vocab.json and no merges.txt"):
         tokenizer.Tokenizer(tmp_path)

@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
 from jaxtyping import Bool, Float
 from PIL import Image, ImageColor
 
@@ -104,6 +102,10 @@ def solved(
     would be so large that colours leak). `pull` 0 is the paper's; above 0 the result decays to 0
     with the distance from what is known.
     """
+    # Here, since it takes a tenth of a second and most photographs come without hints.
+    import scipy.sparse
+    import scipy.sparse.linalg
+
     height, width = lightness.shape
     count = height * width
     rows, columns, weights = _weights(np.asarray(lightness, np.float64))
