@@ -18,6 +18,7 @@
 `--config.latent.min_snr=5` weights the loss by min-SNR (Hang et al. 2023), which neither the paper
 nor the release does. `--config.latent.lora_rank=8` trains low-rank adapters (Hu et al. 2021) of the
 UNet's attention instead; the release has them merged, and beside that as the part `lora`.
+`:stage=consistency` distils the UNet to few steps (`colorjax/maths/consistency.py`).
 
 Variants, after a colon and between commas: `tiny`, `released`, `stage`, `data` (coco,
 multi_instance, imagenet: `data/<name>`), `captions` (any, scarce), `cec` (none, conv_in,
@@ -67,6 +68,15 @@ OURS = dict(
     lora_rank=0,
     lora_alpha=0.0,
     lora_targets=(r"unet/.*/attn\d/to_(q|k|v|out_0)/kernel",),
+)
+# Of the stage that distils the UNet to few steps, which neither of them has.
+OF_CONSISTENCY = dict(
+    skip=20,  # timesteps between what the student is asked and what it learns from
+    width=1e-3,  # of the pseudo-Huber distance
+    least_guidance=1.0,
+    most_guidance=10.0,
+    negative_prompt="",
+    temperature=1.0,  # the least one of the noise that is learned; up to 1 all are
 )
 
 
@@ -158,6 +168,16 @@ def _full(data: str) -> ConfigDict:
         trainable=TRAINABLE["paper"],
     )
     config.latent.update(OURS)
+    # As latent consistency models are distilled (Luo et al. 2023), but for our scales.
+    config.consistency = common.stage(
+        total_steps=10_000,
+        learning_rate=8e-6,
+        warmup_steps=500,
+        ema_decay=0.95,
+        scarce_share=0.3,
+        drop_share=0.1,
+    )
+    config.consistency.update(OF_CONSISTENCY)
     return config
 
 
@@ -189,4 +209,8 @@ def _tiny() -> ConfigDict:
     config.latent = common.stage(**small | captions | dict(epochs=4.0))
     config.text_to_image.min_snr = 0.0
     config.latent.update(OURS)
+    config.consistency = common.stage(
+        **small | captions | dict(epochs=2.0, learning_rate=3e-4, ema_decay=0.99)
+    )
+    config.consistency.update(OF_CONSISTENCY | dict(most_guidance=4.0, temperature=0.4))
     return config

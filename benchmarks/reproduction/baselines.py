@@ -101,7 +101,7 @@ class SDEdit:
 
         def step(z_t: Any, at: samplers.Grid) -> tuple[Any, None]:
             timesteps = jnp.full(len(z_t), at.timesteps, jnp.int32)
-            return samplers.ddim_step(z_t, denoise(z_t, timesteps), at), None
+            return samplers.ddim_step(z_t, denoise(z_t, timesteps), at.alphas, at.alphas_prev), None
 
         latents = jax.lax.scan(step, start, jax.tree.map(jnp.asarray, grid))[0]
         return stable_diffusion.decode(model, params, latents, None)

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from colorjax.errors import UserError, one_of
 from colorjax.maths.schedule import Schedule
@@ -13,6 +14,7 @@ from colorjax.maths.types import Array, Latents, Timesteps
 
 Denoise = Callable[[Latents, Timesteps], Latents]  # (latents, timesteps) -> eps_pred
 Carry = tuple[Latents, Latents, Latents, Latents]
+Level = Float[Array, ""] | Float[Array, "b 1 1 1"] | np.float32
 Spacing = Literal["released", "even"]
 SPACINGS = ("released", "even")
 
@@ -59,13 +61,18 @@ def time_grid(schedule: Schedule, num_steps: int, spacing: str) -> Grid:
     )
 
 
-def ddim_step(z_t: Latents, eps: Latents, at: Grid) -> Latents:
-    """Goes from one level of a grid to the next.
+def clean(z_t: Latents, eps: Latents, alpha: Level) -> Latents:
+    """The estimate of z_0 from that of the noise, at a level alpha-bar; z_t itself at 1."""
+    return (z_t - jnp.sqrt(1.0 - alpha) * eps) / jnp.sqrt(alpha)
+
+
+def ddim_step(z_t: Latents, eps: Latents, alpha: Level, alpha_prev: Level) -> Latents:
+    """Goes from one level of alpha-bar to another.
 
     The estimate of z_0 is not clipped: latents have no range, unlike the pixels of the paper.
     """
-    z_0 = (z_t - jnp.sqrt(1.0 - at.alphas) * eps) / jnp.sqrt(at.alphas)
-    return jnp.sqrt(at.alphas_prev) * z_0 + jnp.sqrt(1.0 - at.alphas_prev) * eps
+    z_0 = clean(z_t, eps, alpha)
+    return jnp.sqrt(alpha_prev) * z_0 + jnp.sqrt(1.0 - alpha_prev) * eps
 
 
 def ddim(
@@ -91,7 +98,7 @@ def ddim(
 
     def step(z_t: Latents, at: Grid) -> tuple[Latents, None]:
         eps = denoise(z_t, jnp.full(len(z_t), at.timesteps, jnp.int32))
-        return ddim_step(z_t, eps, at), None
+        return ddim_step(z_t, eps, at.alphas, at.alphas_prev), None
 
     return jax.lax.scan(step, latents, jax.tree.map(jnp.asarray, grid))[0]
 
@@ -137,7 +144,7 @@ def exponential_steps(grid: Grid) -> Steps:
 def _clean(denoise: Denoise, z_t: Latents, at: Steps) -> Latents:
     """The estimate of z_0 at a step, from that of the noise."""
     eps = denoise(z_t, jnp.full(len(z_t), at.timesteps, jnp.int32))
-    return (z_t - jnp.sqrt(1.0 - at.alphas) * eps) / jnp.sqrt(at.alphas)
+    return clean(z_t, eps, at.alphas)
 
 
 def dpmpp_2m(
@@ -190,6 +197,40 @@ def unipc(
     zeros = jnp.zeros_like(latents)
     columns = jax.tree.map(jnp.asarray, (steps, before, first))
     return jax.lax.scan(step, (latents, latents, zeros, zeros), columns)[0][0]
+
+
+def consistency(
+    denoise: Denoise,
+    latents: Latents,
+    schedule: Schedule,
+    num_steps: int,
+    spacing: Spacing,
+    noises: Float[Array, "n b h w c"],
+) -> Latents:
+    """Multistep consistency sampling (Song et al. 2023, Algorithm 1) by a noise estimate.
+
+    Each step goes to the end of the trajectory at once, and takes it back to the next level by
+    noise of its own. Arguments as `ddim`, but:
+
+    Args:
+        denoise: of a network that was distilled, see `colorjax.maths.consistency`.
+        noises: standard normal, one for each step; the first one, where `latents` are the noise,
+            is not looked at.
+    """
+    grid = time_grid(schedule, num_steps, spacing)
+    # The first step starts from the noise alone, as all samplers here do.
+    signal = np.where(np.arange(num_steps) > 0, np.sqrt(grid.alphas), 0.0).astype(np.float32)
+    sigma = np.where(np.arange(num_steps) > 0, np.sqrt(1.0 - grid.alphas), 1.0).astype(np.float32)
+    noises = jnp.concatenate([latents[None], noises[1:]])
+
+    def step(z_0: Latents, at: tuple[Grid, Array, Array, Latents]) -> tuple[Latents, None]:
+        level, signal, sigma, noise = at
+        z_t = signal * z_0 + sigma * noise
+        eps = denoise(z_t, jnp.full(len(z_t), level.timesteps, jnp.int32))
+        return clean(z_t, eps, level.alphas), None
+
+    columns = (*jax.tree.map(jnp.asarray, (grid, signal, sigma)), noises)
+    return jax.lax.scan(step, jnp.zeros_like(latents), columns)[0]
 
 
 SAMPLERS = {"ddim": ddim, "dpmpp_2m": dpmpp_2m, "unipc": unipc}

@@ -23,10 +23,11 @@ from colorjax.maths.types import (
     Latents,
     Luminance,
     Params,
+    PRNGKey,
     Timesteps,
     TokenIds,
 )
-from colorjax.methods import conditioning, method, stable_diffusion, vividness
+from colorjax.methods import conditioning, consistency, method, stable_diffusion, vividness
 from colorjax.methods.method import Method, Pictures, Walk
 from colorjax.methods.stable_diffusion import (
     PARTS,
@@ -93,7 +94,11 @@ SPACING = method.Setting(
     "spacing", str, "which timesteps are visited", "released", choices=("released", "even")
 )
 SAMPLER = method.Setting(
-    "sampler", str, "how steps are taken", "ddim", choices=tuple(samplers.SAMPLERS)
+    "sampler",
+    str,
+    f"how steps are taken; {consistency.SAMPLER}: few of them, by the distilled UNet",
+    "ddim",
+    choices=(*samplers.SAMPLERS, consistency.SAMPLER),
 )
 SETTINGS = (
     method.GUIDANCE_SCALE._replace(neutral=1.0),
@@ -145,7 +150,10 @@ def build(config: Mapping[str, Any], dtype: Any = jnp.float32, remat: str = "non
     if not -taps <= (feature := sizes.get("cec_feature", -1)) < taps:
         raise UserError(f"cec_feature is {feature}; the luminance encoder has {taps} features")
     extended = {name: sizes[name] for name in stable_diffusion.EXTENSIONS if name in sizes}
-    return model._replace(unet=model.unet.clone(**extended | {"cec": cec}))
+    model = model._replace(unet=model.unet.clone(**extended | {"cec": cec}))
+    if consistency.SECTION not in config:
+        return model
+    return model._replace(consistency=consistency.of_config(config))
 
 
 def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[LCAD, Params]:
@@ -159,9 +167,17 @@ def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[LCAD, Params]
     model = build(config, dtype)
     # Plain Stable Diffusion has no luminance encoder, and its UNet does not ask for one.
     plain = model.unet.cec == "none" and "luminance_encoder" not in release.parts_in(path)
-    parts = [part for part in PARTS if part != "luminance_encoder" or not plain]
-    expected = shapes.kept("lcad", config, lambda key: init(model, key))
+    expected = shapes.kept("lcad", config, lambda key: _init(model, key))
+    parts = [part for part in expected if part != "luminance_encoder" or not plain]
     return model, stable_diffusion.load_parts(path, parts, expected, dtype)
+
+
+def _init(model: LCAD, key: PRNGKey) -> Params:
+    """Random weights of every part that `load` reads."""
+    params = init(model, key)
+    if model.consistency is not None:
+        params |= {consistency.PART: consistency.init(model, key)}
+    return params
 
 
 def check(model: LCAD, options: Options) -> None:
@@ -169,6 +185,8 @@ def check(model: LCAD, options: Options) -> None:
     samplers.time_grid(model.schedule, options.num_steps, options.spacing)
     for name, allowed in CHOICES.items():
         one_of(name, getattr(options, name), allowed)
+    if options.sampler == consistency.SAMPLER:
+        consistency.check(model)
 
 
 def initial_noise(model: LCAD, inputs: Inputs) -> Latents:
@@ -194,9 +212,12 @@ def walk(
     """
     noise = initial_noise(model, inputs)
     network = _network(model, params, features)
+    few = options.sampler == consistency.SAMPLER
+    if few:  # its guidance is inside
+        network = consistency.network(model, params, network, inputs.guidance_scale)
     text = conditioning.Text(
         inputs.input_ids,
-        inputs.uncond_input_ids,
+        None if few else inputs.uncond_input_ids,
         inputs.guidance_scale,
         inputs.masks,
         inputs.spans,
@@ -209,7 +230,7 @@ def walk(
 
         def step(z_t: Latents, at: samplers.Grid) -> tuple[Latents, Captured]:
             eps, captured = captured_by(z_t, jnp.full(len(z_t), at.timesteps, jnp.int32))
-            return samplers.ddim_step(z_t, eps, at), captured
+            return samplers.ddim_step(z_t, eps, at.alphas, at.alphas_prev), captured
 
         return conditioning.attention_masks(step, noise, first, inputs.spans)
 
@@ -219,8 +240,11 @@ def walk(
             options.refine_step_size, options.refine_objective, options.replay
         )
     denoise = conditioning.denoiser(network, text, refinement, masks_from)
-    sample = samplers.SAMPLERS[options.sampler]
-    return sample(denoise, noise, model.schedule, options.num_steps, options.spacing)
+    grid = (model.schedule, options.num_steps, options.spacing)
+    if few:
+        noises = consistency.noises(noise, inputs.keys, options.num_steps, inputs.temperature)
+        return samplers.consistency(denoise, noise, *grid, noises)
+    return samplers.SAMPLERS[options.sampler](denoise, noise, *grid)
 
 
 def _network(model: LCAD, params: Params, features: Features | None) -> conditioning.Network:
@@ -311,6 +335,8 @@ def _release_settings(config: Mapping[str, Any], chosen: Mapping[str, object]) -
 
 def _validate(model: LCAD, values: Mapping[str, method.Value]) -> None:
     check(model, METHOD.static(values))
+    if values["sampler"] == consistency.SAMPLER:
+        consistency.check_guidance(model, values)
 
 
 METHOD = Method(
@@ -319,7 +345,7 @@ METHOD = Method(
     settings=SETTINGS,
     release_settings=_release_settings,
     build=build,
-    init=init,
+    init=_init,
     load=load,
     options=Options,
     validate=_validate,

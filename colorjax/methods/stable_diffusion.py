@@ -49,6 +49,15 @@ EXTENSIONS = ("cec", "cec_convolutions", "cec_feature")
 Captured = dict[str, Params]  # by collection: what attention sowed, or what it is to replay
 
 
+class Consistency(NamedTuple):
+    """How a UNet was distilled to few steps: the guidance that it can be asked for."""
+
+    least_guidance: float
+    most_guidance: float
+    negative_prompt: str = ""  # what it leads away from
+    channels: int = 256  # in which it reads the scale
+
+
 class StableDiffusion(NamedTuple):
     """The modules and constants of a latent diffusion model; no parameters are in it."""
 
@@ -59,6 +68,7 @@ class StableDiffusion(NamedTuple):
     schedule: Schedule
     scaling_factor: float  # latents are divided by their standard deviation: SD's 0.18215
     prediction_type: str = "eps"  # what the UNet estimates; "v" in Stable Diffusion 2's 768 models
+    consistency: Consistency | None = None  # of a second UNet that was distilled, if there is one
 
 
 def build(
@@ -216,15 +226,15 @@ def predict_and_capture(
 def run_unet(
     unet: UNet,
     params: Params,
-    inputs: tuple[Float[Array, "b h w _"], Timesteps, Context, Array | None],
+    inputs: tuple[Float[Array, "b h w _"], Timesteps, Context, Array | None, *tuple[Array, ...]],
     *,
     replay: Captured | None = None,
     capture: tuple[str, ...] = (),
 ) -> tuple[Latents, Captured]:
     """The UNet's own output, with attention replayed or captured in the collections named.
 
-    `inputs` are latents, or latents and what is concatenated to them, timesteps, text states and
-    the luminance feature, if it reads one.
+    `inputs` are latents, or latents and what is concatenated to them, timesteps, text states, the
+    luminance feature, if it reads one, and the guidance scales of one that reads these.
     """
     output, captured = unet.apply(
         {"params": params, **(replay or {})}, *inputs, mutable=list(capture)

@@ -58,14 +58,42 @@ def timestep_features(timesteps: Timesteps, channels: int) -> Float[Array, "b c"
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 
+def guidance_features(guidance_scale: Float[Array, "b"], channels: int) -> Float[Array, "b c"]:
+    """Sines then cosines of 1000 (s - 1), as latent consistency models embed a guidance scale s.
+
+    The frequencies end at 1 / 10000, those of `timestep_features` one before (Luo et al. 2023, by
+    the layout of their released weights).
+    """
+    half = channels // 2
+    steps = jnp.arange(half, dtype=jnp.float32) / (half - 1)
+    angles = 1000.0 * (guidance_scale.astype(jnp.float32) - 1.0)[:, None]
+    angles = angles * jnp.exp(-jnp.log(10000.0) * steps)
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
 class TimestepEmbedding(nn.Module):
-    """Two linear layers that make every residual block's time embedding of `timestep_features`."""
+    """Two linear layers that make every residual block's time embedding of `timestep_features`.
+
+    Features of a guidance scale, if there are some, are added to them by a third, which starts as
+    zero (diffusers' `cond_proj`).
+    """
 
     channels: int
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, features: Float[Array, "b c"]) -> Float[Array, "b d"]:
+    def __call__(
+        self, features: Float[Array, "b c"], guidance: Float[Array, "b g"] | None = None
+    ) -> Float[Array, "b d"]:
+        if guidance is not None:
+            project = nn.Dense(
+                features.shape[-1],
+                use_bias=False,
+                kernel_init=nn.initializers.zeros,
+                dtype=self.dtype,
+                name="cond_proj",
+            )
+            features += project(guidance)
         hidden = nn.silu(dense(self.channels, self.dtype, "linear_1")(features))
         return dense(self.channels, self.dtype, "linear_2")(hidden)
 
@@ -162,6 +190,9 @@ class UNet(nn.Module):
     reading, and `cec_convolutions` another). At initialisation all three compute the same function.
     The feature is by default the encoder's last (`cec_feature`, an index that whoever calls this
     network heeds); a finer one is averaged to the latents' size.
+
+    With `guidance_channels` it also reads the guidance scale that its estimate shall have inside,
+    as consistency distillation wants it.
     """
 
     block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
@@ -175,6 +206,7 @@ class UNet(nn.Module):
     cec: str = "down_blocks"
     cec_convolutions: tuple[str, ...] = ("conv1",)  # of the blocks on the way down
     cec_feature: int = -1
+    guidance_channels: int = 0  # of `guidance_features`
     dtype: Any = jnp.float32
     remat: str = "none"
 
@@ -219,11 +251,16 @@ class UNet(nn.Module):
         timesteps: Timesteps,
         context: Context,
         luminance_feature: Float[Array, "b _ _ f"] | None = None,
+        guidance_scale: Float[Array, "b"] | None = None,
     ) -> Float[Array, "b h w o"]:
         widths = self.block_out_channels
         context = context.astype(self.dtype)
+        guidance = None
+        if self.guidance_channels:
+            assert guidance_scale is not None, "this UNet reads a guidance scale"
+            guidance = guidance_features(guidance_scale, self.guidance_channels).astype(self.dtype)
         time = TimestepEmbedding(4 * widths[0], self.dtype, name="time_embedding")(
-            timestep_features(timesteps, widths[0]).astype(self.dtype)
+            timestep_features(timesteps, widths[0]).astype(self.dtype), guidance
         )
         conv_in = conv3x3(widths[0], self.dtype, "conv_in")
         maps = conv_in(latents.astype(self.dtype))

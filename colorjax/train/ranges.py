@@ -65,6 +65,11 @@ OF_SOME_STAGES = {
     "lora_alpha": _AMOUNT,
     "guidance_scale": _AMOUNT,
     "begin_weight": _AMOUNT,
+    "skip": Range(1, 500, "a whole number from 1 to 500"),
+    "width": _POSITIVE,
+    "least_guidance": _AMOUNT,
+    "most_guidance": _AMOUNT,
+    "temperature": _SHARE,
     "step": Range(1e-3, 0.5, "a number from 0.001 to 0.5"),
 }
 

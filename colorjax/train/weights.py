@@ -31,7 +31,12 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "unet": OF_UNET,
 }
 # A stage that trains the part decides its section.
-OF_TRAINED = {"cold_unet": "cold", "distilled_unet": "distilled", "ranker": "ranker"}
+OF_TRAINED = {
+    "cold_unet": "cold",
+    "distilled_unet": "distilled",
+    "consistency_unet": "consistency",
+    "ranker": "ranker",
+}
 # What a part was made for, besides its own section.
 BELONGS = {
     "luminance_encoder": ("vae", "block_out_channels"),
@@ -58,7 +63,7 @@ def find_weights(name: str, config: ConfigDict, workdir: Path) -> Weights:
         if part == "unet":
             start[role] = _with_extensions(places.wanted(role, config), start[role])
     own, initial = places.releases(config, workdir)
-    anew = {*recipe.starts_from, *recipe.outdates}
+    anew = {*recipe.starts_from, *recipe.makes, *recipe.outdates}
     sizes = model_sizes(config.model.to_dict(), [*own, *initial], anew)
     return Weights(parts, start, sizes, inputs)
 

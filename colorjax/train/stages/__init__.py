@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from colorjax.train.stages import (
     clip,
     cold_diffusion,
+    consistency,
     distill,
     latent,
     luminance,
@@ -48,10 +49,20 @@ STAGES: Mapping[str, Recipe] = {
         makes=("unet",),
         starts_from={"unet": ("unet", "text_to_image_unet")},
         needs=("text_encoder", "vae", "luminance_encoder"),
+        outdates=("consistency_unet",),
         must_start=True,  # the paper's method extends a trained text-to-image UNet
         selects=True,
         reads_latents=True,
         remats=True,
+    ),
+    "consistency": Recipe(
+        consistency.build,
+        makes=("consistency_unet",),
+        starts_from={},  # it starts from its teacher
+        needs=("text_encoder", "vae", "luminance_encoder", "unet"),
+        reads_latents=True,
+        remats=True,
+        check=consistency.check,
     ),
     "cold": Recipe(
         cold_diffusion.build,
