@@ -209,6 +209,20 @@ def stage(**changes: Any) -> ConfigDict:
     return options
 
 
+def lora(part: str) -> dict[str, Any]:
+    """Low-rank adapters (Hu et al. 2021) of a UNet, which take the place of what is trained.
+
+    `lora_targets` are regexes of kernels; those that begin with `text_encoder/` adapt the text
+    encoder too.
+    """
+    return dict(
+        lora_rank=0,  # 0: none
+        lora_alpha=0.0,  # 0: as the rank
+        lora_targets=(rf"{part}/.*/attn\d/to_(q|k|v|out_0)/kernel",),
+        lora_name="",  # of the part of a release that can have several: lora_NAME
+    )
+
+
 def full(data: str) -> ConfigDict:
     """A run at Stable Diffusion 1.5's size on the data set `data/<data>`."""
     config = run()

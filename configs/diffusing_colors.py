@@ -63,7 +63,7 @@ def _with_stages(config: ConfigDict) -> ConfigDict:
         drop_share=0.1,
         gray_share=0.05,
     )
-    config.cold.gray_start_share = 0.1
+    config.cold.update(gray_start_share=0.1, **common.lora("cold_unet"))
     # Ours, as all of the stage is; its teacher is guided as samples are.
     config.distill = common.stage(
         batch_size=64,

@@ -62,13 +62,7 @@ PIXEL_LOSS = dict(
     perceptual_size=0,
 )
 # Of the latent stage, and in neither the paper nor the release: off.
-OURS = dict(
-    min_snr=0.0,
-    # Adapters of this rank, of the attention's matrices, instead of `trainable`; alpha 0 is rank.
-    lora_rank=0,
-    lora_alpha=0.0,
-    lora_targets=(r"unet/.*/attn\d/to_(q|k|v|out_0)/kernel",),
-)
+OURS = dict(min_snr=0.0, **common.lora("unet"))
 # Of the stage that distils the UNet to few steps, which neither of them has.
 OF_CONSISTENCY = dict(
     skip=20,  # timesteps between what the student is asked and what it learns from

@@ -34,7 +34,7 @@ ROOMS = {
     "publish": {"errors", "files", "release"},
     "prepare": {"errors", "maths", "files", "release", "data", "methods"},
     "colorize": COLORIZE,
-    "train": METHODS | {"data", "devices"},
+    "train": METHODS | {"data", "devices", "prepare"},
     "analyze": METHODS | {"data", "devices"},
     "evaluate": COLORIZE,
     "export": COLORIZE,

@@ -5,12 +5,15 @@ like. Here the picture is gray, as the photographs to be coloured are, and no wo
 found becomes a prompt, and a model told "a black and white photo" would leave it gray.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from colorjax import release
@@ -23,6 +26,9 @@ from colorjax.models.ranker import NORMALIZATIONS
 from colorjax.release import shapes
 
 PARTS = ("text_encoder", "image_encoder")
+# A caption is taken if it is at least as probable as all others of the list together; otherwise
+# nothing is said of the photograph, since a wrong name costs more than none.
+LEAST = 0.5
 
 
 class Namer(NamedTuple):
@@ -96,6 +102,40 @@ def probabilities(
     normal = (color.to_unit(image) - mean) / deviation
     shown = _unit(namer.clip.apply({"params": params}, normal, method=CLIP.encode_image))
     return jax.nn.softmax(jnp.exp(params["logit_scale"]) * shown @ captions.T, axis=-1)
+
+
+class Classifier:
+    """Which caption of a list a gray photograph has most likely; none names a colour or an age.
+
+    The list is the release's `subjects`, or else `colorjax/data/subjects.txt`.
+    """
+
+    def __init__(self, directory: Path, tokenize: Callable[[Sequence[str]], TokenIds]) -> None:
+        """Loads the towers of a release.
+
+        Raises:
+            UserError: the release has no image tower that shares a space with its text encoder.
+        """
+        namer, params = load(directory)
+        self.subjects = subjects(release.read_config(directory))
+        self.side = namer.clip.vision.image_size
+        self._captions = jax.jit(functools.partial(embed, namer))(params, tokenize(self.subjects))
+        self._run = jax.jit(functools.partial(probabilities, namer))
+        self._params = jax.tree.map(jnp.asarray, params)
+
+    def __call__(self, lightness: Float[np.ndarray, "side side"]) -> str | None:
+        """The caption of a photograph of CIE L* 0..100, `side` pixels wide; None if unlikely."""
+        chances = np.asarray(self._run(self._params, lightness[None], self._captions))[0]
+        best = int(chances.argmax())
+        return self.subjects[best] if chances[best] >= LEAST else None
+
+
+def subjects(config: Mapping[str, Any]) -> list[str]:
+    """The captions that photographs are compared with, by a release's `config.json`."""
+    own = config.get("subjects")
+    if own is not None:
+        return list(own)
+    return resources.files("colorjax.data").joinpath("subjects.txt").read_text().splitlines()
 
 
 def _unit(vectors: Array) -> Array:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from colorjax import errors
 from colorjax.data import cores, records
-from colorjax.prepare import assembly, captioner, latents, shards, sources
+from colorjax.prepare import assembly, captioner, latents, shards, sources, zero_shot
 from colorjax.prepare.planning import Request
 from colorjax.prepare.run import prepare
 
@@ -45,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--captioner",
         type=_path,
-        help="a BLIP model that describes them: a folder, or blip once it is fetched",
+        help="a BLIP model that describes them: a folder, or blip once it is fetched; auto: those "
+        "without captions are named by the image tower of --model, with their measured colours",
     )
     parser.add_argument(
         "--captioner_sees",
@@ -68,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("latents",),
         help="encode the pictures of the split train once: --input is a prepared directory",
     )
-    cache.add_argument("--model", help="release whose VAE encodes: a directory, or 'bundled'")
+    cache.add_argument(
+        "--model", help="release whose VAE encodes, or that names: a directory, or 'bundled'"
+    )
     cache.add_argument(
         "--crops",
         type=int,
@@ -122,6 +125,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("give one of --source and --cache")
     if args.cache is not None:
         return _cache(parser, args)
+    if args.captioner == Path(zero_shot.AUTO):
+        if args.model is None:
+            parser.error("--captioner=auto needs --model")
+        args.captioner = zero_shot.of_release(args.model)
     if args.splits is not None:
         args.splits = args.splits.split(",")
     names = [field.name for field in dataclasses.fields(Request)]

@@ -25,7 +25,7 @@ class Request:
     limit: int | None = None
     short_side: int | None = None
     gray: str | None = None
-    captioner: Path | None = None
+    captioner: Path | str | None = None  # see `shards.Options`
     captioner_sees: str = "colour"
     shard_size: int | None = None
     overwrite: bool = False

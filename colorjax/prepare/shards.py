@@ -15,7 +15,7 @@ from typing import Any
 from colorjax import files
 from colorjax.data import captions, colour_names, records
 from colorjax.errors import UserError
-from colorjax.prepare import captioner, validation
+from colorjax.prepare import captioner, validation, zero_shot
 from colorjax.prepare.sources import Entry, Item, Rejected, Rejection
 
 Histogram = dict[str, Counter[str]]
@@ -55,7 +55,8 @@ class Options:
         short_side: see `validation.check`.
         drop_gray: gray pictures are left out; they are counted in any case.
         measured: captions are measured from the pixels and the class, see `captions.phrase`.
-        captioner: folder of a captioner that describes the pictures, see `captioner.load`.
+        captioner: folder of a captioner that describes the pictures, see `captioner.load`, or what
+            `zero_shot.of_release` names.
         captioner_sees: what it is shown of them, "colour" or "gray".
     """
 
@@ -106,8 +107,7 @@ def make(task: Task, tick: Callable[[], Any] = lambda: None) -> None:
     outcome, options = Outcome(), task.options
     examples = _records(task, outcome, tick)
     if options.captioner is not None:
-        machine = captioner.load(options.captioner, options.captioner_sees)
-        examples = _counted(captioner.add_captions(examples, machine), outcome)
+        examples = _counted(_captioned(examples, options), outcome)
     outcome.shard = records.write_shard(task.path, examples)
     # Not `asdict(outcome)`, which would count the items of its counters.
     content = {
@@ -152,6 +152,15 @@ def _records(task: Task, outcome: Outcome, tick: Callable[[], Any]) -> Iterator[
             except Rejected as rejected:
                 outcome.rejected.append(Rejection(item.key, rejected.reason, rejected.detail))
         tick()
+
+
+def _captioned(examples: Iterator[records.Record], options: Options) -> Iterator[records.Record]:
+    assert options.captioner is not None
+    model = zero_shot.model_of(options.captioner)
+    if model is not None:
+        return zero_shot.add_captions(examples, zero_shot.load(model))
+    machine = captioner.load(options.captioner, options.captioner_sees)
+    return captioner.add_captions(examples, machine)
 
 
 def _counted(examples: Iterator[records.Record], outcome: Outcome) -> Iterator[records.Record]:

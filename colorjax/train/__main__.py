@@ -15,11 +15,12 @@ import sys
 from pathlib import Path
 
 import jax
+from ml_collections import ConfigDict
 
 from colorjax import errors
 from colorjax.devices import compile_cache, processes, sharding
 from colorjax.errors import UserError
-from colorjax.train import flags, run, tracking
+from colorjax.train import finetune, flags, run, tracking
 from colorjax.train.stages import STAGES
 
 
@@ -36,10 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = flags.parse(arguments)
     command = functools.partial(flags.command, arguments)
     workdir = Path(flags.WORKDIR.value or f"runs/{config.name}")
-    for name in config.stages:
-        if name not in STAGES or name not in config:
-            known = ", ".join(stage for stage in STAGES if stage in config)
-            raise UserError(f"stage {name!r} is unknown to this configuration; it has {known}")
+    _check_stages(config)
     watch = tracking.Watch(*flags.profile_window(), flags.WANDB.value)
     compile_cache.setup()
     processes.join(
@@ -51,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.dcn)
     processes.check_shared(workdir)
+    if finetune.is_wanted(config):
+        finetune.begin(config, workdir)
     for name in config.stages:  # the last one's mistake is told before the first one trains
         run.check(name, config, mesh)
     run.check_needs(config, workdir)
@@ -59,7 +59,16 @@ def main(arguments: list[str] | None = None) -> int:
             run.run_stage(name, config, workdir, mesh, stop, watch, command=command)
             if stop.asked:
                 return processes.STOPPED
+    if finetune.is_wanted(config):
+        finetune.finish(config, workdir)
     return 0
+
+
+def _check_stages(config: ConfigDict) -> None:
+    for name in config.stages:
+        if name not in STAGES or name not in config:
+            known = ", ".join(stage for stage in STAGES if stage in config)
+            raise UserError(f"stage {name!r} is unknown to this configuration; it has {known}")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
+from colorjax.maths import color
 from colorjax.maths.types import Params
-from colorjax.train import checkpoint, held_out, optim, tracking
+from colorjax.train import checkpoint, held_out, optim, samples, tracking
 
 
 class Evaluation:
@@ -27,6 +29,7 @@ class Evaluation:
         self._vgg16 = held_out.vgg16(config)
         if self._vgg16 is None:
             tracker.say("held-out pictures are measured without a Frechet distance: no VGG16")
+        self._sheets = directory / held_out.SHEETS
         self._best = held_out.Best(directory, config.keep_best) if config.keep_best else None
 
     def after(self, n: int, averaged: Params, frozen: Params, state: optim.TrainState) -> None:
@@ -36,6 +39,10 @@ class Evaluation:
             UserError: the stage does not measure what `keep_best` names, or the disk is full.
         """
         columns = jax.device_get(self._predict(averaged, frozen, self._pictures.examples))
+        shown = {name: np.asarray(columns[name], np.float32) for name in held_out.SHOWN}
+        outputs = held_out.with_lightness(columns, self._pictures)
+        shown |= {name: np.asarray(color.from_unit(one)) for name, one in outputs.items()}
+        samples.save_samples(self._sheets / f"{n:07d}.png", shown)
         figures = held_out.measure(columns, self._pictures, self._vgg16)
         named = {held_out.PREFIX + name: value for name, value in figures.items()}
         self._tracker.record(n, named)

@@ -28,6 +28,7 @@ from colorjax.models.perceptual import Lpips, enlarged
 
 PREFIX = "held_out/"
 SHOWN = ("gray", "truth")  # columns of the samples that are no output
+SHEETS = "held_out"  # of a run's folder: sheets of the first pictures, at every measured step
 VGG_SIDE = 64  # smaller pictures are enlarged to it, or VGG16's last maps have nothing to see
 # Which end is better; of a difference to the truth, the lower one.
 BEST: dict[str, Callable[[float, float], bool]] = {
@@ -65,19 +66,27 @@ def measure(
     `frechet_vgg16`, and `obedience` of the columns that are called like a caption level.
     """
     truth = color.unit_from_bytes(np.asarray(pictures.examples["image"]))
-    lightness = color.lightness(truth)
     figures: Figures = {}
-    for name, column in columns.items():
-        if name in SHOWN:
-            continue
-        raw = np.clip(color.to_unit(np.asarray(column, np.float32)), 0.0, 1.0)
-        shown = color.with_lightness(raw, lightness)
+    for name, shown in with_lightness(columns, pictures).items():
         figures |= {
             f"{name}/{measure}": value for measure, value in _values(shown, truth, vgg16).items()
         }
         if name in pictures.captions:
             figures |= _obedience(name, shown, pictures.captions[name])
     return figures
+
+
+def with_lightness(columns: Mapping[str, Image], pictures: Pictures) -> dict[str, np.ndarray]:
+    """The outputs among the columns, sRGB in [0,1], with the photographs' lightness."""
+    truth = color.unit_from_bytes(np.asarray(pictures.examples["image"]))
+    lightness = color.lightness(truth)
+    outputs = {name: column for name, column in columns.items() if name not in SHOWN}
+    return {
+        name: color.with_lightness(
+            np.clip(color.to_unit(np.asarray(column, np.float32)), 0.0, 1.0), lightness
+        )
+        for name, column in outputs.items()
+    }
 
 
 def _values(

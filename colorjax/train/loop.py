@@ -172,6 +172,9 @@ def _steps(
     evaluation = None
     if run.measured is not None and config.evaluate_every > 0:
         evaluation = Evaluation(run.directory, run.measured, compiled.predict, config, tracker)
+        if n == 0:  # what there was before
+            with clock.spent("evaluation"):
+                evaluation.after(n, optim.averaged(state), frozen, state)
     # A signal may come at any time, but the step to stop at is the one whose `halt` is true: a
     # look at `stop.asked` alone would end the loop after a step that nobody has saved.
     halt = run.stop is not None and run.stop.asked

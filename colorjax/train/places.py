@@ -16,6 +16,7 @@ from colorjax.devices import processes
 from colorjax.errors import UserError
 from colorjax.models.unet import UNet
 from colorjax.train.stages import STAGES
+from colorjax.train.stages import learned as adapters
 
 # The format by which `convert` makes a release that a method's training can start from.
 FORMATS = {"lcad": "init-lcad", "diffusing_colors": "init-cold"}
@@ -53,7 +54,10 @@ def find(
     recipe, (own, initial) = STAGES[name], releases(config, workdir)
     places = Places({}, {})
     for part in (*recipe.needs, *recipe.may_use):
-        directory = release.find_part([*own, *initial], part)
+        # A text encoder that the stage adapts is the one before, not what it has made of it.
+        adapted = part == adapters.TEXT and adapters.adapts_text(config[name])
+        order = [*initial, *own] if adapted else [*own, *initial]
+        directory = release.find_part(order, part)
         if directory is not None:
             places.parts[part] = directory
         elif part in recipe.needs and part not in coming:

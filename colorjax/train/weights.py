@@ -69,13 +69,19 @@ def find_weights(name: str, config: ConfigDict, workdir: Path) -> Weights:
 
 
 def terms(config: ConfigDict, workdir: Path) -> dict[str, Any]:
-    """Licence and origin of the weights that a run starts from, which what it makes keeps."""
+    """What a release says beside its sizes of the weights that a run starts from: it is kept.
+
+    Licence and origin, and the subjects that its image tower tells apart.
+    """
     own, initial = places.releases(config, workdir)
-    for directory in (*initial, *own):
-        described = release.read_config(directory)
-        if "licence" in described:
-            return {key: described[key] for key in ("licence", "origin") if key in described}
-    return {}
+    kept: dict[str, Any] = {}
+    for keys in (("licence", "origin"), ("subjects",)):
+        for directory in (*initial, *own):
+            described = release.read_config(directory)
+            if keys[0] in described:
+                kept |= {key: described[key] for key in keys if key in described}
+                break
+    return kept
 
 
 def _with_extensions(wanted: Collection[str], unet: Params) -> Params:

@@ -10,7 +10,6 @@ from PIL import Image
 import colorjax
 from colorjax import release
 from colorjax.colorize import __main__ as colorize
-from colorjax.colorize.words import automatic
 from colorjax.data import captions
 from colorjax.errors import UserError
 from colorjax.methods import naming
@@ -73,7 +72,7 @@ def test_the_library_says_it_in_the_settings(model, photo, loaded, monkeypatch) 
     np.testing.assert_array_equal(np.asarray(result.image), np.asarray(typed.image))
     with pytest.raises(UserError, match="'auto' has none yet"):
         colorizer(photo, prompt="auto", masks="attention")
-    monkeypatch.setattr(automatic, "LEAST", 1.1)
+    monkeypatch.setattr(naming, "LEAST", 1.1)
     assert colorizer(photo, prompt="auto").settings["prompt"] == captions.SCARCE[0]
 
 

@@ -75,7 +75,7 @@ def test_the_likeliest_is_taken_and_a_doubtful_one_is_not(
     directory, tokenize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caption = automatic.Captioner(directory, tokenize)
-    assert caption.subjects == SUBJECTS
+    assert caption.classify.subjects == SUBJECTS
     photo = np.random.default_rng(1).uniform(5, 95, (40, 90)).astype(np.float32)
     for chances, said in (
         ([0.2, 0.5, 0.3], "a dog"),
@@ -83,12 +83,14 @@ def test_the_likeliest_is_taken_and_a_doubtful_one_is_not(
         ([0.51, 0.29, 0.20], "a red car"),
         ([0.49, 0.31, 0.20], captions.SCARCE[0]),
     ):
-        monkeypatch.setattr(caption, "_run", lambda *_, chances=chances: np.array([chances]))
+        monkeypatch.setattr(
+            caption.classify, "_run", lambda *_, chances=chances: np.array([chances])
+        )
         assert caption(photo) == said
 
 
 def test_subjects_name_no_colour_and_no_medium() -> None:
-    words = automatic.subjects({})
+    words = naming.subjects({})
     assert len(words) == len(set(words)) > 100
     text = " ".join(words)
     for forbidden in ("black", "white", "gray", "vintage", "photo", "sepia", "monochrome", "red "):

@@ -19,6 +19,7 @@ from colorjax.maths import cold_diffusion, metrics
 from colorjax.maths.types import Array, Image, ImageBytes, Latents, Params, PRNGKey, TokenIds
 from colorjax.methods import diffusing_colors, stable_diffusion, vividness
 from colorjax.train import optim
+from colorjax.train.stages.learned import of_unet
 from colorjax.train.stages.stage import (
     Batch,
     Stage,
@@ -130,12 +131,14 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
     side = config.model.image_size // model.base.vae.factor
     channels = model.base.vae.latent_channels
 
-    def init(key: PRNGKey, start: Params) -> Params:
+    def unet(key: PRNGKey, start: Params) -> Params:
         fresh = diffusing_colors.init_unet(model, key)
         if not start:
             return fresh
         wider = widen(start["cold_unet"], fresh["conv_in"]["kernel"].shape[2])
         return release.conform(fresh, wider, "the UNet to start from")
+
+    learned = of_unet("cold_unet", unet, options, weights, config.seed)
 
     def batch_loss(
         params: Params, frozen: Params, batch: Batch, key: PRNGKey
@@ -144,7 +147,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
         time_key, eps_key = jax.random.split(key)
         value = loss(
             model,
-            frozen | {"cold_unet": params},
+            learned.whole(params, frozen),
             batch["image"],
             batch["input_ids"],
             cold_diffusion.draw_times(time_key, count, options.gray_start_share),
@@ -153,19 +156,21 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
         return value, {}
 
     def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
-        whole = frozen | {"cold_unet": params}
+        whole = learned.whole(params, frozen)
         return samples(model, whole, batch, key, config.model.cold_colorize)
 
     def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
         image = batch["image"].astype(jnp.float32) / 255.0
         mean = float(metrics.colourfulness(image).mean())
-        return {"cold_unet": params}, {"cold": settings._replace(colourfulness=mean)._asdict()}
+        return learned.parts(params, frozen), {
+            "cold": settings._replace(colourfulness=mean)._asdict()
+        }
 
     return single_loss_stage(
-        init=init,
+        init=learned.init,
         loss=batch_loss,
         start=weights.start,
-        frozen=weights.parts,
+        frozen=learned.frozen,
         options=options,
         total_steps=total_steps,
         predict=predict,

@@ -118,7 +118,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
             return fresh
         return release.conform(fresh, start["unet"], "the UNet to start from", may_lack="cec_")
 
-    learned = of_unet(unet, options, weights, config.seed)
+    learned = of_unet("unet", unet, options, weights, config.seed)
 
     def batch_loss(
         params: Params, frozen: Params, batch: Batch, key: PRNGKey
