@@ -10,6 +10,7 @@ only, and a colour that could be of either of two things ("the cat on the mat is
 """
 
 import functools
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,6 +151,14 @@ def partial(caption: str, rng: np.random.Generator) -> str:
     count = int(rng.integers(1, len(phrases))) if len(phrases) > 1 else 1
     chosen = rng.choice(len(phrases), count, replace=False)
     return without_colours(caption, [phrases[i] for i in chosen])
+
+
+def partials(caption: str) -> list[str]:
+    """Everything that `partial` can make of a caption."""
+    phrases = colour_phrases(caption)
+    counts = range(1, len(phrases)) if len(phrases) > 1 else (1,)
+    chosen = [some for count in counts for some in itertools.combinations(phrases, count)]
+    return [without_colours(caption, list(some)) for some in chosen] if phrases else [caption]
 
 
 def instance_phrases(prompt: str) -> list[str]:

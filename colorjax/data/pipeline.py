@@ -14,7 +14,7 @@ import grain
 import numpy as np
 from jaxtyping import Int32
 
-from colorjax.data import captions, latents, records, transforms
+from colorjax.data import captions, latents, records, texts, transforms
 from colorjax.data.iterators import Batch, TrainBatches, iterate
 from colorjax.errors import UserError, one_of
 
@@ -86,7 +86,7 @@ class _Examples:
         arrays = {"image": np.empty((count, self.size, self.size, 3), np.uint8)}
         if self.cache is not None:
             arrays["moments"] = np.empty((count, *self.cache.shape), np.float32)
-        texts = []
+        sentences = []
         # One read for the batch: single reads of small records cost more than decoding them.
         packed = self.source.__getitems__([order[position] for position in positions])
         for place, (position, data) in enumerate(zip(positions, packed, strict=True)):
@@ -99,8 +99,8 @@ class _Examples:
                 view = latents.draw(record, rng, self.cache)
                 arrays["image"][place], arrays["moments"][place] = view
                 text = self.sentences.draw(record, rng)
-            texts.append(text)
-        return arrays, texts
+            sentences.append(text)
+        return arrays, sentences
 
     def _example(
         self, record: records.Record, rng: np.random.Generator
@@ -155,7 +155,8 @@ def train_batches(
 
     Returns:
         An iterator of `{"image": uint8 [local_b, size, size, 3], "input_ids": int32 [local_b,
-        length]}`, and of cached latents' `"moments"` (`data.latents`); `close()` stops the threads.
+        length]}`, of cached latents `"moments"` (`data.latents`), of cached text states
+        `"context"` (`data.texts`); `close()` stops the threads.
 
     Raises:
         UserError: no such data, or an option out of its range or not one for cached latents.
@@ -170,10 +171,13 @@ def train_batches(
     examples = _Examples(source, seed, size, crop, said, turned_share, gray_share, cache)
     order, part = examples.order(), batch_size // process_count
 
+    states = None if texts.of_split(directory, split) is None else texts.States(directory, split)
+
     def batch_at(first: int) -> Batch:
         first += process_index * part
-        arrays, texts = examples.read(order, range(first, first + part))
-        return arrays | {"input_ids": tokenize(texts)}
+        arrays, sentences = examples.read(order, range(first, first + part))
+        arrays["input_ids"] = ids = tokenize(sentences)
+        return arrays if states is None else arrays | {"context": states(ids)}
 
     identity = {"seed": seed, "records": len(source)}
     batches = TrainBatches(batch_at, batch_size, identity, num_threads)
@@ -225,12 +229,12 @@ def eval_batches(
         for place, record in enumerate(chosen):
             image[place] = transforms.for_evaluation(transforms.decode(record.image), size, crop)
         padding = [""] * (local_size - len(chosen))
-        texts = [captions.fixed(record.captions, level) for record in chosen] + padding
+        said = [captions.fixed(record.captions, level) for record in chosen] + padding
         return {
             "image": image,
-            "input_ids": tokenize(texts),
+            "input_ids": tokenize(said),
             "weights": (np.arange(local_size) < len(chosen)).astype(np.float32),
-            "captions": texts,
+            "captions": said,
             "keys": [record.key for record in chosen] + padding,
             "labels": [record.label for record in chosen] + [None] * len(padding),
         }

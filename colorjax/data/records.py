@@ -48,12 +48,28 @@ _LATENTS = {
         "shape": {"type": "array", "minItems": 3, "maxItems": 3, "items": _COUNT},
     },
 }
+BESIDE = "beside"  # of a manifest: SHA-256 of files that are no shards, by name
+_TEXTS = {
+    "type": "object",
+    "required": ["sha256", "sentences"],
+    "properties": {
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "sentences": _COUNT,
+    },
+}
+_NAMED = {
+    "type": "object",
+    "propertyNames": {"pattern": r"^[^/\0]+$"},
+    "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+}
 _SCHEMA = {
     "type": "object",
     "required": ["splits"],
     "properties": {
         "splits": {"type": "object", "additionalProperties": _SPLIT},
         "latents": {"type": "object", "additionalProperties": _LATENTS},
+        "texts": {"type": "object", "additionalProperties": _TEXTS},
+        BESIDE: _NAMED,
     },
 }
 
@@ -285,7 +301,8 @@ def verify(directory: str | Path) -> int:
         UserError: a file is missing or has other bytes; the message names all of them.
     """
     total, wrong = 0, []
-    for split in read_manifest(directory)["splits"].values():
+    manifest = read_manifest(directory)
+    for split in manifest["splits"].values():
         total += split["records"]
         for shard in split["shards"]:
             path = Path(directory) / shard["file"]
@@ -293,6 +310,10 @@ def verify(directory: str | Path) -> int:
                 wrong.append(f"{shard['file']} is missing")
             elif sha256(path) != shard["sha256"]:
                 wrong.append(f"{shard['file']} is damaged")
+    for name, digest in manifest.get(BESIDE, {}).items():
+        path = Path(directory) / name
+        if not path.is_file() or sha256(path) != digest:
+            wrong.append(f"{name} is {'damaged' if path.is_file() else 'missing'}")
     if wrong:
         raise UserError(
             f"{str(directory)!r} is not what was prepared: {', '.join(wrong)}; copy it again or "

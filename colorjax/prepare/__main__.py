@@ -67,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument(
         "--cache",
         choices=("latents",),
-        help="encode the pictures of the split train once: --input is a prepared directory",
+        help="encode pictures and captions of the split train once: --input is a prepared "
+        "directory",
     )
     cache.add_argument(
         "--model", help="release whose VAE encodes, or that names: a directory, or 'bundled'"
@@ -78,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         help="random crops of each picture, kept as they are and mirrored; 0: it has the model's "
         "size",
+    )
+    cache.add_argument(
+        "--texts",
+        choices=("yes", "no"),
+        default="yes",
+        help="no: captions are encoded while training; their states can be larger than pictures",
     )
     cache.add_argument("--seed", type=int, default=0, help="of the crops")
     parser.add_argument(
@@ -107,6 +114,7 @@ def _cache(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         args.crops,
         args.seed,
         overwrite=args.overwrite,
+        texts=args.texts == "yes",
     )
     count = records.read_manifest(args.input)["splits"].get(request.split, {}).get("records")
     with tqdm(total=count, unit=" pictures") as bar:

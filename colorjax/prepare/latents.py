@@ -1,4 +1,7 @@
-"""Latents cached beside the crops of pictures: the VAE's encoder runs once, not in every step."""
+"""Latents and text states cached beside the crops of pictures: two encoders run once.
+
+Else they would run in every step of training, and on the same pictures and sentences.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from colorjax import __version__
-from colorjax.data import latents, records, transforms
+from colorjax.data import latents, records, texts, tokenizer, transforms
 from colorjax.errors import UserError
 from colorjax.files import put_in_place
 from colorjax.prepare import assembly, planning
 
-PART = "vae"
+PART, TEXT = "vae", "text_encoder"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Request:
             model's size.
         seed: decides the crops.
         batch_size: pictures that are encoded at a time.
+        texts: whether the states of every sentence are made, too.
     """
 
     input: Path
@@ -40,6 +44,7 @@ class Request:
     seed: int = 0
     batch_size: int = 64
     overwrite: bool = False
+    texts: bool = True
 
 
 def cache(request: Request, tick: Callable[[int], Any] = lambda count: None) -> latents.Cache:
@@ -78,14 +83,43 @@ def cache(request: Request, tick: Callable[[int], Any] = lambda count: None) -> 
             place += shard["records"] if split == request.split else 0
             written = records.Shard(shard["file"], shard["records"], records.sha256(target))
             made.setdefault(split, []).append(written)
-    more = {key: manifest[key] for key in ("options", "counts") if key in manifest}
-    section = {request.split: about._asdict()}
-    records.write_manifest(
-        partial, manifest["source"], made, **more, latents=section, colorjax_version=__version__
-    )
+    more: dict[str, Any] = {k: manifest[k] for k in ("options", "counts") if k in manifest}
+    more |= _texts(request, manifest, partial, model) if request.texts else {}
+    more[latents.SECTION] = {request.split: about._asdict()}
+    records.write_manifest(partial, manifest["source"], made, **more, colorjax_version=__version__)
     put_in_place(partial, request.output.resolve())
     (request.output / assembly.PLAN).unlink()
     return about
+
+
+def _texts(
+    request: Request, manifest: dict[str, Any], partial: Path, model: Path
+) -> dict[str, Any]:
+    """Writes the states of the split's sentences; returns what the manifest says of them."""
+    from colorjax import release
+    from colorjax.methods.encoding import text_encoder
+
+    paths = [request.input / shard["file"] for shard in manifest["splits"][request.split]["shards"]]
+    packed = records.Source(request.input, paths)
+    rows = (records.Record.unpack(packed[place]) for place in range(len(packed)))
+    count, beside = texts.write(
+        partial, request.split, rows, tokenizer_of(model), text_encoder(model)
+    )
+    about = texts.Cache(release.digest(model, TEXT), count)
+    return {texts.SECTION: {request.split: about._asdict()}, records.BESIDE: beside}
+
+
+def tokenizer_of(directory: Path) -> tokenizer.Tokenizer:
+    """The tokenizer of a release, as its text encoder wants it.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    from colorjax import release
+
+    sizes = release.read_config(directory)[TEXT]
+    folder = release.tokenizer(directory, tokenizer.FILES)
+    return tokenizer.Tokenizer(folder, sizes["max_position_embeddings"], sizes["vocab_size"])
 
 
 def _check(request: Request) -> dict[str, Any]:

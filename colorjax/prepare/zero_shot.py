@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from colorjax import release
-from colorjax.data import captions, tokenizer, transforms
+from colorjax.data import captions, transforms
 from colorjax.data.records import Record
 from colorjax.maths import color
+from colorjax.prepare import latents
 
 AUTO = "auto"
 _PREFIX = "release:"  # before a release's directory, where else the folder of a captioner stands
@@ -51,10 +52,7 @@ def load(directory: Path) -> Name:
     # Only this needs jax: whoever prepares pictures does without.
     from colorjax.methods import naming
 
-    text = release.read_config(directory)["text_encoder"]
-    tokens = release.tokenizer(directory, tokenizer.FILES)
-    tokenize = tokenizer.Tokenizer(tokens, text["max_position_embeddings"], text["vocab_size"])
-    classify = naming.Classifier(directory, tokenize)
+    classify = naming.Classifier(directory, latents.tokenizer_of(directory))
 
     def name(image: UInt8[np.ndarray, "h w 3"]) -> str | None:
         small = transforms.for_evaluation(image, classify.side, "resize")

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from colorjax import release
-from colorjax.data import latents, pipeline, records, transforms
+from colorjax.data import captions, latents, pipeline, records, texts, tokenizer, transforms
 from colorjax.errors import UserError
 from colorjax.methods import lcad
+from colorjax.methods.encoding import text_encoder
 from colorjax.prepare import __main__ as command
+from colorjax.prepare.latents import tokenizer_of
 from colorjax.train import run
 from colorjax.train.stages import latent
 from tests import small
@@ -20,7 +22,10 @@ SIZE = 32
 
 
 def batch_of(directory, **more):
-    tokenize = lambda texts: np.array([[len(text)] * 24 for text in texts], np.int32)  # noqa: E731
+    sizes = small.config().model.text_encoder
+    tokenize = tokenizer.Tokenizer(
+        small.DATA / "tokenizer", sizes.max_position_embeddings, sizes.vocab_size
+    )
     options = dict(size=SIZE, batch_size=8, seed=3, tokenize=tokenize, crop=None) | more
     batches = pipeline.train_batches(directory, "test", **options)
     first = next(batches)
@@ -52,6 +57,7 @@ def test_the_batch_and_the_loss_are_those_of_the_pictures(few, made, small_relea
     before, after = batch_of(few), batch_of(made)
     for key in before:
         np.testing.assert_array_equal(after[key], before[key])
+    assert after["context"].shape == (8, 24, 16)
     model, params = lcad.load(small_release)
     eps, noise = np.random.default_rng(0).normal(size=(2, 8, 8, 8, 4)).astype(np.float32)
     random = {"timesteps": np.arange(0, 1000, 125, np.int32), "eps": eps, "posterior_noise": noise}
@@ -60,12 +66,37 @@ def test_the_batch_and_the_loss_are_those_of_the_pictures(few, made, small_relea
     def loss(params, batch):
         moments = batch.get("moments")
         given = (batch["image"], batch["input_ids"])
-        return latent.loss(model, params, *given, **random, moments=moments)
+        context = batch.get("context")
+        return latent.loss(model, params, *given, **random, moments=moments, context=context)
 
     assert float(loss(params, after)) == pytest.approx(float(loss(params, before)), rel=1e-5)
-    without = {part: tree for part, tree in params.items() if part != "vae"}
-    without["vae"] = jax.tree.map(np.zeros_like, params["vae"])
-    assert float(loss(without, after)) == float(loss(params, after))  # the encoder is not asked
+    without = params | {
+        part: jax.tree.map(np.zeros_like, params[part]) for part in ("vae", "text_encoder")
+    }
+    assert float(loss(without, after)) == float(loss(params, after))  # neither encoder is asked
+
+
+def test_every_sentence_that_is_drawn_has_its_states(few, made, small_release) -> None:
+    """Those that the text encoder makes of its tokens, whatever is drawn; another's are refused."""
+    cache = texts.of_split(made, "test")
+    assert cache.sha256 == release.digest(small_release, "text_encoder")
+    states, tokenize = texts.States(made, "test"), tokenizer_of(small_release)
+    assert texts.of_split(few, "test") is None
+    encode = text_encoder(small_release)
+    rng = np.random.default_rng(0)
+    source = records.open_split(made, "test")
+    rows = [records.Record.unpack(source[place]) for place in range(24)]
+    for row in rows[:3]:
+        only_complete = {"complete": row.captions["complete"]}
+        drawn = {captions.sample(row.captions, rng, 0.2, 0.1, 0.5) for _ in range(60)}
+        ids = tokenize(sorted(drawn))
+        np.testing.assert_allclose(states(ids), encode(ids), atol=1e-5)
+        able = set(texts.drawn(only_complete)) | {"", *captions.SCARCE}
+        made_partial = {captions.sample(only_complete, rng, 0.2, 0.1, 0.5) for _ in range(200)}
+        assert made_partial <= able and len(made_partial) > 8
+    with pytest.raises(UserError, match="a caption has no text states in .* by its tokens"):
+        states(tokenize(["a sentence that nobody wrote"]))
+    records.verify(made)
 
 
 def test_random_crops_are_those_of_training_and_each_is_taken(few, small_release, tmp_path) -> None:
@@ -103,16 +134,25 @@ def test_an_interrupted_caching_goes_on(few, small_release, made, tmp_path, monk
     (kept,) = output.glob("*.array_record")
     assert kept.stat().st_mtime_ns == begun and not partial.exists()
     assert kept.read_bytes() == next(made.glob("*.array_record")).read_bytes()
-    assert sorted(path.name for path in output.iterdir()) == [records.MANIFEST, kept.name]
+    there = [records.MANIFEST, kept.name, *texts.names("test")]
+    assert sorted(path.name for path in output.iterdir()) == sorted(there)
 
 
 def test_what_does_not_fit_is_told(made, few, small_release, tmp_path) -> None:
     config = small.config()
     config.init_from = str(small_release)
     config.data.update(directory=str(made), train_split="test")
-    run.cached.check_weights(config, {"vae": release.digest(small_release, "vae")})
+    of_release = {part: release.digest(small_release, part) for part in ("vae", "text_encoder")}
+    run.cached.check_weights(config, of_release)
     with pytest.raises(UserError, match="were made by another VAE .*make them again by python"):
         run.cached.check_weights(config, {"vae": "0" * 64})
+    inputs = {"vae": release.digest(small_release, "vae"), "text_encoder": "0" * 64}
+    with pytest.raises(UserError, match="text states of .* were made by another text encoder"):
+        run.cached.check_weights(config, inputs)
+    config.latent.update(lora_rank=2, lora_targets=("text_encoder/.*/q_proj/kernel",))
+    with pytest.raises(UserError, match="stage 'latent' trains the text encoder: cache with"):
+        run.cached.check_stage("latent", config)
+    config.latent.lora_rank = 0
     with pytest.raises(UserError, match="stage 'vae' cannot learn from .only text_to_image, lat"):
         run.cached.check_stage("vae", config)
     run.cached.check_stage("latent", config)

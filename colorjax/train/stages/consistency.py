@@ -21,6 +21,8 @@ from colorjax.maths.samplers import Denoise
 from colorjax.maths.schedule import add_noise, sample_posterior, sample_timesteps
 from colorjax.maths.types import (
     Array,
+    Context,
+    Features,
     Image,
     ImageBytes,
     Latents,
@@ -62,15 +64,18 @@ def loss(
     ids: tuple[TokenIds, TokenIds],
     draws: Draws,
     options: Any,
+    *,
     moments: Moments | None = None,
+    context: Context | None = None,
 ) -> Float[Array, ""]:
     """How far the student is from its own average one guided step of the teacher further.
 
     Args:
         params: parts by name, the student and the teacher among them, and the student's `average`.
-        ids: of the captions, and of what guidance leads away from.
+        ids: of the captions, and of what guidance leads away from, which is one for all.
         options: a mapping with `skip` and `width`, see `maths.consistency`.
         moments: of the pictures, where they are known.
+        context: of the captions, where it is known.
     """
     image, luminance = image_and_luminance(pixels)
     if moments is None:
@@ -80,7 +85,11 @@ def loss(
     if model.unet.cec != "none":
         features = lcad.encode_luminance(model, params, luminance)
     z_t = add_noise(z_0, draws.eps, draws.timesteps, model.schedule)
-    teacher, context = _teacher(model, params, ids, draws.guidance_scale, features)
+    if context is None:
+        context = lcad.encode_text(model, params, ids[0])
+    uncond = jnp.broadcast_to(lcad.encode_text(model, params, ids[1]), context.shape)
+    both = jnp.concatenate([uncond, context])
+    teacher = _teacher(model, params, both, draws.guidance_scale, features)
 
     def student(of: Params) -> Denoise:
         def eps(latents: Latents, timesteps: Timesteps) -> Latents:
@@ -99,20 +108,17 @@ def loss(
 def _teacher(
     model: lcad.LCAD,
     params: Params,
-    ids: tuple[TokenIds, TokenIds],
+    context: Context,
     scale: Float[Array, "b"],
-    features: Any,
-) -> tuple[Denoise, Any]:
-    """The teacher's guided estimate, and the captions' text states, which the student shares."""
-    captions, uncond = ids
-    both = lcad.encode_text(model, params, jnp.concatenate([uncond, captions]))
+    features: Features | None,
+) -> Denoise:
+    """The teacher's guided estimate; the unconditional half of the text states comes first."""
     twice = jax.tree.map(lambda part: jnp.concatenate([part] * 2), features)
 
     def pair(latents: Latents, timesteps: Timesteps) -> Latents:
-        return lcad.predict_eps(model, params, latents, timesteps, both, twice)
+        return lcad.predict_eps(model, params, latents, timesteps, context, twice)
 
-    guided = guidance.classifier_free(pair, scale[:, None, None, None])
-    return guided, both[len(uncond) :]
+    return guidance.classifier_free(pair, scale[:, None, None, None])
 
 
 def check(config: ConfigDict, options: ConfigDict, parts: Collection[str]) -> None:
@@ -161,10 +167,17 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
         params: Params, frozen: Params, batch: Batch, key: PRNGKey
     ) -> tuple[Array, optim.Metrics]:
         ids = batch["input_ids"]
-        uncond: TokenIds = jnp.broadcast_to(negative, ids.shape)
-        parts, draws = frozen | {PART: params}, draw(key, len(ids))
-        moments = batch.get("moments")
-        return loss(model, parts, batch["image"], (ids, uncond), draws, options, moments), {}
+        value = loss(
+            model,
+            frozen | {PART: params},
+            batch["image"],
+            (ids, jnp.asarray(negative)),
+            draw(key, len(ids)),
+            options,
+            moments=batch.get("moments"),
+            context=batch.get("context"),
+        )
+        return value, {}
 
     def predict(params: Params, frozen: Params, batch: Batch, key: PRNGKey) -> dict[str, Image]:
         columns: dict[str, Image] = {}

@@ -44,11 +44,13 @@ def loss(
     eps: Latents,
     posterior_noise: Latents,
     moments: Moments | None = None,
+    context: Context | None = None,
     min_snr: float = 0.0,
 ) -> Float[Array, ""]:
     """The `denoising_loss` of pictures and captions; all randomness comes from outside.
 
-    The pictures are encoded, unless their `moments` are there.
+    The pictures are encoded, unless their `moments` are there, and so are the captions, unless
+    their states, the `context`, are.
     """
     image, luminance = image_and_luminance(pixels)
     if moments is None:
@@ -57,7 +59,8 @@ def loss(
     features = None
     if model.unet.cec != "none":
         features = lcad.encode_luminance(model, params, luminance)
-    context = lcad.encode_text(model, params, input_ids)
+    if context is None:
+        context = lcad.encode_text(model, params, input_ids)
     return denoising_loss(
         model, params, z_0, timesteps, eps, context=context, features=features, min_snr=min_snr
     )
@@ -135,6 +138,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
             eps=jax.random.normal(eps_key, shape),
             posterior_noise=jax.random.normal(posterior_key, shape),
             moments=batch.get("moments"),
+            context=batch.get("context"),
             min_snr=options.get("min_snr", 0.0),
         )
         return value, {}
