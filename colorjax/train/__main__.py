@@ -6,8 +6,9 @@ latest checkpoint, and a finished one is skipped. What the stages learn is colle
 configuration can be set: `--config.latent.learning_rate=1e-4`.
 
 SIGTERM saves the current step and ends with exit code 75: start the same command to go on. On
-several hosts the same command runs on each, see `launch/`. `--profile=20:3` traces three steps,
-`--wandb=PROJECT` logs to Weights & Biases too.
+several hosts the same command runs on each, see `launch/`. `--profile=20:3` traces three steps on
+each of them, `--profiler_port=9012` serves profiles on demand, `--wandb=PROJECT` logs to Weights &
+Biases too.
 """
 
 import functools
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         flags.PROCESS_ID.value,
         flags.HEARTBEAT.value,
     )
+    tracking.serve_profiles(flags.PROFILER_PORT.value)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.dcn)
     processes.check_shared(workdir)
     if finetune.is_wanted(config):

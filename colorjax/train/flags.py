@@ -19,6 +19,9 @@ NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes 
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 HEARTBEAT = flags.DEFINE_integer("heartbeat_seconds", 30, "Silence after which a process is lost.")
 PROFILE = flags.DEFINE_string("profile", "", "FIRST:COUNT, the steps of a profiler trace.")
+PROFILER_PORT = flags.DEFINE_integer(
+    "profiler_port", 0, "Serve profiles on demand at this port, process i at the i-th after it."
+)
 WANDB = flags.DEFINE_string("wandb", "", "A Weights & Biases project to log to.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Where the run lives; runs/<config name> if empty.")
 

@@ -8,6 +8,7 @@ import contextlib
 import datetime
 import io
 import json
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -67,18 +68,47 @@ class Watch(NamedTuple):
     wandb: str = ""  # a Weights & Biases project
 
 
+def serve_profiles(port: int) -> None:
+    """Lets TensorBoard or xprof take a profile of this process whenever somebody asks for one.
+
+    Processes of one host cannot share a port, so process i listens at port + i; 0 is without.
+
+    Raises:
+        UserError: it is no port, or another program has it.
+    """
+    if not port:
+        return
+    own = port + jax.process_index()
+    if not 1024 <= own <= 65535:
+        raise UserError(f"profiler_port is {port}; the ports from 1024 to 65535 can be taken")
+    with socket.socket() as probe:  # the profiler's own server would end this process
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", own))
+        except OSError as error:
+            raise UserError(
+                f"profiler_port: port {own} cannot be had ({error.strerror}); take another"
+            ) from None
+    jax.profiler.start_server(own)
+    print(f"profiles of process {jax.process_index()} can be taken at port {own}", flush=True)
+
+
 class Trace:
-    """A profile of a window of steps, for TensorBoard or xprof."""
+    """A profile of a window of steps, for TensorBoard or xprof, of every process.
+
+    Each has a folder of its own: files are called by their host, which may have several.
+    """
 
     def __init__(self, directory: Path, first: int, watch: Watch) -> None:
-        self._directory = directory
+        alone = jax.process_count() == 1
+        self._directory = directory if alone else directory / f"process_{jax.process_index()}"
         self._from = first + max(watch.profile_from, 1)
         self._to = self._from + watch.profile_steps - 1
         self._on = False
 
     def before(self, step: int) -> None:
         """Begins the profile if this step is the first of the window."""
-        if step == self._from <= self._to and processes.is_first():
+        if step == self._from <= self._to:
             jax.profiler.start_trace(str(self._directory))
             self._on = True
 
