@@ -9,9 +9,10 @@ from colorjax import release
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.devices import sharding
 from colorjax.errors import UserError
+from colorjax.maths import color
 from colorjax.maths.schedule import sample_posterior
 from colorjax.methods import consistency, lcad
-from colorjax.methods.method import Pictures
+from colorjax.methods.method import Pictures, noise_keys
 from colorjax.train import run
 from colorjax.train.stages import consistency as stage
 from tests import small
@@ -85,34 +86,56 @@ def test_settings_by_which_nothing_is_learned_are_refused() -> None:
 
 
 @pytest.mark.proof
-def test_a_release_that_was_distilled_colours_in_one_step(small_release, tmp_path) -> None:
-    config = small.config()
-    config.init_from, config.stages = str(small_release), ("consistency",)
+def test_a_release_that_was_distilled_colours_in_one_step(tmp_path) -> None:
+    config = small.smallest()
+    base = tmp_path / "base"
+    sizes = config.model.to_dict()
+    params = small.random_params(lcad.build(sizes))
+    release.write(base, sizes | {"method": "lcad"}, params, small.DATA / "tokenizer")
+    config.init_from, config.stages, config.sample_every = str(base), ("consistency",), 0
     config.consistency.update(batch_size=8, total_steps=2, warmup_steps=1)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     with jax.set_mesh(mesh):
-        run.run_stage("consistency", config, tmp_path, mesh)
-    made = tmp_path / "release"
-    about = release.read_config(made)["consistency"]
-    assert about["most_guidance"] == 4.0 and (made / "consistency_unet.safetensors").is_file()
+        run.run_stage("consistency", config, tmp_path / "run", mesh)
+    made = tmp_path / "run" / "release"
+    assert release.read_config(made)["consistency"]["most_guidance"] == 4.0
+    student = release.read_part(made, "consistency_unet")
+    assert np.abs(student["time_embedding"]["cond_proj"]["kernel"]).max() > 0  # it began at zero
+
     size = config.model.image_size
     light = np.random.default_rng(0).uniform(0, 100, (2, size, size)).astype(np.float32)
 
-    def coloured(**settings):
-        colorizer = Colorizer(made, "lcad", spacing="even", batch_size=2, **settings)
-        tokens = colorizer.tokenize(["a red car"] * 2)
-        return np.asarray(colorizer(Pictures(light, tokens, np.arange(2))))
+    def colorizer(**settings):
+        return Colorizer(made, "lcad", spacing="even", batch_size=2, num_steps=1, **settings)
 
-    one = coloured(sampler="consistency", num_steps=1, guidance_scale=2.0)
-    again = coloured(sampler="consistency", num_steps=1, guidance_scale=2.0)
-    np.testing.assert_array_equal(one, again)
-    assert np.isfinite(one).all()
-    assert not np.array_equal(one, coloured(sampler="consistency", num_steps=2, guidance_scale=2.0))
+    one = colorizer(sampler="consistency", guidance_scale=2.0)
+    coloured = np.asarray(one(Pictures(light, one.tokenize(["a red car"] * 2), np.arange(2))))
+    assert np.isfinite(coloured).all()
+    expected = _in_one_step(made, light, one)
+    np.testing.assert_allclose(coloured, expected, atol=2e-3)
     for settings, said in (
         (dict(guidance_scale=9.0), "must be from 1 to 4, which was learned"),
         (dict(guidance_scale=2.0, negative_prompt="gray"), "is the one that was learned, ''"),
     ):
         with pytest.raises(UserError, match=said):
-            coloured(sampler="consistency", num_steps=1, **settings)
+            colorizer(sampler="consistency", **settings)
     with pytest.raises(UserError, match="the model has no UNet that was distilled for it"):
-        Colorizer(small_release, "lcad", sampler="consistency")
+        Colorizer(base, "lcad", sampler="consistency")
+
+
+def _in_one_step(made, light, colorizer) -> np.ndarray:
+    """By the networks: where the trajectory through the noise ends, decoded."""
+    model, params = lcad.load(made)
+    luminance = jnp.asarray(color.luminance_from_lightness(light))[..., None]
+    features = small.jitted(lcad.encode_luminance, model, params, luminance)
+    ids = colorizer.tokenize(["a red car"] * 2)
+    context = small.jitted(lcad.encode_text, model, params, jnp.asarray(ids))
+    keys = noise_keys(jnp.arange(2, dtype=jnp.uint32))
+    noise = jax.vmap(lambda key: jax.random.normal(key, (16, 16, 4)))(keys)
+    noise *= colorizer.settings["temperature"]
+    t, scale = jnp.array([999, 999]), jnp.array([2.0, 2.0])
+    unet = jax.jit(consistency.unet(model).apply)
+    eps = unet({"params": params["consistency_unet"]}, noise, t, context, features[-1], scale)
+    alpha = float(model.schedule.alphas_cumprod[999])
+    z_0 = (noise - np.sqrt(1 - alpha) * eps) / np.sqrt(alpha)
+    return np.asarray(jax.jit(lambda p: lcad.decode(model, p, z_0, features))(params))
