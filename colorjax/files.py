@@ -11,7 +11,10 @@ import functools
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +23,8 @@ from typing import Any
 from colorjax.errors import UserError, first_line
 
 MOST_JSON_BYTES = 64 * 2**20
+_UNFINISHED = re.compile(r"\.(?:([0-9a-f]{12})-(\d+)-)?[0-9a-f]{32}\.partial(?:\.\w+)?")
+_LONG = 24 * 3600.0  # seconds: no file takes as long to write
 _ADVICE = {
     "make room there, or choose another place": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     "choose a place that you may write to": (errno.EACCES, errno.EPERM, errno.EROFS),
@@ -85,7 +90,8 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
             `path` is as it was and nothing is left beside it.
     """
     # A new name each time: services such as Dataflow have the same work done twice at once.
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
+    name = f".{_here()}-{os.getpid()}-{uuid.uuid4().hex}.partial{path.suffix}"
+    partial = path.with_name(name)
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise UserError(f"'{path}' is a device, not a file or folder; give another name")
@@ -125,6 +131,48 @@ def _exchange(partial: Path, path: Path) -> None:
         old.rename(path)
         raise
     _remove(old)
+
+
+def sweep(folder: Path) -> int:
+    """Removes the unfinished files that killed processes have left in a folder; how many.
+
+    Only what `replace` has named, and whose process is gone: of this machine that is looked up, of
+    another one, or of an earlier version's names, it is told by a day without a change.
+    """
+    count = 0
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _UNFINISHED.fullmatch(entry.name)
+            if match is None or not entry.is_file(follow_symlinks=False):
+                continue
+            with contextlib.suppress(OSError):  # another worker removes it at the same time
+                is_old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _LONG
+                if is_old or (match[1] == _here() and not _is_alive(int(match[2]))):
+                    os.unlink(entry)
+                    count += 1
+    return count
+
+
+@functools.cache
+def _here() -> str:
+    """Where process numbers mean the same: a machine since its start, or a container of it."""
+    parts = [platform.node()]
+    with contextlib.suppress(OSError):  # of Linux
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":
+        return True  # asking there would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 def write_bytes(path: Path, data: bytes) -> None:

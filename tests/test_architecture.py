@@ -50,7 +50,8 @@ INNER = {
         "files": {"chroma"},
         "words": {"chroma", "files"},
         "": {"chroma", "files", "words"},
-        "command": {"chroma", "files", "words", ""},
+        "film": {"chroma", ""},
+        "command": {"chroma", "files", "words", "film", ""},
     }
 }
 # Folders of the tests that are not about one room.

@@ -164,3 +164,26 @@ def test_an_impossible_place_is_named(tmp_path, name) -> None:
 )
 def test_what_a_terminal_would_obey_is_escaped(text, shown) -> None:
     assert errors.printable(text) == shown
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path) -> None:
+    """Its own files, once it is gone: no others', none of a living one, of old ones the name."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(tmp_path / "a.png")], stdout=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None and running.stdout.readline() == "begun\n"
+    (unfinished,) = tmp_path.iterdir()
+    kept = [".cat.partial.png", "a.partial.png", f".{'0' * 32}.partial", f".{'f' * 31}.partial.png"]
+    kept.append(f".{'0' * 12}-{running.pid}-{'0' * 32}.partial.png")  # of another machine
+    for name in kept:
+        (tmp_path / name).touch()
+    assert files.sweep(tmp_path) == 0 and unfinished.exists()
+    running.kill()
+    running.communicate()
+    assert files.sweep(tmp_path) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    for name in kept:
+        os.utime(tmp_path / name, (0, 0))
+    assert files.sweep(tmp_path) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept[:2], kept[3]])
+    assert files.sweep(tmp_path / "nowhere") == 0

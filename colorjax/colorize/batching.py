@@ -11,11 +11,12 @@ from colorjax.maths.types import Params
 PHRASES = 8  # their number is filled up to a multiple of it: few numbers of them compile anew
 
 
-def size(count: int, devices: int, batch_size: int) -> int:
-    """How many pictures a program takes for so many: one on each device, or a full batch."""
+def size(count: int, least: int, batch_size: int) -> int:
+    """How many pictures a program takes for so many: the least that there are programs for, such
+    as one on each device, or a full batch."""
     if count > batch_size:
         raise ValueError(f"{count} pictures for batches of {batch_size}")
-    return devices if count <= devices else batch_size
+    return least if count <= least else batch_size
 
 
 def filled(pictures: Pictures, count: int) -> Pictures:

@@ -35,9 +35,10 @@ SPECS = Pictures(
 
 
 class Colorizer(PictureColorizer):
-    """A release, ready to run: compiles twice for each bucket, whatever pictures come.
+    """A release, ready to run: compiles once for each bucket, whatever pictures come.
 
-    One program is for a single picture, which does not pay for a batch, the other for a full batch.
+    A single picture, which does not pay for a batch, has a program of its own: who colours both
+    kinds compiles for both, see `in_batches`.
     A picture's noise depends on its seed alone: the result is the same alone, in a folder, in any
     order, up to what the two programs round differently, and hardly another for a retouched copy.
     """

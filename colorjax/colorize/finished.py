@@ -20,8 +20,9 @@ from colorjax.errors import UserError
 from colorjax.release import sums
 
 FORMAT = 2  # another number when the same settings come to give other pictures
-INPUT, VERSION, MODEL_NAME, CAPTION = "input", "version", "model_name", "caption"
-_TOLD_ONLY = (INPUT, VERSION, MODEL_NAME, CAPTION)  # of which the same picture may have others
+INPUT, VERSION, MODEL_NAME = "input", "version", "model_name"
+CAPTION, BATCH = "caption", "batch"
+_TOLD_ONLY = (INPUT, VERSION, MODEL_NAME, CAPTION, BATCH)  # the same picture may have others
 _WITHOUT_EFFECT = ("batch_size",)  # on the bytes of a result
 
 
@@ -39,11 +40,16 @@ def made_by(
         settings: the value of every setting of the method.
         name: what the model is called.
     """
-    about: dict[str, Any] = {"colorjax": FORMAT, "model": digest}
+    about: dict[str, Any] = {"colorjax": FORMAT, "model": digest} | batched(1)
     about |= {VERSION: __version__, MODEL_NAME: name, "method": method, "seed": seed}
     about |= {name: value for name, value in settings.items() if name not in _WITHOUT_EFFECT}
     plain: dict[str, Any] = json.loads(json.dumps(about))
     return plain
+
+
+def batched(size: int) -> dict[str, int]:
+    """How many pictures the program took: it decides how numbers are rounded, nothing else."""
+    return {BATCH: size}
 
 
 def of_request(request: Request, masks: MaskSource | None = None) -> dict[str, Any]:
@@ -70,7 +76,9 @@ def of_photograph(outcome: Outcome) -> dict[str, Any]:
 
 def of_files(args: argparse.Namespace) -> dict[str, Any]:
     """What of a command line decides how results are written, where it is not as usual."""
-    about: dict[str, Any] = {name: True for name in ("frames", "keep_profile") if vars(args)[name]}
+    about: dict[str, Any] = {"keep_profile": True} if args.keep_profile else {}
+    if args.frames:
+        about["frames"] = args.keyframes
     if args.quality != encoding.QUALITY:
         about["quality"] = args.quality
     return about

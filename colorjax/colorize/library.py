@@ -13,7 +13,7 @@ from PIL import Image
 from colorjax.colorize import painters
 from colorjax.colorize.chroma import doubt, hints
 from colorjax.colorize.files import photos
-from colorjax.colorize.finished import made_by, of_photograph, of_request
+from colorjax.colorize.finished import batched, made_by, of_photograph, of_request
 from colorjax.colorize.jobs import Caption, Outcome, Ready, Request, check_seed, process, ready
 from colorjax.colorize.painters import Colouring
 from colorjax.colorize.results import Base, Doubt, Result, picture_of
@@ -119,6 +119,7 @@ class PhotoColorizer:
         (request,) = batch.requests
         request = dataclasses.replace(request, hints=hints, inside=only_masked)
         painter = Colouring(variations=count)
+        batch = batch if count == 1 else batch.of_many()
         outcome = batch.outcome(request, painter)
         return [
             batch.result(outcome, painter, i, {"seed": painters.seed_of(seed, i)})
@@ -144,7 +145,7 @@ class PhotoColorizer:
             raise UserError(f"samples is {samples}; it must be 2 or more")
         batch = self.batch([photo], prompt, seed, masks, settings)
         painter = Colouring(doubt=samples)
-        outcome = batch.outcome(batch.requests[0], painter)
+        outcome = batch.of_many().outcome(batch.requests[0], painter)
         assert outcome.job is not None
         spread = painter.spread(outcome.job, outcome.computed[1])
         said = doubt.figures(spread)
@@ -172,7 +173,8 @@ class PhotoColorizer:
         Raises:
             UserError: a value cannot be, or there are not as many prompts as photographs.
         """
-        return self.batch(photos, prompts, seed, masks, settings).in_order()
+        batch = self.batch(photos, prompts, seed, masks, settings)
+        return (batch if len(batch.requests) == 1 else batch.of_many()).in_order()
 
     def batch(
         self,
@@ -246,6 +248,13 @@ class Batch:
     seed: int
     said: Said
     captioner: Caption | None = None
+
+    def of_many(self) -> "Batch":
+        """The same, by the programs of full batches, and their results say so."""
+        about, note = self.said
+        many = note | batched(int(self.colorizer.settings["batch_size"]))
+        colorizer = self.colorizer.in_batches()
+        return dataclasses.replace(self, colorizer=colorizer, said=(about, many))
 
     def _ready(self, requests: Sequence[Request], painter: Colouring) -> Iterator[Ready]:
         return ready(requests, self.colorizer.buckets, painter, self.captioner)

@@ -17,8 +17,10 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     wherever it comes from.
     """
     names = tuple(registry.METHODS)
-    group = parser.add_argument_group("the model", "in brackets: if the release says nothing")
-    group.add_argument("--method", choices=names, help="(the release's)")
+    group = parser.add_argument_group("the model; in brackets: where its release says nothing else")
+    group.add_argument(
+        "--method", choices=names, metavar="NAME", help=f"{' or '.join(names)} (the release's)"
+    )
     group.add_argument("--mesh", metavar="N", help="devices that share the work, or 'all' (one)")
     group.add_argument(
         "--dtype",
@@ -29,8 +31,10 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     )
     for row, owners in registry.settings().values():
         whose = "" if len(owners) == len(names) else f"{registry.METHODS[owners[0]].title}: "
-        usual = f"{whose}{row.help} ({row.default!r})".replace("%", "%%")
-        group.add_argument(f"--{row.name}", metavar=row.metavar, help=usual)
+        choices = f": {', '.join(row.choices)}" if row.choices else ""
+        usual = f"{whose}{row.help}{choices} ({row.default or 'none'})".replace("%", "%%")
+        metavar = "NAME" if row.choices else row.metavar
+        group.add_argument(f"--{row.name}", metavar=metavar, help=usual)
 
 
 def method_of(args: argparse.Namespace, directory: Path) -> str:

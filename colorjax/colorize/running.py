@@ -37,6 +37,8 @@ class PictureColorizer(abc.ABC):
         buckets: the (height, width) that pictures are coloured at.
         image_size: the side of the square one.
         has_ranker: whether there is one to choose a vividness.
+        takes_singles: whether a single picture has a program of its own, or shares that of a full
+            batch.
     """
 
     method: Table
@@ -47,6 +49,7 @@ class PictureColorizer(abc.ABC):
     batch_size: int
     image_size: int
     has_ranker: bool
+    takes_singles: bool = True
     _devices: int = 1
 
     def changed(self: Own, **chosen: object) -> Own:
@@ -58,6 +61,16 @@ class PictureColorizer(abc.ABC):
         other = copy.copy(self)
         other.settings = self.method.changed(self.settings, chosen, self.methods)
         other._check(other.settings)
+        return other
+
+    def in_batches(self: Own) -> Own:
+        """This colorizer for many pictures: one program for each bucket, whatever is left for last.
+
+        A batch that is not full is filled up, so a picture's bytes do not depend on how many others
+        there are, nor on where a run was stopped and begun again.
+        """
+        other = copy.copy(self)
+        other.takes_singles = False
         return other
 
     def __call__(self, pictures: Pictures) -> Raw:
@@ -113,7 +126,8 @@ class PictureColorizer(abc.ABC):
 
     def _filled(self, pictures: Pictures) -> Pictures:
         """One picture on each device, or a full batch, with the settings that its program reads."""
-        count = batching.size(len(pictures.lightness), self._devices, self.batch_size)
+        least = self._devices if self.takes_singles else self.batch_size
+        count = batching.size(len(pictures.lightness), least, self.batch_size)
         negative = self.tokenize([str(self.settings["negative_prompt"])])
         guidance_scale = self._traced("guidance_scale")
         return batching.filled(pictures, count)._replace(

@@ -76,6 +76,9 @@ def test_pixels_depend_on_picture_and_seed_only(folder, tmp_path, small_release)
         run(folder / name, "--output", alone, model=small_release)
         among = read(tmp_path / "all" / name).astype(int)
         assert np.abs(read(alone).astype(int) - among).max() <= 1
+        like = ["--like", tmp_path / "all" / name, "--output", tmp_path / "like.png"]
+        run(folder / name, *like, model=small_release)
+        assert (tmp_path / "like.png").read_bytes() == (tmp_path / "all" / name).read_bytes()
     run(folder / "0.png", "--output", tmp_path / "seed.png", "--seed", 1, model=small_release)
     assert (read(tmp_path / "seed.png") != read(tmp_path / "all/0.png")).any()
     run(folder / "0.png", "--output", tmp_path / "p.png", "--prompt", "red", model=small_release)

@@ -1,5 +1,6 @@
 """What a file says beside its pixels comes out as it went in; read back by Pillow or as bytes."""
 
+import json
 import struct
 import zlib
 from io import BytesIO
@@ -9,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from colorjax.colorize.files import exif, metadata
+from colorjax.colorize.files import comment, exif, metadata
 from colorjax.colorize.files.photos import load_photo, read
 from colorjax.colorize.files.saving import note_of, save_photo
 from colorjax.data import bounds
@@ -17,6 +18,7 @@ from colorjax.data import bounds
 XMP = b"""<?xpacket begin="\xef\xbb\xbf"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description
  tiff:Orientation="6" exif:PixelXDimension="24" photoshop:ICCProfile="Adobe RGB (1998)"
  dc:title="Gro\xc3\x9fmutter"><exif:ColorSpace>65535</exif:ColorSpace></rdf:Description>"""
+NOTE = {"colorjax": 2, "seed": 3}
 IPTC = b"\x1c\x02\x78\x00\x05M\xfcnch"  # a caption in Latin-1, as old programs wrote them
 RESOURCES = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(IPTC)) + IPTC
 THUMBNAIL = b"8BIM\x04\x0c\0\0" + struct.pack(">I", 4) + b"gray"
@@ -83,7 +85,7 @@ def test_a_pngs_text_in_any_encoding_and_its_dots(tmp_path) -> None:
     odd = bounds.png_chunk(b"tEXt", b"Odd\0\xff\xfe\x81")
     (tmp_path / "a.png").write_bytes(data[:33] + odd + data[33:])
     photo = load_photo(tmp_path / "a.png")
-    save_photo(tmp_path / "b.png", photo.rgb, photo.metadata, note={"seed": 3})
+    save_photo(tmp_path / "b.png", photo.rgb, photo.metadata, note=NOTE)
     with Image.open(tmp_path / "b.png") as saved:
         saved.load()
         assert saved.info["Title"] == "Gro\xdfmutter" and saved.info["Author"] == "Пётр"
@@ -91,13 +93,13 @@ def test_a_pngs_text_in_any_encoding_and_its_dots(tmp_path) -> None:
             (600, 600), abs=0.1
         )
     assert odd in (tmp_path / "b.png").read_bytes()
-    save_photo(tmp_path / "b.jpg", photo.rgb, photo.metadata, note={"seed": 3})
+    save_photo(tmp_path / "b.jpg", photo.rgb, photo.metadata, note=NOTE)
     with Image.open(tmp_path / "b.jpg") as saved:
         comments = [content for name, content in saved.applist if name == "COM"]
         assert saved.info["dpi"] == (600, 600)
     assert "Author: Пётр".encode() in comments and "Title: Gro\xdfmutter".encode() in comments
     for name in ("b.png", "b.jpg"):
-        assert note_of(tmp_path / name) == {"seed": 3}
+        assert note_of(tmp_path / name) == NOTE
         again = load_photo(tmp_path / name).metadata
         assert round(again.density.across) == photo.metadata.density.across == 23622
         assert b"seed" not in repr(again).encode(), "a note is of one picture only"
@@ -162,3 +164,60 @@ def test_damaged_chunks_of_text_are_carried_and_harm_nothing(tmp_path) -> None:
     photo = load_photo(tmp_path / "a.png")
     save_photo(tmp_path / "b.jpg", photo.rgb, photo.metadata)
     assert Image.open(tmp_path / "b.jpg").size == (24, 16)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif", ".tif"])
+def test_the_note_is_exifs_user_comment_too(tmp_path, suffix) -> None:
+    """As bytes that another reader finds, whether the photograph had EXIF or not."""
+    rgb = np.zeros((16, 24, 3), np.uint8)
+    path, text = tmp_path / f"b{suffix}", json.dumps(NOTE).encode()
+    for carried in (load_photo(jpeg(tmp_path / "a.jpg")).metadata, metadata.Metadata()):
+        save_photo(path, rgb, carried, note=NOTE)
+        with Image.open(path) as saved:
+            below = saved.getexif().get_ifd(0x8769)
+        assert below[0x9286] == b"ASCII\0\0\0" + text
+        assert not carried.exif or below[0x927C] == b"maker" * 9
+        assert note_of(path) == NOTE
+        assert b'"seed"' not in repr(load_photo(path).metadata).encode()
+        save_photo(tmp_path / f"c{suffix}", rgb, load_photo(path).metadata)
+        assert note_of(tmp_path / f"c{suffix}") is None
+
+
+def test_a_note_moves_nothing_in_a_block_and_can_be_taken_out() -> None:
+    small, large = Image.Exif(), Image.Exif()
+    large[0x010E] = "grandmother"
+    large.get_ifd(0x8769).update({0xA001: 1, 0x927C: b"maker" * 9})
+    large.get_ifd(0x8825).update({1: "N"})
+    small[0x010E] = "grandmother"
+    for block in (large.tobytes()[6:], small.tobytes()[6:]):
+        with_note = comment.with_note(block, NOTE)
+        changed = {i for i, (a, b) in enumerate(zip(block, with_note)) if a != b}
+        assert len(changed) <= 4, "where the directory is, which stands behind all else now"
+        assert comment.with_note(with_note, {**NOTE, "seed": 4}) == with_note
+        assert comment.without_note(with_note).count(b"seed") == 0
+        for changed_block in (with_note, comment.without_note(with_note)):
+            again = Image.Exif()
+            again.load(b"Exif\0\0" + changed_block)
+            assert again[0x010E] == "grandmother"
+            assert again.get_ifd(0x8769).get(0x927C, b"maker" * 9) == b"maker" * 9
+    for damaged in (b"", b"no block", b"II*\0\xff\0\0\0", with_note[:-70]):
+        comment.without_note(damaged)
+        assert comment.text_in(damaged) in ("", json.dumps(NOTE))
+
+
+def test_a_persons_own_comment_stays(tmp_path) -> None:
+    block = Image.Exif()
+    block.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0in the attic"
+    Image.fromarray(GRAY).save(tmp_path / "a.jpg", exif=block)
+    photo = load_photo(tmp_path / "a.jpg")
+    for name in ("b.jpg", "b.webp", "b.tif"):
+        save_photo(tmp_path / name, photo.rgb, photo.metadata, note=NOTE)
+        with Image.open(tmp_path / name) as saved:
+            assert saved.getexif().get_ifd(0x8769)[0x9286] == b"ASCII\0\0\0in the attic"
+        assert note_of(tmp_path / name) == NOTE
+
+
+def test_results_of_earlier_versions_are_read(tmp_path) -> None:
+    """Whose note was a JPEG's comment."""
+    Image.fromarray(GRAY).save(tmp_path / "a.jpg", comment="colorjax " + json.dumps(NOTE))
+    assert note_of(tmp_path / "a.jpg") == NOTE and not load_photo(tmp_path / "a.jpg").metadata.exif

@@ -66,6 +66,9 @@ def adopt(args: argparse.Namespace) -> Mapping[str, Any]:
     for name in _FLAGS:
         if name in note:
             setattr(args, name, note[name])
+    args.batch = note.get(finished.BATCH)
+    if args.batch is not None and args.batch > 1:
+        args.batch_size = args.batch
     if "page" in note:
         args.pages = str(note["page"])
     if args.model == "bundled" and note.get(finished.MODEL_NAME):

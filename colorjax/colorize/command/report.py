@@ -75,14 +75,15 @@ class Report:
             self._bar.clear()
         say(f"colorjax: {text}", error=True)
 
-    def film(self, scenes: int, figures: Mapping[str, float]) -> None:
-        """How much less the frames of a film flicker than if they were coloured one by one."""
+    def film(self, scenes: int, figures: Mapping[str, int | float]) -> None:
+        """How many frames of a film the model coloured, and how much they flicker."""
         if self.mode == JSON:
             _json({"status": "film", "scenes": scenes, **figures})
         elif self.mode == LINES:
-            carried, alone = figures.values()
+            flicker = f"; flicker {figures['flicker']:.2f}" if "flicker" in figures else ""
             self.remark(
-                f"scenes: {scenes}; flicker {carried:.2f}, frame by frame it would be {alone:.2f}"
+                f"scenes: {scenes}; coloured by the model: {figures['by_model']} of "
+                f"{figures['frames']} frames, the others along the motion{flicker}"
             )
 
     def sum_up(self, left: int = 0) -> None:

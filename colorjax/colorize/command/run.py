@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from colorjax import release
-from colorjax.colorize import film, finished
+from colorjax import files, release
+from colorjax.colorize import finished
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.colorize.command import flags, likeness, paths, stages
+from colorjax.colorize.command import checks, flags, likeness, paths, stages
 from colorjax.colorize.command.report import Report, say
 from colorjax.colorize.command.selection import Prompts, Shard, beside, listed
 from colorjax.colorize.files import photos, saving
 from colorjax.colorize.files.encoding import SUFFIXES
+from colorjax.colorize.film import film
 from colorjax.colorize.jobs import Outcome, Painter, Ready, Request, process, ready, rendered
 from colorjax.colorize.options import make_colorizer, method_of, resolved
 from colorjax.colorize.words import prompts
@@ -57,20 +58,18 @@ def main(arguments: list[str] | None = None) -> int:
             say(line)
         return 0
     like = None if args.like is None else likeness.adopt(args)
-    prompt = flags.check(args)
+    prompt = checks.check(args)
     directory = release.locate(args.model)
     args.method = method_of(args, directory)
-    painter = flags.make_painter(args, prompt)
-    note = finished.made_by(
-        finished.digest_of_model(directory),
-        args.method,
-        args.seed,
-        resolved(args, directory),
-        str(args.model),
-    )
-    task = Task(args, prompt, painter, note | dict(painter.about) | finished.of_files(args))
+    painter = checks.make_painter(args, prompt)
+    settings = resolved(args, directory)
     report = Report(mode=args.mode)
-    requests = _requests(task, report)
+    requests = _requests(args, prompt, report)
+    batch = 1 if _is_single(args, requests) else int(settings["batch_size"])
+    digest = finished.digest_of_model(directory)
+    note = finished.made_by(digest, args.method, args.seed, settings, str(args.model))
+    note |= finished.batched(batch) | dict(painter.about) | finished.of_files(args)
+    task = Task(args, prompt, painter, note)
     if like is not None:
         for remark in likeness.remarks(like, task.note_of(requests[0]), requests[0].source):
             report.remark(remark)
@@ -80,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     if due:
         compile_cache.setup()
         colorizer = make_colorizer(args, directory)
+        if batch > 1:
+            colorizer = colorizer.in_batches()
         if prompt != AUTO:
             for remark in prompts.remarks(args.prompt or "", prompt, colorizer.tokenize):
                 report.remark(remark)
@@ -96,9 +97,20 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if report.failed else 0
 
 
-def _requests(task: Task, report: Report) -> list[Request]:
+def _is_single(args: argparse.Namespace, requests: Sequence[Request]) -> bool:
+    """Whether one picture is coloured once, in which a result to be made again has the last word.
+
+    What of it is finished does not count: all of a folder is coloured by the same programs,
+    however often it was stopped.
+    """
+    if args.batch is not None:
+        return bool(args.batch == 1)
+    samples = max(args.variations, args.doubt)
+    return len(requests) == 1 and samples <= 1 and args.pages != "all" and args.shard is None
+
+
+def _requests(args: argparse.Namespace, prompt: str, report: Report) -> list[Request]:
     """The photographs that the command line means, and where their results go."""
-    args = task.args
     exclude = Path(args.output) if Path(args.output).is_dir() else None
     photographs = paths.find_photos(listed(args.list) if args.list else args.inputs, exclude)
     if args.frames:
@@ -109,7 +121,7 @@ def _requests(task: Task, report: Report) -> list[Request]:
         report.remark(f"left out: {photographs.told}")
     suffix = None if args.format is None else f".{args.format}"
     outputs = paths.output_paths(photographs.pictures, args.output, suffix)
-    shard, texts = Shard.parse(args.shard), Prompts(args.prompts, task.prompt)
+    shard, texts = Shard.parse(args.shard), Prompts(args.prompts, prompt)
     requests = []
     for (path, folder), output in zip(photographs.pictures, outputs, strict=True):
         relative = folder / path.name
@@ -170,6 +182,9 @@ def _due(task: Task, requests: Sequence[Request], report: Report) -> list[Reques
             twice = next(output for output in outputs if outputs.count(output) > 1)
             raise UserError(f"'{twice}' would be two results; give one of the photographs alone")
         paths.check_writable(outputs, task.args.output)
+        folders = {request.output.parent for request in requests if request.output is not None}
+        if swept := sum(map(files.sweep, folders)):
+            report.remark(f"unfinished files of a killed run, now removed: {swept}")
     return due
 
 
@@ -209,17 +224,15 @@ def _with_instances(task: Task, colorizer: Colorizer, requests: Sequence[Request
 
 def _colour(colorizer: Colorizer, task: Task, photographs: Iterator[Ready], report: Report) -> int:
     """Reads, computes and writes, each in its own thread; returns how many are told of."""
-    painter, seed = task.painter, task.args.seed
     told = report.done + len(report.failed)
     with stages.Stop() as stop:
         prepared = stages.ahead(photographs, lambda: stop.is_asked)
-        frames = film.Film(painter) if task.args.frames else None  # type: ignore[arg-type]
+        frames = film.Film(task.args.seed, task.args.keyframes) if task.args.frames else None
         behind: stages.Behind[Outcome] = stages.Behind(lambda outcome: _write(task, outcome))
-        for outcome in process(colorizer, prepared, painter, seed, lambda: stop.is_asked):
+        for outcome in _outcomes(colorizer, prepared, task, stop, frames):
             if outcome.error is not None:
                 report.fail(outcome.error, outcome.request.source)
                 continue
-            outcome = outcome if frames is None else frames.carried(outcome)
             pixels = 0 if outcome.job is None else outcome.job.pixels
             for done in behind.give(outcome, pixels):
                 _tell(report, *done)
@@ -227,9 +240,27 @@ def _colour(colorizer: Colorizer, task: Task, photographs: Iterator[Ready], repo
                 break
         for done in behind.rest():
             _tell(report, *done)
-    if frames is not None and frames.figures:
+    if frames is not None and frames.frames:
         report.film(frames.scenes, frames.figures)
     return report.done + len(report.failed) - told
+
+
+def _outcomes(
+    colorizer: Colorizer,
+    prepared: Iterator[Ready],
+    task: Task,
+    stop: stages.Stop,
+    frames: film.Film | None,
+) -> Iterator[Outcome]:
+    """What becomes of photographs, or of a film's frames, in their order."""
+    rest = (task.painter, task.args.seed, lambda: stop.is_asked)
+    if frames is None:
+        yield from process(colorizer, prepared, *rest)
+        return
+    keyframes = frames.keyframes(prepared)
+    for outcome in process(colorizer, keyframes, *rest, lambda: frames.pixels):
+        yield from frames.coloured(outcome)
+    yield from frames.rest()
 
 
 def _write(task: Task, outcome: Outcome) -> tuple[float, list[str]]:

@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from colorjax.colorize.files import exif, statement
+from colorjax.colorize.files import comment, exif, statement
 from colorjax.colorize.files.metadata import (
     EXIF,
     NOTE,
@@ -118,11 +118,14 @@ def _jpeg(levels: np.ndarray, content: Content) -> Encoded:
     data = _by_pillow(on_white(levels), "JPEG", quality=content.quality, subsampling=0, **options)
     metadata = content.metadata
     segments = []  # what it is called, if it may be too long, the marker and the content
-    if content.note is not None:
+    block = _noted(content)
+    if len(EXIF + block) > MOST_SEGMENT:
+        block = metadata.exif
+    if content.note is not None and block == metadata.exif:  # it has no room there, or another's
         text = statement.as_text(content.note).encode("ascii")
         segments.append(("the note of what made it", 0xFE, NOTE + b" " + text))
-    if metadata.exif:
-        segments.append(("EXIF", 0xE1, EXIF + metadata.exif))
+    if block:
+        segments.append(("EXIF", 0xE1, EXIF + block))
     if metadata.xmp:
         segments.append(("XMP", 0xE1, XMP + metadata.xmp))
         segments += [("XMP", 0xE1, more) for more in metadata.more_xmp]
@@ -173,7 +176,7 @@ def _tiff(levels: np.ndarray, content: Content) -> Encoded:
     )
     fields = {_XMP_TAG: metadata.xmp, _ICC_TAG: content.profile}
     fields |= {_PHOTOSHOP_TAG: metadata.resources}
-    data = exif.merged(file.getvalue(), metadata.exif, fields)
+    data = exif.merged(file.getvalue(), _noted(content), fields)
     lost = ["a comment"] * len(metadata.comments)
     lost += [f"the text {text_of(text)[0].decode('latin-1')!r}" for text in metadata.texts]
     return Encoded(data, tuple(lost))
@@ -190,7 +193,7 @@ def _avif(levels: np.ndarray, content: Content) -> Encoded:
 def _of_parts(levels: np.ndarray, content: Content, kind: str, **options: object) -> Encoded:
     """A format that has EXIF, XMP and a profile, and nothing else."""
     metadata = content.metadata
-    parts = {"exif": metadata.exif, "xmp": metadata.xmp, "icc_profile": content.profile}
+    parts = {"exif": _noted(content), "xmp": metadata.xmp, "icc_profile": content.profile}
     options |= {name: part for name, part in parts.items() if part}
     data = _by_pillow(levels, kind, quality=content.quality, **options)
     lost = ["IPTC"] if metadata.resources else []
@@ -206,6 +209,12 @@ _WRITERS: dict[str, Callable[[np.ndarray, Content], Encoded]] = {
     "WEBP": _webp,
     "AVIF": _avif,
 }
+
+
+def _noted(content: Content) -> bytes:
+    """EXIF with the note in it, where there is one."""
+    block = content.metadata.exif
+    return block if content.note is None else comment.with_note(block, content.note)
 
 
 def on_white(levels: np.ndarray) -> np.ndarray:

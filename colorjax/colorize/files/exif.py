@@ -42,7 +42,7 @@ def changed(block: bytes, width: int, height: int, *, is_srgb: bool = True) -> b
     One that cannot be followed is left out: empty.
     """
     try:
-        order, first = _header(block)
+        order, first = header(block)
         result = bytearray(block)
         top = _directory(block, order, first)
         values = {ORIENTATION: 1, WIDTH: width, HEIGHT: height}
@@ -62,7 +62,7 @@ def changed(block: bytes, width: int, height: int, *, is_srgb: bool = True) -> b
 def of_tiff(data: bytes) -> bytes:
     """A block with what a TIFF file (or another block) says of the photograph; maybe empty."""
     try:
-        order, first = _header(data)
+        order, first = header(data)
         top = _directory(data, order, first)
         parts = _parts_of(data, order, first)
         parts[0] = {tag: entry for tag, entry in top.items() if tag in _CARRIED}
@@ -77,11 +77,11 @@ def merged(data: bytes, block: bytes, fields: Mapping[int, bytes]) -> bytes:
     The file's own entries stay; its first directory is written anew behind everything, so that
     nothing that it points to moves. `fields` is by their tags; empty ones are left out.
     """
-    order, first = _header(data)
+    order, first = header(data)
     top = _directory(data, order, first)
     parts: dict[int, Directory] = {}
     if block:
-        parts = _parts_of(block, *_header(block))
+        parts = _parts_of(block, *header(block))
     carried = {tag: entry for tag, entry in parts.get(0, {}).items() if tag in _CARRIED}
     top = carried | top
     top |= {tag: Entry(7, len(body), body, 0) for tag, body in fields.items() if body}
@@ -95,7 +95,7 @@ def merged(data: bytes, block: bytes, fields: Mapping[int, bytes]) -> bytes:
 def field(data: bytes, tag: int) -> bytes:
     """The bytes of a field of a TIFF's first directory; empty if it has none."""
     try:
-        order, first = _header(data)
+        order, first = header(data)
         entry = _directory(data, order, first).get(tag)
     except (struct.error, ValueError, IndexError):
         return b""
@@ -105,7 +105,7 @@ def field(data: bytes, tag: int) -> bytes:
 def resolution(block: bytes) -> tuple[float, float, int] | None:
     """Horizontal and vertical dots, per inch (2), centimetre (3) or only their ratio (1)."""
     try:
-        order, first = _header(block)
+        order, first = header(block)
         top = _directory(block, order, first)
         numbers = []
         for tag in (X_RESOLUTION, Y_RESOLUTION):
@@ -117,7 +117,23 @@ def resolution(block: bytes) -> tuple[float, float, int] | None:
     return numbers[0], numbers[1], unit
 
 
-def _header(block: bytes) -> tuple[str, int]:
+def within(block: bytes, tag: int) -> Directory:
+    """The directory that an entry of the first one points to; empty if there is none.
+
+    Raises:
+        ValueError: the block cannot be followed, as do `struct.error` and `IndexError`.
+    """
+    order, first = header(block)
+    top = _directory(block, order, first)
+    return _directory(block, order, _number(top[tag], order)) if tag in top else {}
+
+
+def header(block: bytes) -> tuple[str, int]:
+    """The byte order, as `struct` writes it, and the place of the first directory.
+
+    Raises:
+        ValueError: it is no block.
+    """
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None:
         raise ValueError("no TIFF structure")

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from colorjax.colorize.files import exif, statement
+from colorjax.colorize.files import comment, exif, statement
 from colorjax.data import bounds
 
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -97,7 +97,12 @@ def of_file(data: bytes, picture: Image.Image | None) -> Metadata:
     else:
         return Metadata() if picture is None else of_picture(picture)
     # What made an earlier picture is not carried into the next.
-    return dataclasses.replace(carried, xmp=statement.without_note(carried.xmp))
+    return _of_photograph(carried)
+
+
+def _of_photograph(carried: Metadata) -> Metadata:
+    xmp, block = statement.without_note(carried.xmp), comment.without_note(carried.exif)
+    return dataclasses.replace(carried, xmp=xmp, exif=block)
 
 
 def of_picture(picture: Image.Image) -> Metadata:
@@ -109,19 +114,20 @@ def of_picture(picture: Image.Image) -> Metadata:
         block = exif.of_tiff(picture.getexif().tobytes()) if block is None else block
     except Exception:  # a damaged block does not spoil the picture
         block = b""
-    comment, dpi = info.get("comment", b""), info.get("dpi")
-    comment = comment.encode() if isinstance(comment, str) else comment
+    said, dpi = info.get("comment", b""), info.get("dpi")
+    said = said.encode() if isinstance(said, str) else said
     texts = []
     for keyword, text in info.items():
         if isinstance(keyword, str) and isinstance(text, str) and picture.format == "PNG":
             texts.append((b"iTXt", keyword.encode("latin-1", "replace") + bytes(5) + text.encode()))
-    return Metadata(
+    carried = Metadata(
         exif=_without(EXIF, bytes(block)),
-        xmp=statement.without_note(_bytes(info.get("xmp"))),
-        comments=(comment,) if comment else (),
+        xmp=_bytes(info.get("xmp")),
+        comments=(said,) if said else (),
         texts=tuple(texts),
         density=Density(float(dpi[0]) / 0.0254, float(dpi[1]) / 0.0254) if dpi else None,
     )
+    return _of_photograph(carried)
 
 
 def text_of(chunk: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

@@ -1,7 +1,7 @@
 """Pictures written whole or not at all, with metadata and a note of what made them."""
 
-import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,15 @@ from PIL import Image, UnidentifiedImageError
 
 from colorjax import files
 from colorjax.colorize.chroma import recombine
-from colorjax.colorize.files import encoding, statement
-from colorjax.colorize.files.metadata import NOTE, Metadata
+from colorjax.colorize.files import comment, encoding, statement
+from colorjax.colorize.files.metadata import EXIF, NOTE, XMP, Metadata
 from colorjax.colorize.files.statement import Note
 from colorjax.data import bounds
 from colorjax.errors import UserError
 
 OUTPUT_SUFFIXES = tuple(encoding.SUFFIXES)
 SUFFIXES_TOLD = ".png, .jpg, .webp, .tif or .avif"
-_HEAD = 1 << 16  # of a PNG or JPEG, where the note is
+_HEAD = 1 << 18  # of a PNG or JPEG, where the note is: behind segments of 64 kB each
 _TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
@@ -74,31 +74,43 @@ def note_of(path: Path) -> Note | None:
     except OSError:
         return None
     if head.startswith(bounds.PNG_SIGNATURE):
-        kept = (chunk for chunk in bounds.png_chunks(head) if chunk[1].startswith(NOTE + b"\0"))
-        text = next(kept, (b"", b""))[1][len(NOTE) + 1 :].decode("latin-1")
+        texts = _texts_of_png(head)
     elif head.startswith(bounds.JPEG_SIGNATURE):
-        segments = (
-            head[start:end] for kind, start, end in bounds.jpeg_segments(head) if kind == 0xFE
-        )
-        said = next((part for part in segments if part.startswith(NOTE + b" {")), b"")
-        text = said[len(NOTE) + 1 :].decode("latin-1")
+        texts = _texts_of_jpeg(head)
     else:
-        text = statement.note_in(_packet(path))
-    try:
-        note = json.loads(text)
-    except ValueError:
-        return None
-    return note if isinstance(note, dict) else None
+        texts = _texts_of_other(path)
+    notes = (statement.parsed(text) for text in texts)
+    return next((note for note in notes if note is not None), None)
 
 
-def _packet(path: Path) -> bytes:
-    """The XMP of a file of another kind than PNG and JPEG."""
+def _texts_of_png(head: bytes) -> Iterator[str]:
+    for _, content in bounds.png_chunks(head):
+        if content.startswith(NOTE + b"\0"):
+            yield content[len(NOTE) + 1 :].decode("latin-1")
+
+
+def _texts_of_jpeg(head: bytes) -> Iterator[str]:
+    """Of EXIF and XMP, and of the comment, which earlier versions wrote."""
+    for kind, start, end in bounds.jpeg_segments(head):
+        content = head[start:end]
+        if kind == 0xE1 and content.startswith(EXIF):
+            yield comment.text_in(content[len(EXIF) :])
+        elif kind == 0xE1 and content.startswith(XMP):
+            yield statement.note_in(content[len(XMP) :])
+        elif kind == 0xFE and content.startswith(NOTE + b" {"):
+            yield content[len(NOTE) + 1 :].decode("latin-1")
+
+
+def _texts_of_other(path: Path) -> Iterator[str]:
+    """Of XMP and EXIF of a file of another kind than PNG and JPEG."""
     try:
         with Image.open(path, formats=("TIFF", "WEBP", "AVIF")) as picture:
             xmp: Any = picture.info.get("xmp", b"")
+            yield statement.note_in(xmp if isinstance(xmp, bytes) else str(xmp).encode())
+            said = picture.getexif().get_ifd(comment.DIRECTORY).get(comment.TAG, b"")
+            yield comment.decoded(said) if isinstance(said, bytes) else ""
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError):
-        return b""
-    return xmp if isinstance(xmp, bytes) else str(xmp).encode()
+        return
 
 
 def _levels(photo: np.ndarray | Image.Image) -> np.ndarray:

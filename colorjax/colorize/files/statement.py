@@ -62,6 +62,15 @@ def note_in(xmp: bytes) -> str:
     return saxutils.unescape(match[1].decode("utf-8", "replace"), {"&quot;": '"'})
 
 
+def parsed(text: str) -> Note | None:
+    """A note by its text; None of a text that is none."""
+    try:
+        note = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return note if isinstance(note, dict) else None
+
+
 def as_text(note: Note) -> str:
     """A note in ASCII on one line, always the same for the same note."""
     return json.dumps(note, sort_keys=True)
