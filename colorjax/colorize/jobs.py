@@ -189,14 +189,16 @@ def prepare(
     pixels = photo.pixels
     height, width = pixels.rgb.shape[:2]
     size = bucket_for(height, width, sizes)
-    lightness = recombine.lightness_of(pixels.rgb)
+    keeps = painter.keeps_colours or request.inside is not None
+    is_alone = not keeps and pixels.alpha is None  # nothing else needs the colours
+    lightness = recombine.lightness_of(pixels.rgb, in_place=is_alone)
     if request.restore:
         lightness = recombine.restored(lightness)
     shown = lightness if pixels.alpha is None else recombine.lightness_of(photo.rgb)
     job = Job(request, photo, lightness, recombine.to_model_size(shown, *size))
     if request.prompt == AUTO and captioner is not None:
         job.caption = captioner(shown)
-    if painter.keeps_colours or request.inside is not None:
+    if keeps:
         job.rgb = pixels.rgb
     if painter.keeps_colours:
         job.small_rgb = color.from_unit(recombine.colours_to_model_size(photo.rgb, *size))

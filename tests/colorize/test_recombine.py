@@ -3,7 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+import skimage.color
 
+from colorjax.colorize.chroma import recombine
 from colorjax.colorize.chroma.recombine import to_full_size
 from colorjax.maths import color
 
@@ -100,3 +102,18 @@ def test_arguments_are_left_alone():
     to_full_size(lightness, ab, lightness)
     np.testing.assert_array_equal(lightness, kept[0])
     np.testing.assert_array_equal(ab, kept[1])
+
+
+@pytest.mark.parametrize("levels", [256, 65536])
+def test_gray_is_looked_up_to_what_the_formula_says(levels: int) -> None:
+    values = (np.arange(levels, dtype=np.float32) / np.float32(levels - 1)).reshape(16, -1)
+    expected = skimage.color.rgb2lab(np.stack([values] * 3, -1).astype(np.float64))[..., 0]
+    shown = np.broadcast_to(values[..., None], (*values.shape, 3))
+    before = values.copy()
+    np.testing.assert_allclose(recombine.lightness_of(shown), expected, atol=0.05)
+    np.testing.assert_array_equal(values, before)
+    turned = recombine.lightness_of(shown[::-1], in_place=True)
+    np.testing.assert_array_equal(values, before, "only the whole of an upright picture is")
+    light = recombine.lightness_of(shown, in_place=True)
+    np.testing.assert_array_equal(turned[::-1], light)
+    assert np.shares_memory(light, values)

@@ -3,6 +3,7 @@
 On the host: every photograph has another size, and none may cost a compilation.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import cv2
@@ -20,6 +21,7 @@ _MAX_CHROMA = 110.0
 _STRIP_PIXELS = 1 << 17  # stays in the cache
 _STRIP_ROWS = 256
 _FADED_SHARE = 0.5  # percent of pixels at either end
+_MOST_LEVEL = 65535  # of 16 bits
 
 
 class Chroma(NamedTuple):
@@ -82,15 +84,49 @@ def _to_rgb(lightness: np.ndarray, ab: np.ndarray) -> np.ndarray:
     return shown
 
 
-def lightness_of(rgb: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W"]:
-    """L in 0..100 of sRGB in [0,1], in strips: beyond the result, memory does not grow."""
+def lightness_of(rgb: Float[np.ndarray, "H W 3"], *, in_place: bool = False) -> Any:
+    """L in 0..100, [H,W], of sRGB in [0,1], in strips: beyond the result, memory does not grow.
+
+    Args:
+        in_place: whether a gray picture's values may be replaced by their lightness, of which no
+            copy is made then.
+    """
     height, width = rgb.shape[:2]
-    result = np.empty((height, width), np.float32)
-    rows = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        strip = slice(top, top + rows)
-        result[strip] = color.lightness(rgb[strip])[..., 0]
+    is_gray = rgb.strides[-1] == 0
+    result = _memory_of(rgb) if in_place and is_gray else None
+    result = np.empty((height, width), np.float32) if result is None else result
+    for strip in _strips(height, width):
+        light = (
+            _gray_lightness(rgb[strip][..., 0]) if is_gray else color.lightness(rgb[strip])[..., 0]
+        )
+        result[strip] = light
     return result
+
+
+@functools.cache
+def _gray_levels() -> Float[np.ndarray, " n"]:
+    """L of all gray levels of 16 bits, among which are those of 8."""
+    levels = np.arange(_MOST_LEVEL + 1, dtype=np.float32) / np.float32(_MOST_LEVEL)
+    light: np.ndarray = color.lightness(np.stack([levels] * 3, axis=-1))[..., 0]
+    return light
+
+
+def _gray_lightness(levels: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """By a table: four powers a pixel take longer than reading the file."""
+    places = np.clip(levels, 0.0, 1.0) * np.float32(_MOST_LEVEL)
+    return _gray_levels()[np.rint(places, out=places).astype(np.uint16)]
+
+
+def _memory_of(rgb: np.ndarray) -> Float[np.ndarray, "H W"] | None:
+    """The array that a gray picture, shown as three channels, is a view of, if it is all of it."""
+    owner = rgb
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    height, width = rgb.shape[:2]
+    is_all = owner.size == height * width and owner.flags.c_contiguous and owner.flags.writeable
+    starts = {array.__array_interface__["data"][0] for array in (owner, rgb)}
+    is_upright = rgb.strides[:2] == (width * rgb.itemsize, rgb.itemsize) and len(starts) == 1
+    return owner.reshape(height, width) if is_all and is_upright else None
 
 
 def restored(lightness: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
@@ -236,22 +272,32 @@ class _Enlarged:
     def __init__(self, ab_small: np.ndarray, lightness_small: np.ndarray, size: Any) -> None:
         guide = np.ascontiguousarray(np.clip(lightness_small, 0.0, 100.0), np.float32)
         ab = np.ascontiguousarray(np.clip(ab_small, -_MAX_CHROMA, _MAX_CHROMA), np.float32)
-        self._maps = np.concatenate((*_linear_model(guide, ab), *_local_range(ab)), axis=-1)
+        maps = np.concatenate((*_linear_model(guide, ab), *_local_range(ab)), axis=-1)
+        self._planes = np.ascontiguousarray(maps.transpose(2, 0, 1))
         height, width = size
-        self._left, self._right, self._across = _sample(self._maps.shape[1], width)
-        self._upper, self._lower, self._down = _sample(self._maps.shape[0], height)
+        self._left, self._right, self._across = _sample(self._planes.shape[2], width)
+        self._upper, self._lower, self._down = _sample(self._planes.shape[1], height)
 
     def __call__(
         self, strip: slice, lightness: Float[np.ndarray, "rows W"]
     ) -> Float[np.ndarray, "rows W 2"]:
         """The chroma of some rows, of the given lightness."""
-        first, last = self._upper[strip][0], self._lower[strip][-1]
-        cells = self._maps[first : last + 1]
-        rows_of_cells = cells[:, self._left]
-        rows_of_cells += (cells[:, self._right] - rows_of_cells) * self._across[:, None]
-        full = rows_of_cells[self._upper[strip] - first]
-        below = rows_of_cells[self._lower[strip] - first]
-        full += (below - full) * self._down[strip][:, None, None]
-        chroma: np.ndarray = full[..., 0:2] * lightness[..., None] + full[..., 2:4]
-        np.clip(chroma, full[..., 4:6], full[..., 6:8], out=chroma)
+        upper, lower, down = (of[strip] for of in (self._upper, self._lower, self._down))
+        cells = self._planes[:, upper[0] : lower[-1] + 1]
+        wide = cells[:, :, self._left]
+        wide += (cells[:, :, self._right] - wide) * self._across
+        full = np.empty((len(wide), len(upper), wide.shape[2]), np.float32)
+        # Rows between the same two rows of cells at once.
+        starts = np.flatnonzero(np.diff(upper, prepend=-1))
+        for start, stop in zip(starts, [*starts[1:], len(upper)]):
+            above, below = wide[:, upper[start] - upper[0]], wide[:, lower[start] - upper[0]]
+            rows = full[:, start:stop]
+            np.multiply((below - above)[:, None], down[start:stop, None], out=rows)
+            rows += above[:, None]
+        chroma = np.empty((*lightness.shape, 2), np.float32)
+        for i in range(2):
+            values = full[i]
+            values *= lightness
+            values += full[2 + i]
+            chroma[..., i] = np.clip(values, full[4 + i], full[6 + i], out=values)
         return chroma

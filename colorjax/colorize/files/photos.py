@@ -134,6 +134,8 @@ def _rgb(array: Any, most_pixels: int) -> Float[np.ndarray, "h w 3"]:
 
 
 def _is_colour(rgb: Float[np.ndarray, "h w 3"]) -> bool:
+    if rgb.strides[-1] == 0:  # one channel shown as three
+        return False
     strips = (rgb[top : top + _STRIP_ROWS] for top in range(0, len(rgb), _STRIP_ROWS))
     return any(np.abs(s[..., 1:] - s[..., :1]).max() > _COLOUR_ABOVE for s in strips)
 

@@ -152,7 +152,7 @@ class Film:
             yield first.item
             return
         assert first.outcome is not None
-        ab = _own(first.outcome) if first.ab is None else first.ab
+        ab = own_colours(first.outcome) if first.ab is None else first.ab
         if ab is None:
             yield from (self._lost(frame, first.outcome) for frame in segment)
             return
@@ -175,7 +175,7 @@ class Film:
         behind = self._waiting[0] if self._waiting else None
         if behind is None or behind.outcome is None or behind.before is None:
             return [None] * len(frames)
-        own, came = _own(behind.outcome), carrying.along(carried, behind.before)
+        own, came = own_colours(behind.outcome), carrying.along(carried, behind.before)
         behind.ab = came.ab if own is None else carrying.renewed(came, own)
         back, after = carrying.key(behind.ab), behind.after
         ways: list[Carried | None] = []
@@ -217,7 +217,7 @@ def _light(frame: Frame) -> Float[np.ndarray, "h w"]:
     return frame.lightness
 
 
-def _own(outcome: Outcome) -> Float[np.ndarray, "h w 2"] | None:
+def own_colours(outcome: Outcome) -> Float[np.ndarray, "h w 2"] | None:
     """The model's colours of a keyframe at the size that motion is measured at."""
     if outcome.job is None:
         return None
