@@ -223,6 +223,16 @@ def lora(part: str) -> dict[str, Any]:
     )
 
 
+# Of a stage that distils, to finish what was distilled (`colorjax/train/stages/adversarial.py`).
+FINISH = dict(
+    adversarial_weight=0.0,  # 0: it distils; 0.5 finishes --config.start_part instead
+    perceptual_weight=5.0,
+    perceptual_size=0,
+    discriminator=dict(features=64, layers=3),
+    finish_trainable=("up_blocks_.*", "conv_norm_out/.*", "conv_out/.*"),
+)
+
+
 def full(data: str) -> ConfigDict:
     """A run at Stable Diffusion 1.5's size on the data set `data/<data>`."""
     config = run()

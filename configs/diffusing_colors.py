@@ -79,6 +79,7 @@ def _with_stages(config: ConfigDict) -> ConfigDict:
         negative_prompt=config.model.cold_colorize.negative_prompt,
         step=0.1,
         begin_weight=0.1,
+        **common.FINISH,
     )
     config.ranker = common.stage(
         batch_size=32, epochs=1.0, learning_rate=1e-4, trainable=("head/.*",)
@@ -104,6 +105,8 @@ def _tiny() -> ConfigDict:
     config.distill.update(
         small | dict(learning_rate=5e-4, ema_decay=0.9995, epochs=4.0, guidance_scale=1.2)
     )
+    config.distill.perceptual_size = 48
+    config.distill.discriminator.layers = 2
     config.ranker.update(
         small | dict(batch_size=16, epochs=0.5, learning_rate=5e-4, trainable=(".*",))
     )

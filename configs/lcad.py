@@ -171,7 +171,7 @@ def _full(data: str) -> ConfigDict:
         scarce_share=0.3,
         drop_share=0.1,
     )
-    config.consistency.update(OF_CONSISTENCY)
+    config.consistency.update(OF_CONSISTENCY | common.FINISH)
     return config
 
 
@@ -206,5 +206,7 @@ def _tiny() -> ConfigDict:
     config.consistency = common.stage(
         **small | captions | dict(epochs=2.0, learning_rate=3e-4, ema_decay=0.99)
     )
-    config.consistency.update(OF_CONSISTENCY | dict(most_guidance=4.0, temperature=0.4))
+    config.consistency.update(OF_CONSISTENCY | common.FINISH)
+    config.consistency.update(most_guidance=4.0, temperature=0.4, perceptual_size=48)
+    config.consistency.discriminator.layers = 2  # as the luminance stage's
     return config

@@ -116,11 +116,14 @@ def _prepare(config: ConfigDict, folder: Path, directory: Path, workdir: Path) -
 
 
 def _captioner(directory: Path) -> str | None:
-    """What names pictures without captions; nothing does where the release has no image tower."""
-    if "image_encoder" in release.parts_in(directory):
-        return zero_shot.of_release(str(directory))
-    print(f"'{directory}' has no image tower: pictures without captions have generic ones")
-    return None
+    """What names pictures without captions; nothing does where the release cannot."""
+    named = zero_shot.of_release(str(directory))
+    try:
+        zero_shot.load(directory.resolve())
+    except UserError as error:
+        print(f"{error}; pictures without captions have generic ones")
+        return None
+    return named
 
 
 def _sizes(folder: Path) -> dict[str, int]:

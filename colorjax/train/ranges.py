@@ -65,6 +65,8 @@ OF_SOME_STAGES = {
     "lora_alpha": _AMOUNT,
     "guidance_scale": _AMOUNT,
     "begin_weight": _AMOUNT,
+    "adversarial_weight": _AMOUNT,
+    "perceptual_weight": _AMOUNT,
     "skip": Range(1, 500, "a whole number from 1 to 500"),
     "width": _POSITIVE,
     "least_guidance": _AMOUNT,

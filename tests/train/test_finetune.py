@@ -12,12 +12,11 @@ from colorjax import release
 from colorjax.configs import finetune as config_file
 from colorjax.data import records, transforms
 from colorjax.errors import UserError
-from colorjax.methods import naming
+from colorjax.methods import lcad, naming
 from colorjax.prepare import zero_shot
 from colorjax.train import finetune
 from tests import small
-
-ROOT = Path(__file__).parents[2]
+from tests.test_documents import documented, run
 
 
 def write_pictures(folder: Path, count: int, size: int = 48) -> Path:
@@ -122,3 +121,29 @@ def test_before_and_after_stand_side_by_side(tmp_path, capsys) -> None:
     sheet = np.asarray(Image.open(tmp_path / "before_after.png"))
     np.testing.assert_array_equal(sheet[0, ::4, 0], [10, 20, 30, 90])
     assert re.search(r"complete/psnr_pooled +20.00 +21.50", capsys.readouterr().out)
+
+
+@pytest.mark.proof
+def test_the_page_is_walked_from_an_empty_folder(tmp_path) -> None:
+    """Word for word but for the model, which is a small one, and the number of steps."""
+    sizes = small.smallest().model.to_dict() | {"method": "lcad", "subjects": ["a car", "a dog"]}
+    params = small.random_params(lcad.build(sizes))
+    towers = small.drawn(lambda key: naming.init(naming.build(sizes), key))
+    params["image_encoder"] = {k: v for k, v in towers.items() if k != "text_model"}
+    release.write(tmp_path / "bundled", sizes, params, small.DATA / "tokenizer")
+    write_pictures(tmp_path / "film", 6)
+    train = documented("finetune.md", "train", "--config.pictures=film")
+    steps = ["--config.latent.total_steps=1", "--config.evaluate_every=1"]
+    train = [word.replace("=bundled", "=./bundled") for word in train]
+    said = run(tmp_path, "train", [*train, *steps])
+    assert "1 held-out pictures, before and after 1 steps" in said
+    made = tmp_path / "runs" / "finetune"
+    assert (made / "before_after.png").is_file()
+    assert "lora" in release.parts_in(made / "release")
+    assert release.read_config(made / "release")["subjects"] == ["a car", "a dog"]
+    again = run(tmp_path, "train", [*train, *steps])
+    assert "finished before" in again and "before and after 1 steps" in again
+    photo = tmp_path / "photo.jpg"
+    Image.open(tmp_path / "film" / "0.png").convert("L").save(photo)
+    colour = documented("finetune.md", "colorize", "--lora")
+    run(tmp_path, "colorize", [*[word.replace("bundled", "./bundled") for word in colour]])

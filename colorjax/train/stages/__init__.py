@@ -58,7 +58,8 @@ STAGES: Mapping[str, Recipe] = {
     "consistency": Recipe(
         consistency.build,
         makes=("consistency_unet",),
-        starts_from={},  # it starts from its teacher
+        # By `start_part` it is finished; else a student starts from its teacher.
+        starts_from={"consistency_unet": ("consistency_unet",)},
         needs=("text_encoder", "vae", "luminance_encoder", "unet"),
         reads_latents=True,
         remats=True,
@@ -77,7 +78,8 @@ STAGES: Mapping[str, Recipe] = {
     "distill": Recipe(
         distill.build,
         makes=("distilled_unet",),
-        starts_from={"distilled_unet": ("cold_unet",)},
+        # The second, by `start_part`, is finished.
+        starts_from={"distilled_unet": ("cold_unet", "distilled_unet")},
         needs=("text_encoder", "vae", "cold_unet"),
         may_use=("luminance_encoder",),
         must_start=True,

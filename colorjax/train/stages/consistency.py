@@ -2,7 +2,8 @@
 
 `colorjax.maths.consistency` derives what is learned. The student starts from the teacher, reads the
 guidance scale that it shall have inside, and learns from its own moving average, which is also what
-the release gets. Neither the paper of L-CAD nor its release has this.
+the release gets. With an `adversarial_weight` the stage finishes a student instead, see
+`adversarial`. Neither the paper of L-CAD nor its release has this.
 """
 
 from collections.abc import Collection
@@ -35,7 +36,7 @@ from colorjax.maths.types import (
 from colorjax.methods import consistency, lcad
 from colorjax.methods.stable_diffusion import Consistency
 from colorjax.train import optim
-from colorjax.train.stages import latent
+from colorjax.train.stages import adversarial, latent
 from colorjax.train.stages.stage import (
     Batch,
     Stage,
@@ -122,7 +123,8 @@ def _teacher(
 
 
 def check(config: ConfigDict, options: ConfigDict, parts: Collection[str]) -> None:
-    """Raises `UserError` for settings by which nothing can be learned."""
+    """Raises `UserError` for settings by which nothing can be learned, or nothing to finish."""
+    adversarial.check(config, options, PART)
     if not options.ema_decay:
         raise UserError(
             "consistency.ema_decay is 0, but the student learns from its moving average: set "
@@ -191,10 +193,28 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
     def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
         return {PART: params}, {consistency.SECTION: about._asdict()}
 
+    def colour(parts: Params, batch: Batch, key: PRNGKey) -> Image:
+        _, luminance = image_and_luminance(batch["image"])
+        noise_key, scale_key = jax.random.split(key)
+        count, least = len(luminance), options.least_guidance
+        inputs = lcad.Inputs(
+            luminance,
+            batch["input_ids"],
+            None,
+            jax.random.uniform(scale_key, (count,), minval=least, maxval=options.most_guidance),
+            keys=jax.random.split(noise_key, count),
+            temperature=config.model.colorize.temperature,
+        )
+        one = lcad.Options(1, "even", consistency.SAMPLER, config.model.colorize.decoder)
+        return lcad.colorize(model, parts, inputs, one)
+
+    if adversarial.is_wanted(options):
+        finished = adversarial.Student(PART, init, colour, predict, finish)
+        return adversarial.build(config, options, weights, total_steps, finished)
     stage = single_loss_stage(
         init=init,
         loss=batch_loss,
-        start={PART: weights.parts[TEACHER]},
+        start=weights.start if config.start_part == PART else {PART: weights.parts[TEACHER]},
         frozen=weights.parts,
         options=options,
         total_steps=total_steps,

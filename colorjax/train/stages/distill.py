@@ -2,7 +2,8 @@
 
 `colorjax.maths.trajectory` derives what is learned. The student starts from the teacher, which is
 guided, with a negative prompt, while it teaches: guidance is inside the student and costs nothing
-any more. Everything here is ours.
+any more. With an `adversarial_weight` the stage finishes a student instead, see `adversarial`.
+Everything here is ours.
 """
 
 from collections.abc import Collection
@@ -18,6 +19,7 @@ from colorjax.maths import cold_diffusion, trajectory
 from colorjax.maths.types import Array, Image, Latents, Luminance, Params, PRNGKey, TokenIds
 from colorjax.methods import cold_estimates, conditioning, diffusing_colors, vividness
 from colorjax.train import optim
+from colorjax.train.stages import adversarial
 from colorjax.train.stages.cold_diffusion import by_level, check_decoder, inputs_of_levels
 from colorjax.train.stages.stage import (
     Batch,
@@ -69,8 +71,9 @@ def residual(network: conditioning.Network, text: conditioning.Text) -> trajecto
 
 
 def check(config: ConfigDict, options: ConfigDict, parts: Collection[str]) -> None:
-    """Raises `UserError` if the decoder is to be guided and there is nothing that guides it."""
+    """Raises `UserError` if there is nothing that guides a guided decoder, or nothing to finish."""
     check_decoder(config.model.cold.decoder, parts)
+    adversarial.check(config, options, PART)
 
 
 def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps: int) -> Stage:
@@ -118,6 +121,21 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
     def finish(params: Params, frozen: Params, batch: Batch) -> tuple[Params, dict[str, Any]]:
         return {PART: params}, {"distilled": distilled._asdict()}
 
+    def colour(parts: Params, batch: Batch, key: PRNGKey) -> Image:
+        _, luminance = image_and_luminance(batch["image"])
+        inputs = diffusing_colors.Inputs(
+            luminance,
+            batch["input_ids"],
+            None,
+            keys=jax.random.split(key, len(luminance)),
+            fidelity=config.model.cold_colorize.fidelity,
+        )
+        one = diffusing_colors.Options(diffusing_colors.DISTILLED)
+        return diffusing_colors.colorize(model, parts, inputs, one)
+
+    if adversarial.is_wanted(options):
+        student = adversarial.Student(PART, init, colour, predict, finish)
+        return adversarial.build(config, options, weights, total_steps, student)
     return single_loss_stage(
         init=init,
         loss=batch_loss,
