@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from colorjax import release
-from colorjax.colorize import jobs
+from colorjax.colorize import jobs, processing
 from colorjax.colorize.chroma import recombine
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.film import film, motion
@@ -77,10 +77,10 @@ def coloured(
     requests = [jobs.Request(gray(frame), "a colorful image") for frame in frames]
     prepared = jobs.ready(requests, colorizer.buckets, Colouring())
     if reel is None:
-        outcomes = list(jobs.process(colorizer, prepared, Colouring(), 0))
+        outcomes = list(processing.process(colorizer, prepared, Colouring(), 0))
         return [own for outcome in outcomes if (own := film.own_colours(outcome)) is not None]
     outcomes = []
-    for outcome in jobs.process(colorizer, reel.keyframes(prepared), Colouring(), 0):
+    for outcome in processing.process(colorizer, reel.keyframes(prepared), Colouring(), 0):
         outcomes += reel.coloured(outcome)
     return [outcome.computed[1][0].ab for outcome in [*outcomes, *reel.rest()]]
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from colorjax import release
-from colorjax.colorize import jobs
+from colorjax.colorize import jobs, processing
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.command import run
 from colorjax.colorize.files import saving
@@ -61,14 +61,14 @@ def stages(sources: list[Path], output: Path, batch: int, steps: int) -> list[fl
     painter = Colouring()
     requests = [jobs.Request(path, "a colorful image") for path in sources]
     first = list(jobs.ready(requests[:batch], colorizer.buckets, painter))
-    list(jobs.process(colorizer, first, painter, 0))
+    list(processing.process(colorizer, first, painter, 0))
     times = [time.process_time()]
     prepared = list(jobs.ready(requests, colorizer.buckets, painter))
     times.append(time.process_time())
-    outcomes = list(jobs.process(colorizer, prepared, painter, 0))
+    outcomes = list(processing.process(colorizer, prepared, painter, 0))
     times.append(time.process_time())
     for i, outcome in enumerate(outcomes):
-        for part in jobs.rendered(painter, outcome):
+        for part in processing.rendered(painter, outcome):
             saving.save_photo(output / f"{i}.jpg", part.levels, outcome.metadata)
     times.append(time.process_time())
     return list(np.diff(times))

@@ -14,8 +14,9 @@ from colorjax.colorize import painters
 from colorjax.colorize.chroma import doubt, hints
 from colorjax.colorize.files import photos
 from colorjax.colorize.finished import batched, made_by, of_photograph, of_request
-from colorjax.colorize.jobs import Caption, Outcome, Ready, Request, check_seed, process, ready
+from colorjax.colorize.jobs import Caption, Outcome, Ready, Request, check_seed, ready
 from colorjax.colorize.painters import Colouring
+from colorjax.colorize.processing import process
 from colorjax.colorize.results import Base, Doubt, Result, picture_of
 from colorjax.colorize.running import PictureColorizer
 from colorjax.colorize.words import prompts as language

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt32
 
-from colorjax.colorize import failures, jobs
+from colorjax.colorize import failures, jobs, processing
 from colorjax.colorize.chroma.hints import HintSource
 from colorjax.colorize.files import photos
 from colorjax.colorize.library import Batch, PhotoColorizer
@@ -274,7 +274,7 @@ class Service:
         painter = _Seeded(seeds={name: task.seed for name, task in by_request.items()})
         colorizer = tasks[0].batch.colorizer
         try:
-            for outcome in jobs.process(colorizer, [task.job for task in tasks], painter, 0):
+            for outcome in processing.process(colorizer, [task.job for task in tasks], painter, 0):
                 self._rendering.submit(
                     self._render, by_request[id(outcome.request)], outcome, painter
                 )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize import batching, failures, jobs, painters
+from colorjax.colorize import batching, failures, jobs, painters, processing
 from colorjax.colorize.buckets import buckets
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.command.report import JSON, Report, say
@@ -44,7 +44,7 @@ def outcomes(paths, colorizer) -> list:
     requests = [jobs.Request(path, "a red car") for path in paths]
     painter = painters.Colouring()
     prepared = jobs.ready(requests, colorizer.buckets, painter)
-    return list(jobs.process(colorizer, prepared, painter, 0))
+    return list(processing.process(colorizer, prepared, painter, 0))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from colorjax.colorize import jobs, painters
+from colorjax.colorize import jobs, painters, processing
 from colorjax.colorize.chroma import doubt, hints, looks, recombine
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.errors import UserError
@@ -45,7 +45,7 @@ def photograph(tmp_path):
 def outcome(request: jobs.Request, painter: jobs.Painter, colorizer=None) -> jobs.Outcome:
     colorizer = colorizer or Painted()
     prepared = jobs.ready([request], colorizer.buckets, painter)
-    (done,) = jobs.process(colorizer, prepared, painter, 5)
+    (done,) = processing.process(colorizer, prepared, painter, 5)
     if done.error is not None:
         raise done.error
     return done
@@ -53,7 +53,7 @@ def outcome(request: jobs.Request, painter: jobs.Painter, colorizer=None) -> job
 
 def parts(request: jobs.Request, painter: jobs.Painter, colorizer=None) -> dict:
     done = outcome(request, painter, colorizer)
-    return {part.name: part for part in jobs.rendered(painter, done)}
+    return {part.name: part for part in processing.rendered(painter, done)}
 
 
 def test_doubt_is_the_deviation_of_the_model(photograph) -> None:
@@ -80,8 +80,8 @@ def test_variations_are_seeds_of_their_own_and_as_if_alone(photograph) -> None:
     assert list(several) == ["", ".2", ".3", ".4", ".5", ".6"]
     assert several[".3"].about == {"seed": 7}
     alone = painters.Colouring()
-    (done,) = jobs.process(model, jobs.ready([request], model.buckets, alone), alone, 7)
-    (part,) = jobs.rendered(alone, done)
+    (done,) = processing.process(model, jobs.ready([request], model.buckets, alone), alone, 7)
+    (part,) = processing.rendered(alone, done)
     np.testing.assert_array_equal(part.levels, several[".3"].levels)
 
 

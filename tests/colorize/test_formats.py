@@ -16,7 +16,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from colorjax.colorize import jobs, painters
+from colorjax.colorize import jobs, painters, processing
 from colorjax.colorize.chroma import looks
 from colorjax.colorize.files import saving
 from tests.colorize.test_controls import Painted
@@ -157,9 +157,9 @@ def test_what_goes_in_comes_out(tmp_path: Path, name: str, suffix: str) -> None:
     write(source)
     painter, model = painters.Colouring(looks.Look(scale=0.0)), Painted()
     prepared = jobs.ready([jobs.Request(source, "")], model.buckets, painter)
-    (done,) = jobs.process(model, prepared, painter, 0)
+    (done,) = processing.process(model, prepared, painter, 0)
     assert done.error is None, done.error
-    (part,) = jobs.rendered(painter, done)
+    (part,) = processing.rendered(painter, done)
     saving.save_photo(output, part.levels, done.metadata, 100, note={"seed": 3})
     assert saving.note_of(output) == {"seed": 3}
     shown = levels_of(output)
@@ -200,8 +200,8 @@ def test_pictures_of_phones(tmp_path: Path) -> None:
     pillow("RGB", quality=100, chroma=444)(tmp_path / "a.heic")
     painter, model = painters.Colouring(looks.Look(scale=0.0)), Painted()
     prepared = jobs.ready([jobs.Request(tmp_path / "a.heic", "")], model.buckets, painter)
-    (done,) = jobs.process(model, prepared, painter, 0)
-    (part,) = jobs.rendered(painter, done)
+    (done,) = processing.process(model, prepared, painter, 0)
+    (part,) = processing.rendered(painter, done)
     saving.save_photo(tmp_path / "b.tif", part.levels, done.metadata)
     assert np.abs(levels_of(tmp_path / "b.tif") - RAMP[..., None] * 255.0).max() <= 6
     with Image.open(tmp_path / "b.tif") as saved:
@@ -217,8 +217,8 @@ def test_orientation_is_applied_and_reset(tmp_path: Path, turned: int, suffix: s
     Image.fromarray(EIGHT).convert("RGB").save(tmp_path / f"a{suffix}", exif=exif, **options)
     painter, model = painters.Colouring(looks.Look(scale=0.0)), Painted()
     prepared = jobs.ready([jobs.Request(tmp_path / f"a{suffix}", "")], model.buckets, painter)
-    (done,) = jobs.process(model, prepared, painter, 0)
-    (part,) = jobs.rendered(painter, done)
+    (done,) = processing.process(model, prepared, painter, 0)
+    (part,) = processing.rendered(painter, done)
     saving.save_photo(tmp_path / "b.png", part.levels, done.metadata)
     with Image.open(tmp_path / f"a{suffix}") as before, Image.open(tmp_path / "b.png") as after:
         upright = np.asarray(ImageOps.exif_transpose(before).convert("L")).astype(int)
@@ -232,7 +232,7 @@ def test_photographs_of_every_shape(tmp_path: Path, height: int, width: int) -> 
     Image.fromarray(values.astype(np.uint8)).save(tmp_path / "a.png")
     painter, model = painters.Colouring(looks.Look(scale=0.0)), Painted()
     prepared = jobs.ready([jobs.Request(tmp_path / "a.png", "")], model.buckets, painter)
-    (done,) = jobs.process(model, prepared, painter, 0)
-    (part,) = jobs.rendered(painter, done)
+    (done,) = processing.process(model, prepared, painter, 0)
+    (part,) = processing.rendered(painter, done)
     assert part.levels.shape == (height, width, 3)
     assert np.abs(part.levels[..., 0].astype(int) - values).max() <= 1
