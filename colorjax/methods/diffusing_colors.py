@@ -101,7 +101,7 @@ class Options(NamedTuple):
 
 
 SOLVER = method.Setting(
-    "solver", str, "how steps are taken", "algorithm_2", choices=cold_diffusion.SOLVERS
+    "solver", str, "how it steps", "algorithm_2", choices=cold_diffusion.SOLVERS
 )
 FIDELITY = method.Setting(
     "fidelity",

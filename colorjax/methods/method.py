@@ -76,7 +76,7 @@ REFINE_STEP_SIZE = Setting(
 REFINE_OBJECTIVE = Setting(
     "refine_objective",
     str,
-    "what masks ask of attention: as L-CAD's release, paper, earlier",
+    "what masks ask of attention",
     "inside",
     choices=guidance.OBJECTIVES,
 )
