@@ -4,12 +4,13 @@
 # make beam: prepare as an Apache Beam pipeline, in an environment of its own (it wants older libraries)
 # make parity: ours against PyTorch's networks, which it installs
 # make reproduce: the figures of docs/reproduction.md, in hours; goes on where it was stopped
+# make trust: the reliability suite at full counts, into docs/trust.md; goes on where it was stopped
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 COLORIZE := $(BIN)/python -m colorjax.colorize
 
-.PHONY: demo test test-all beam parity reproduce check clean
+.PHONY: demo test test-all beam parity reproduce trust check clean
 
 $(VENV)/run: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "colorjax needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.11")'
@@ -53,6 +54,9 @@ reproduce: $(VENV)/run
 	$(BIN)/python -m benchmarks.reproduction --limit=300
 	$(BIN)/python -m benchmarks.reproduction.instances
 	$(BIN)/python -m benchmarks.enhancement --json=docs/reproduction/enhancement.json
+
+trust: $(VENV)/dev
+	$(BIN)/python -m tests.trust
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -50,6 +50,11 @@ def batches(config: ConfigDict) -> list[dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def stage():
+    return made_stage()
+
+
+def made_stage() -> Any:
+    """The latent stage with random weights to begin from."""
     config = smaller()
     start = small.random_params(lcad.build(config.model.to_dict()))["unet"]
     made = unet_levels.stage(config, config.latent)
