@@ -35,7 +35,7 @@ from colorjax.convert import (
     writers,
 )
 from colorjax.convert.read_configs import Settings
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 
 EXPORTS = {"lcad": export.lcad, "diffusers": export.diffusers}
 BUNDLE = "bundle"
@@ -157,7 +157,9 @@ def convert(
     except architecture.Unreadable as error:
         raise leaves.unreadable(source, error.pattern) from error
     except WRONG_KIND as error:
-        raise UserError(f"a value of the model's configuration cannot be used ({error})") from error
+        raise UserError(
+            f"a value of the model's configuration cannot be used ({first_line(error)})"
+        ) from error
     leaves.check(source, config, wanted)
     architecture.check_schedule(source.extras, config)
     tokenizer = tokenizer or source.tokenizer
@@ -176,7 +178,9 @@ def _settings(source: formats.Source, path: Path, config_file: Path | None) -> S
     try:
         settings = read_configs.official(config_file) if config_file else {}
     except WRONG_KIND as error:
-        raise UserError(f"'{config_file}' has a value of the wrong kind ({error})") from error
+        raise UserError(
+            f"'{config_file}' has a value of the wrong kind ({first_line(error)})"
+        ) from error
     for section, values in source.settings.items():
         for key, value in values.items():
             if settings.setdefault(section, {}).setdefault(key, value) != value:
@@ -249,7 +253,7 @@ def _write_new(output: Path, write: Callable[[Path], None]) -> None:
     try:
         files.replace(output, write)
     except OSError as error:
-        raise UserError(f"'{output}' cannot be written ({error})") from error
+        raise UserError(f"'{output}' cannot be written ({first_line(error)})") from error
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 from colorjax.convert import read_configs, readers
 from colorjax.convert.formats import Source
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 
 # What transformers means by a configuration that leaves these out.
 TEXT = dict(
@@ -61,7 +61,9 @@ def read(path: Path, parts: tuple[str, ...]) -> Source:
     try:
         model, picture = _sizes(path / "config.json"), _picture(path)
     except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"'{path}' has a configuration of the wrong kind ({error})") from error
+        raise UserError(
+            f"'{path}' has a configuration of the wrong kind ({first_line(error)})"
+        ) from error
     source = Source(settings={"clipseg": {"model": model, "picture": picture}})
     last = max(model["extract_layers"])
     for key, tensor in readers.read(readers.weights_file(path)).items():

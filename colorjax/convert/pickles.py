@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 
 _NUMBERS = re.compile(r"b1|[iu][1248]|f[248]")
 Buffer = bytes | bytearray
@@ -146,7 +146,9 @@ def load(file: io.BufferedIOBase, name: str) -> Any:
     except UserError as error:
         raise UserError(f"'{name}' is refused: {error}") from None
     except _DAMAGE as error:
-        raise UserError(f"'{name}' is not a whole pickle of arrays ({error})") from error
+        raise UserError(
+            f"'{name}' is not a whole pickle of arrays ({first_line(error)})"
+        ) from error
 
 
 def read(path: Path) -> Any:
@@ -159,4 +161,4 @@ def read(path: Path) -> Any:
         with path.open("rb") as file:
             return load(file, str(path))
     except OSError as error:
-        raise UserError(f"'{path}' cannot be read ({error})") from error
+        raise UserError(f"'{path}' cannot be read ({first_line(error)})") from error

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from colorjax.convert import torch_legacy, torch_zip
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 
 Tensors = dict[str, np.ndarray]
 
@@ -92,7 +92,9 @@ def read_safetensors(path: Path) -> Tensors:
         if end != len(data):
             raise ValueError("it holds more than its header says")
     except (OSError, *torch_zip.DAMAGE) as error:
-        raise UserError(f"'{path}' is damaged or no safetensors file ({error})") from error
+        raise UserError(
+            f"'{path}' is damaged or no safetensors file ({first_line(error)})"
+        ) from error
     return tensors
 
 
@@ -131,7 +133,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"'{path}' cannot be read ({error})") from error
+        raise UserError(f"'{path}' cannot be read ({first_line(error)})") from error
     if not isinstance(value, dict):
         raise UserError(f"'{path}' holds no JSON object")
     return value

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 
 STORAGES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -42,6 +42,7 @@ CONTAINERS: dict[tuple[str, str], type] = {
 # Lightning keys its callbacks' states by their classes: as plain text they cannot be called.
 LABELS = r"pytorch_lightning\.callbacks\.[\w.]+"
 MAX_PICKLE = 256 * 2**20
+MAX_WORD = 100
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 DAMAGE = (
     zipfile.BadZipFile,
@@ -98,7 +99,9 @@ def refused(path: Path, refusal: Refused) -> UserError:
 
 def damaged(path: Path, error: Exception) -> UserError:
     """The error of a file that cannot be read to its end."""
-    return UserError(f"'{path}' is damaged or no PyTorch file ({type(error).__name__}: {error})")
+    return UserError(
+        f"'{path}' is damaged or no PyTorch file ({type(error).__name__}: {first_line(error)})"
+    )
 
 
 def _load(archive: zipfile.ZipFile, file: BinaryIO) -> Any:
@@ -110,7 +113,9 @@ def _load(archive: zipfile.ZipFile, file: BinaryIO) -> Any:
     if members[pickles[0]].file_size > MAX_PICKLE:
         raise ValueError("the pickle is too long")
     order = members.get(f"{folder}byteorder")
-    if order is not None and archive.read(order).strip() != b"little":
+    if order is not None and (
+        order.file_size > MAX_WORD or archive.read(order).strip() != b"little"
+    ):
         raise ValueError("the bytes are not in little-endian order")
     data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 

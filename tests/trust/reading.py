@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colorjax.colorize import photos
+from colorjax.colorize.files import photos
 from colorjax.errors import UserError
 from tests.trust import damage
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from colorjax.data.phrases import without_article
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 
 Source = str | os.PathLike[str] | np.ndarray
 _SUFFIXES = (".npy", ".png")
@@ -161,7 +161,7 @@ def _values(path: Path) -> np.ndarray:
         raise
     # Broken files leave NumPy and Pillow as OSError, ValueError, SyntaxError, EOFError and more.
     except Exception as error:
-        raise UserError(f"'{path}' cannot be read as a mask ({error})") from error
+        raise UserError(f"'{path}' cannot be read as a mask ({first_line(error)})") from error
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):
         array = array.squeeze(0 if array.shape[0] == 1 else -1)
     return _checked(path, array)

@@ -108,8 +108,8 @@ def _read_archive(path: Path, names: tuple[str, ...]) -> Iterator[tuple[np.ndarr
         ) from None
     except _NoArrays as error:
         raise UserError(
-            f"{str(path)!r} holds something else than CIFAR-10's arrays ({error}); download the "
-            "official cifar-10-python.tar.gz"
+            f"{str(path)!r} holds something else than CIFAR-10's arrays ({first_line(error)}); "
+            "download the official cifar-10-python.tar.gz"
         ) from None
 
 

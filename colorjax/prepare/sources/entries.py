@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from colorjax.data import transforms
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 
 MAX_FILE_BYTES = 256 * 2**20
 
@@ -185,4 +185,6 @@ def read_json(path: Path, pairs: bool = False) -> Any:
     try:
         return json.loads(text, object_pairs_hook=list if pairs else None)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{str(path)!r} is not JSON ({error}); download it again") from None
+        raise UserError(
+            f"{str(path)!r} is not JSON ({first_line(error)}); download it again"
+        ) from None
