@@ -1,6 +1,7 @@
 """What entry points set up before the first compilation."""
 
 import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from colorjax import files
 from colorjax.errors import printable
 
+LEAST_FREE = 64 * 2**20  # bytes of the disk below which nothing is kept
 _own: Path | None = None
 
 
@@ -29,12 +31,18 @@ def setup() -> None:
         return
     try:
         directory = trusted(files.cache_folder("xla"))
+        forget_empty(directory)
+        free = shutil.disk_usage(directory).free
     except Untrusted as reason:
         line = f"colorjax: compiled programs are not kept between runs: {printable(reason)}"
         print(line, file=sys.stderr)
         return
     except (OSError, RuntimeError):
         return  # no home, or a read-only one, costs compile time, nothing else
+    if free < LEAST_FREE:
+        line = f"colorjax: compiled programs are not kept between runs: the disk of '{directory}'"
+        print(f"{printable(line)} is full; make room there", file=sys.stderr)
+        return
     _own = directory
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -43,6 +51,16 @@ def setup() -> None:
 def own_folder() -> Path | None:
     """The folder that `setup` chose; None before, where there is none, or where the user chose."""
     return _own
+
+
+def forget_empty(folder: Path) -> None:
+    """Removes programs of no bytes, as a full disk leaves them.
+
+    jax writes under the final name, would tell of such a file at each start, and never replace it.
+    """
+    for path in folder.iterdir():
+        if path.is_file() and path.stat().st_size == 0:
+            path.unlink()
 
 
 def trusted(folder: Path) -> Path:

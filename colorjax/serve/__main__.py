@@ -70,8 +70,6 @@ def main(arguments: list[str] | None = None) -> None:
     """Serves until it is told to end by SIGTERM or Ctrl-C; what waits is finished then."""
     args = parse(arguments)
     token = check(args)
-    import uvicorn
-
     import colorjax
     from colorjax.devices import compile_cache
     from colorjax.serve.api import Access, application
@@ -88,10 +86,24 @@ def main(arguments: list[str] | None = None) -> None:
     hosts = Access().hosts if args.host in LOOPBACK else ()
     app = application(service, args.model, Access(token, hosts))
     print(f"colorjax: http://{args.host}:{args.port} colours photographs", file=sys.stderr)
+    run(app, args.host, args.port)
+
+
+def run(app: Any, host: str, port: int, head_seconds: float = 20.0) -> None:
+    """Serves an application until the process is told to end.
+
+    Args:
+        head_seconds: in which a request's head must have come.
+    """
+    import uvicorn
+
+    from colorjax.serve.connections import patient_for
+
     uvicorn.run(
         app,
-        host=args.host,
-        port=args.port,
+        host=host,
+        port=port,
+        http=patient_for(head_seconds),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -84,3 +84,12 @@ def test_without_a_trusted_folder_one_line_says_so(folder: Path) -> None:
     out = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert out.stdout == "None\n" and out.stderr.count("\n") == 1
     assert out.stderr.startswith("colorjax: compiled programs are not kept between runs: '")
+
+
+def test_programs_of_no_bytes_are_forgotten(folder: Path) -> None:
+    """A full disk leaves them, and jax would tell of them at each start."""
+    compile_cache.trusted(folder)
+    (folder / "empty-cache").touch()
+    (folder / "whole-cache").write_bytes(b"program")
+    compile_cache.forget_empty(folder)
+    assert [path.name for path in folder.iterdir()] == ["whole-cache"]

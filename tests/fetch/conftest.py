@@ -4,10 +4,8 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from huggingface_hub import constants
 
 from colorjax.fetch import table
 from tests.convert import layouts
@@ -53,20 +51,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder with colorjax's cache and the hub's, `colorjax` and `hub`."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
-    for module in ("file_download", "utils._http"):  # which wait before they try again
-        monkeypatch.setattr(f"huggingface_hub.{module}.time", SimpleNamespace(sleep=lambda _: None))
-    return tmp_path / "cache"
+    return loopback.use_caches(tmp_path / "cache", monkeypatch)
 
 
 @pytest.fixture
 def hub(caches: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[loopback.Hub]:
     """An empty hub, which is the one that the client asks."""
     with loopback.serve() as running:
-        monkeypatch.setattr(constants, "ENDPOINT", running.url)
-        template = running.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        loopback.ask(running, monkeypatch)
         yield running
 
 

@@ -13,8 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from huggingface_hub import constants
 
 LARGE = (".safetensors", ".bin", ".ckpt")
 HUB_HOST, FILE_HOST = "127.0.0.1", "127.0.0.2"  # two hosts, both of this machine
@@ -84,6 +88,22 @@ def serve() -> Iterator[Hub]:
         for server in servers:
             server.shutdown()
             server.server_close()
+
+
+def use_caches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Puts colorjax's cache and the hub's below a folder; nobody waits before trying again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
+    for module in ("file_download", "utils._http"):
+        monkeypatch.setattr(f"huggingface_hub.{module}.time", SimpleNamespace(sleep=lambda _: None))
+    return folder
+
+
+def ask(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a hub the one that the client asks."""
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 class _Request(BaseHTTPRequestHandler):

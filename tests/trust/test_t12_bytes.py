@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize import command, prompts
 from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.command import run as command
 from colorjax.colorize.running import PictureColorizer
+from colorjax.colorize.words import prompts
 from tests.colorize.test_controls import Painted
 from tests.trust.conftest import Row
 

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from colorjax import release
-from colorjax.colorize import prompts
+from colorjax.colorize.command import selection
+from colorjax.colorize.words import prompts
 from colorjax.data import phrases
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
@@ -84,8 +85,6 @@ def test_the_token_that_does_not_fit_is_told(tokenize: Tokenizer, row: Row) -> N
 
 def test_negative_and_listed_prompts(tokenize: Tokenizer, tmp_path: Path, row: Row) -> None:
     """A table of prompts is told by its row, whatever stands in it."""
-    from colorjax.colorize import selection
-
     count = row.count(20, 1000)
 
     @seed(row.seed)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorjax.colorize import masks, photos
+from colorjax.colorize.files import photos
+from colorjax.colorize.words import masks
 from colorjax.convert import __main__ as convert
 from colorjax.convert import pickles, readers
 from colorjax.errors import UserError
