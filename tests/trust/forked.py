@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +125,16 @@ def _train(order: dict[str, Any]) -> None:
     os.dup2(log, 2)
     if "coordinator" in order:
         where = {name: order[name] for name in ("coordinator", "count", "index")}
-        processes.join("on", **where, heartbeat_seconds=order.get("heartbeat", 10))
-    made = test_loop.config(checkpoint_every=order.get("every", 2))
+        processes.join("on", **where, heartbeat_seconds=10)
+    made = test_loop.config(checkpoint_every=2)
+
+    def stream(start: int) -> Iterator[dict[str, Any]]:
+        for batch in test_loop.batches(start):
+            time.sleep(order.get("pause", 0.0))
+            yield batch
+
     with processes.Stop() as stop:
-        state = test_loop.train(folder, made, STEPS, stop, size=order.get("size", 1))
+        state = test_loop.train(folder, made, STEPS, stop, stream)
         code = processes.STOPPED if stop.asked else 0
     print(f"ends at step {int(state.step)}", flush=True)
     os._exit(code)

@@ -55,6 +55,7 @@ def _seen(row: dict[str, Any] | None) -> str:
     if row is None:
         return "**not run** | | |"
     parts = [] if row["passed"] else ["**failed**"]
+    parts += ["**not the full count**"] if row.get("short") else []
     parts += [_plain(figure) for figure in row["figures"]]
     parts += [f"**skipped**: {_plain(reason)}" for reason in row["skipped"]]
     outcomes = row["outcomes"]

@@ -28,7 +28,9 @@ def test_stops(trainings: Trainings, tmp_path: Path, row: Row, count: int) -> No
     begun = 0
 
     def run(folder: Path) -> list:
-        return trainings.together(folder, count) if count else [trainings.start(folder)]
+        # The service of `jax.distributed` tells of a signal within a second, and not at once.
+        more = {"pause": 0.1} if count else {}
+        return trainings.together(folder, count, **more) if count else [trainings.start(folder)]
 
     whole = run(tmp_path / "whole")
     assert {training.wait() for training in whole} == {0}, whole[0].log

@@ -1,6 +1,7 @@
 """T18: what strangers can send to a service: refused, within bounds, and others are served on."""
 
 import concurrent.futures
+import http.client
 import socket
 import tempfile
 import time
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 
 from colorjax.serve.answers import PREFIX
 from colorjax.serve.api import application
+from colorjax.serve.guards import OPEN
 from colorjax.serve.service import Limits, Service
 from tests.serve.conftest import png
 from tests.trust import serving
@@ -74,10 +76,13 @@ def asked(client: httpx.Client) -> int:
         client.post("/v1/images/edits", data={"image": place, "prompt": place}) for place in PLACES
     ]
     answers += [client.post("/api/colorize", data={"photo": place}) for place in PLACES]
-    answers += [client.get(path) for path in PATHS]
     answers += [client.get("/api/models", headers={"Origin": origin}) for origin in ORIGINS]
     answers += [client.options("/api/models", headers={"Origin": ORIGINS[0]})]
     answers += [client.get("/api/models", headers={"Host": host}) for host in HOSTS]
+    # The client makes some of them the page's own address.
+    paths = [client.get(path) for path in PATHS]
+    answers += [answer for answer in paths if answer.request.url.path not in OPEN]
+    assert len(answers) > 2 * len(PLACES) + len(PATHS) - 3
     for answer in answers:
         assert 400 <= answer.status_code < 500, (answer.request.url, answer.status_code)
         assert "root:" not in answer.text and "import " not in answer.text
@@ -142,6 +147,21 @@ def is_closed(connection: socket.socket, seconds: float) -> bool:
 
 HEAD = "POST /v1/images/edits HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 FORM = "Content-Type: multipart/form-data; boundary=x\r\n"
+
+
+@pytest.mark.slow
+def test_paths_as_they_are(running: tuple[int, int], row: Row) -> None:
+    """By a client that sends what it is told to."""
+    for path in PATHS:
+        connection = http.client.HTTPConnection("127.0.0.1", running[1], timeout=30)
+        connection.putrequest("GET", path)
+        connection.endheaders()
+        answer = connection.getresponse()
+        text = answer.read().decode(errors="replace")
+        assert 400 <= answer.status < 500 or "<title>colorjax" in text, (path, answer.status)
+        assert "root:" not in text and "import " not in text
+        connection.close()
+    row.tell(f"{len(PATHS)} paths as they are: nothing but the page")
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ def test_nothing_is_kept(row: Row) -> None:
 
         for seed in range(5):
             ask(seed)
-        before, count = objects(), row.count(15, 200)
+        before, count = objects(), row.count(8, 200)
         for seed in range(count):
             ask(seed)
         after = objects()
