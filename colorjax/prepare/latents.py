@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from colorjax import __version__
-from colorjax.data import latents, records, texts, tokenizer, transforms
+from colorjax.data import latents, records, texts, transforms
 from colorjax.errors import UserError
 from colorjax.files import put_in_place
-from colorjax.prepare import assembly, planning
+from colorjax.prepare import assembly, planning, vocabulary
 
 PART, TEXT = "vae", "text_encoder"
 
@@ -103,23 +103,10 @@ def _texts(
     packed = records.Source(request.input, paths)
     rows = (records.Record.unpack(packed[place]) for place in range(len(packed)))
     count, beside = texts.write(
-        partial, request.split, rows, tokenizer_of(model), text_encoder(model)
+        partial, request.split, rows, vocabulary.tokenizer_of(model), text_encoder(model)
     )
     about = texts.Cache(release.digest(model, TEXT), count)
     return {texts.SECTION: {request.split: about._asdict()}, records.BESIDE: beside}
-
-
-def tokenizer_of(directory: Path) -> tokenizer.Tokenizer:
-    """The tokenizer of a release, as its text encoder wants it.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    from colorjax import release
-
-    sizes = release.read_config(directory)[TEXT]
-    folder = release.tokenizer(directory, tokenizer.FILES)
-    return tokenizer.Tokenizer(folder, sizes["max_position_embeddings"], sizes["vocab_size"])
 
 
 def _check(request: Request) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from colorjax import release
 from colorjax.data import captions, transforms
 from colorjax.data.records import Record
 from colorjax.maths import color
-from colorjax.prepare import latents
+from colorjax.prepare import vocabulary
 
 AUTO = "auto"
 _PREFIX = "release:"  # before a release's directory, where else the folder of a captioner stands
@@ -52,7 +52,7 @@ def load(directory: Path) -> Name:
     # Only this needs jax: whoever prepares pictures does without.
     from colorjax.methods import naming
 
-    classify = naming.Classifier(directory, latents.tokenizer_of(directory))
+    classify = naming.Classifier(directory, vocabulary.tokenizer_of(directory))
 
     def name(image: UInt8[np.ndarray, "h w 3"]) -> str | None:
         small = transforms.for_evaluation(image, classify.side, "resize")

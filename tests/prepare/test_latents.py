@@ -13,7 +13,7 @@ from colorjax.errors import UserError
 from colorjax.methods import lcad
 from colorjax.methods.encoding import text_encoder
 from colorjax.prepare import __main__ as command
-from colorjax.prepare.latents import tokenizer_of
+from colorjax.prepare.vocabulary import tokenizer_of
 from colorjax.train import run
 from colorjax.train.stages import latent
 from tests import small
