@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.trust.forked import Trainings
+
 TOLD = "COLORJAX_TRUST"  # a file, where figures are appended
 SHORT = "COLORJAX_TRUST_SHORT"  # the counts of `make test` all the same
 _outcomes = {"passed": 0, "failed": 0}
@@ -47,6 +49,13 @@ def row() -> Row:
     return Row(int(os.environ.get("COLORJAX_TRUST_SEED", "0")))
 
 
+@pytest.fixture(scope="session")
+def trainings() -> Iterator[Trainings]:
+    """What starts small trainings in a moment each."""
+    with Trainings() as running:
+        yield running
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped:
         _skipped.append(str(report.longrepr[-1] if report.longrepr else report.nodeid))
@@ -54,7 +63,6 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         _outcomes[report.outcome] += 1
 
 
-def pytest_sessionfinish() -> Iterator[None] | None:
+def pytest_sessionfinish() -> None:
     if TOLD in os.environ:
         append({"outcomes": _outcomes, "skipped": _skipped})
-    return None

@@ -4,6 +4,7 @@
 forks a process that trains and prints its number. Nothing of jax has begun before the fork.
 """
 
+import importlib
 import json
 import os
 import re
@@ -15,8 +16,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from tests.train import test_loop
 
 STEPS = 40
 
@@ -118,6 +117,7 @@ class Training:
 def _train(order: dict[str, Any]) -> None:
     """What a forked process does, to its exit."""
     from colorjax.devices import processes
+    from tests.train import test_loop
 
     folder = Path(order["folder"])
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -141,6 +141,8 @@ def _train(order: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    # All that a training imports, once.
+    importlib.import_module("tests.train.test_loop")
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:

@@ -4,19 +4,10 @@ The state is weights, moments, average and guard; the step in it is the position
 """
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.trust.conftest import Row
 from tests.trust.forked import STEPS, Trainings
-
-
-@pytest.fixture(scope="module")
-def trainings() -> Iterator[Trainings]:
-    with Trainings() as running:
-        yield running
 
 
 def test_kills(trainings: Trainings, tmp_path: Path, row: Row) -> None:

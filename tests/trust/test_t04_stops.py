@@ -2,7 +2,6 @@
 
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,6 @@ import pytest
 from colorjax.devices import processes
 from tests.trust.conftest import Row
 from tests.trust.forked import STEPS, Trainings
-
-
-@pytest.fixture(scope="module")
-def trainings() -> Iterator[Trainings]:
-    with Trainings() as running:
-        yield running
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """T7: where one of two processes is lost the other ends, and the run goes on to the same bytes."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,6 @@ from tests.trust.forked import STEPS, Trainings
 
 KINDS = ("kill -9 of process 0", "kill -9 of process 1", "SIGSTOP of process 1")
 MOST = 15.0  # seconds that the other one lives on; a process is lost after 10 of silence
-
-
-@pytest.fixture(scope="module")
-def trainings() -> Iterator[Trainings]:
-    with Trainings() as running:
-        yield running
 
 
 def test_the_coordinator_is_lost(trainings: Trainings, tmp_path: Path, row: Row) -> None:
