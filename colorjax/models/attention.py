@@ -43,6 +43,8 @@ def mix(
 # second, which a TPU's vector memory (128 MB) holds twice.
 LARGE_LOGITS = 2**27
 PIECE_OF_LOGITS = 2**26
+# On a CPU, whose caches hold those of one head, it pays from here on to go head by head.
+LARGE_ON_CPU = 2**21
 
 
 # cuDNN's flash attention pays from so many tokens on (measured on an H100 and an H200), and takes
@@ -72,21 +74,45 @@ def attend(
     """Softmax attention by what is fastest where the program will run.
 
     That is cuDNN's flash attention for long sequences in half precision on a GPU that has it, and
-    `attend_in_pieces` elsewhere. A program that is compiled for another platform has the latter.
+    `attend_by_head` on a CPU and `attend_in_pieces` elsewhere. A program that is compiled for
+    another platform than this process's has what is best there, but for cuDNN's.
     """
+    if 4 * math.prod(query.shape[:3]) * key.shape[1] < LARGE_ON_CPU:
+        return attend_in_pieces(query, key, value)
     half = query.dtype in (jnp.bfloat16, jnp.float16)
     long = min(query.shape[1], key.shape[1]) >= FLASH_LENGTH
     narrow = query.shape[-1] <= FLASH_WIDTH and query.shape[-1] % 8 == 0
-    if not (half and long and narrow and cudnn_is_there()):
-        return attend_in_pieces(query, key, value)
+    flash = {"cuda": _flash} if half and long and narrow and cudnn_is_there() else {}
     mixed: Array = jax.lax.platform_dependent(
-        query, key, value, cuda=_flash, default=attend_in_pieces
+        query, key, value, cpu=attend_by_head, default=attend_in_pieces, **flash
     )
     return mixed
 
 
 def _flash(query: Array, key: Array, value: Array) -> Array:
     return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+
+
+def attend_by_head(
+    query: Float[Array, "b q heads d"],
+    key: Float[Array, "b n heads d"],
+    value: Float[Array, "b n heads d"],
+) -> Float[Array, "b q heads d"]:
+    """Softmax attention one head after the other; the backward pass computes the logits again.
+
+    In plain products of matrices, which XLA's CPU backend gives to a library: with the axis of one
+    head between, as `jax.nn.dot_product_attention` has it, it takes twice as long.
+    """
+
+    @jax.checkpoint
+    def one(head: tuple[Array, Array, Array]) -> Array:
+        q, k, v = head
+        logits = jnp.einsum("bqd,bnd->bqn", q, k, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5).astype(v.dtype)
+        return weights @ v
+
+    mixed = jax.lax.map(one, tuple(jnp.moveaxis(part, 2, 0) for part in (query, key, value)))
+    return jnp.moveaxis(mixed, 0, 2)
 
 
 def attend_in_pieces(

@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Float
 
 from colorjax.maths.types import Array, Params
+from colorjax.models.convolution import convolve
 
 Maps = Float[Array, "b h w c"]
 
@@ -26,7 +27,15 @@ def apply(module: nn.Module, params: Params, *inputs: Any, method: str | None = 
 def conv3x3(channels: int, dtype: Any, name: str, strides: int = 1, padding: Any = 1) -> nn.Conv:
     """A 3x3 convolution, by default with one pixel of padding on every side as in PyTorch."""
     # Not "SAME", which at stride 2 pads an even side on the right and bottom only.
-    return nn.Conv(channels, (3, 3), strides=strides, padding=padding, dtype=dtype, name=name)
+    return nn.Conv(
+        channels,
+        (3, 3),
+        strides=strides,
+        padding=padding,
+        dtype=dtype,
+        conv_general_dilated=convolve,
+        name=name,
+    )
 
 
 def _dot_rows(rows: Array, kernel: Array, dimensions: Any, **options: Any) -> Array:

@@ -231,6 +231,36 @@ def test_attention_in_pieces_is_attention(
     assert rounds() == 0
 
 
+@pytest.mark.parametrize("rows", [16, 7])
+def test_attention_by_head_is_attention(rows: int) -> None:
+    """Values by the definition in float64, and gradients against jax's own."""
+    rng = np.random.default_rng(0)
+    shapes = ((2, 16, 3, 5), (2, rows, 3, 5), (2, rows, 3, 5))
+    q, k, v = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    cotangent = rng.normal(size=shapes[0]).astype(np.float32)
+    weights = np.exp(np.einsum("bqhd,bnhd->bhqn", q, k, dtype=np.float64) / np.sqrt(5.0))
+    weights /= weights.sum(-1, keepdims=True)
+    by_hand = np.einsum("bhqn,bnhd->bqhd", weights, v)
+    got = jax.jit(attention.attend_by_head)(q, k, v)
+    np.testing.assert_allclose(got, by_hand, rtol=0, atol=2e-6)
+
+    def gradients(attend):
+        return jax.jit(lambda *inputs: jax.vjp(attend, *inputs)[1](cotangent))(q, k, v)
+
+    ours, jaxs = gradients(attention.attend_by_head), gradients(jax.nn.dot_product_attention)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6), ours, jaxs)
+
+
+def test_long_attention_goes_by_head_on_a_cpu_only() -> None:
+    def loops(tokens: int, platform: str) -> bool:
+        shape = jax.ShapeDtypeStruct((1, tokens, 8, 80), jnp.float32)
+        traced = jax.jit(attention.attend).trace(shape, shape, shape)
+        return "stablehlo.while" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+    assert loops(256, "cpu") and not loops(255, "cpu")
+    assert not loops(1024, "tpu") and not loops(1024, "cuda")
+
+
 def test_attention_in_pieces_counts_the_pictures_of_a_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
