@@ -3,8 +3,8 @@
     python -m benchmarks.enhancement --limit=500
 
 Each picture's a and b are scaled by a factor drawn from 0.2..0.6; the error is the mean distance
-to the true a and b. Beside `--enhance` (T0 by the picture's colourfulness, and the true T0) stand
-doing nothing, and a constant gain: the inverse of the mean factor, and the best one there is,
+to the true a and b. Beside `--enhance` (T0 estimated, by the ranker or without it, and the true T0)
+stand doing nothing, and a constant gain: the inverse of the mean factor, and the best one there is,
 chosen on these very pictures.
 """
 
@@ -20,6 +20,7 @@ from colorjax.colorize.colorizer import Colorizer
 from colorjax.devices import compile_cache
 from colorjax.evaluate.pictures import Batch, Selection, batches, seeds_of
 from colorjax.maths import color, metrics
+from colorjax.methods import fading
 from colorjax.methods.method import Pictures
 
 LEAST, MOST = 0.2, 0.6
@@ -49,16 +50,14 @@ def fade(batch: Batch, rng: np.random.Generator) -> Faded:
 def enhanced(
     colorizer: Colorizer, batch: Batch, faded: Faded, times: np.ndarray | None
 ) -> np.ndarray:
-    """The a and b of `--enhance`: the faded ones and what the model adds to them."""
+    """The a and b of `--enhance`: the faded ones by their gain, and the model's share."""
     raw = color.from_unit(faded.rgb)
     start = colorizer.starting_times(raw) if times is None else times
     tokens = colorizer.tokenize(batch.captions)
     pictures = Pictures(faded.lab[..., 0], tokens, seeds_of(batch.places), faded=raw, t_start=start)
-    after, before = (
-        color.srgb_to_lab(np.clip(color.to_unit(side), 0, 1))
-        for side in colorizer.enhance(pictures)
-    )
-    return np.asarray(faded.lab + after - before)[..., 1:]
+    shown = np.clip(color.to_unit(colorizer.enhance(pictures)), 0, 1)
+    own, model = (weight[:, None, None, None] for weight in fading.weights(start))
+    return np.asarray(own * faded.lab[..., 1:] + model * color.srgb_to_lab(shown)[..., 1:])
 
 
 def error(ab: np.ndarray, faded: Faded) -> np.ndarray:

@@ -84,7 +84,12 @@ def _with_stages(config: ConfigDict) -> ConfigDict:
     config.ranker = common.stage(
         batch_size=32, epochs=1.0, learning_rate=1e-4, trainable=("head/.*",)
     )
-    config.ranker.output_share = 0.3
+    config.ranker.update(
+        output_share=0.3,
+        output_steps="",  # of those results: a number, or distilled; empty: the model's own
+        guidance_scales=(1.0, 1.3, 1.6),
+        faded_share=0.2,
+    )
     return config
 
 

@@ -60,6 +60,8 @@ PIXEL_LOSS = dict(
     discriminator_start=0,  # the released code asks for a step and gives none
     perceptual_weight=0.5,
     perceptual_size=0,
+    # Of what is wrong once the photograph's lightness is put back; ours, neither has it.
+    shown_weight=0.0,
 )
 # Of the latent stage, and in neither the paper nor the release: off.
 OURS = dict(min_snr=0.0, **common.lora("unet"))

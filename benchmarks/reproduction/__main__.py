@@ -1,8 +1,9 @@
 """The papers' claims at the bundled model's size: `python -m benchmarks.reproduction [ROW ...]`.
 
 Measures rows that are not there yet, all by default, and draws the table, the frontier and the
-pictures of `docs/reproduction.md` from those that are. Stop it at any time: the same command goes
-on. A row is measured again when the number of pictures or the weights have changed.
+pictures of `docs/reproduction.md`. Stop it at any time: the same command goes on. A row is measured
+again when the number of pictures or the weights have changed; one that is not measured stays on the
+page as it was (`docs/reproduction/rows.json`).
 """
 
 import argparse
@@ -82,9 +83,7 @@ def measure(row: Row, args: argparse.Namespace, tools: Tools) -> dict[str, Any]:
         files.write_bytes(args.folder / f"{row.name}.{kind}.png", strip)
     of_row = result.json()
     return {
-        "title": row.title,
         "captions": row.captions,
-        "curve": row.curve,
         "identity": identity(args),
         "command": f"python -m benchmarks.reproduction {row.name} --limit={args.limit}",
         "list": of_row["list"],
@@ -125,9 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: {figures}", flush=True)
     if not args.no_page:
         there = {name: of for name in ROWS if (of := kept(name, args)) is not None}
-        for name, of in there.items():
-            of["curve"] = ROWS[name].curve
-        page.draw(there, args.folder)
+        titles = {name: page.Titled(row.title, row.curve) for name, row in ROWS.items()}
+        page.draw(there, titles, args.folder)
     return 0
 
 

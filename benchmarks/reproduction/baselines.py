@@ -22,12 +22,19 @@ EVEN = "even"
 
 
 def text_to_image_release(folder: Path) -> Path:
-    """The bundled model as plain Stable Diffusion: its UNet from before it saw any luminance."""
+    """The bundled model as plain Stable Diffusion: its UNet from before it saw any luminance.
+
+    With L-CAD's guided decoder beside, for those who ask for that: the ablation without luminance
+    in the UNet.
+    """
     config = release.read_config(release.BUNDLED)
     sizes = {key: value for key, value in config.items() if key not in ("format", "cold")}
     sizes["unet"] = config["unet"] | {"cec": "none"}
     sizes["colorize"] = config["colorize"] | {"decoder": "plain"}
-    parts = {part: release.read_part(release.BUNDLED, part) for part in ("text_encoder", "vae")}
+    parts = {
+        part: release.read_part(release.BUNDLED, part)
+        for part in ("text_encoder", "vae", "luminance_encoder")
+    }
     parts["unet"] = release.read_part(release.BUNDLED, "text_to_image_unet")
     tokens = release.tokenizer(release.BUNDLED, FILES)
     release.write(folder, sizes | {"method": "lcad"}, parts, tokens)

@@ -5,7 +5,7 @@
 One object cannot show what instance-aware sampling is for. Each picture has a phrase for each
 object ("the red car, the blue truck, ..."), and its quarter or half is the phrase's mask. Measured
 with masks and without, by both methods: the share of objects that have the colour of their own
-phrase and of another's, and the colourfulness.
+phrase and of another's, the CDR across their borders, and the colourfulness.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from colorjax.colorize.colorizer import Colorizer
 from colorjax.data import colour_names, phrases, records, transforms
 from colorjax.devices import compile_cache
 from colorjax.evaluate.pictures import data_directory, seeds_of, shown
-from colorjax.maths import color, metrics
+from colorjax.maths import color, metrics, regions
 from colorjax.methods.method import Pictures
 
 SIDE, INNER = 32, slice(8, 24)
@@ -108,12 +108,18 @@ def figures(images: np.ndarray, of: Composites) -> dict[str, float]:
         named[:, place] = [words[i] for i in nearest]
     own = named == of.colours
     others = np.array([[word in row for word in mine] for mine, row in zip(named, of.colours)])
+    ratio = regions.colour_discrepancy_ratio(
+        jnp.asarray(ab),
+        jnp.asarray(color.srgb_to_lab(of.truth)[..., 1:]),
+        jnp.broadcast_to(of.masks, (len(ab), *of.masks.shape)),
+    )
     half = 1.96 * np.sqrt(own.mean() * (1 - own.mean()) / own.size)
     return {
         "objects": own.size,
         "own colour": float(own.mean()),
         "own colour, half of the 95 % interval": float(half),
         "another object's colour": float((others & ~own).mean()),
+        "CDR": float(jnp.nanmean(ratio)),
         "colourfulness": float(metrics.colourfulness(jnp.asarray(images)).mean()),
     }
 

@@ -1,10 +1,11 @@
-"""Table, frontier and pictures of `docs/reproduction.md`, from the rows that are kept."""
+"""Table, frontier and pictures of `docs/reproduction.md`, from the rows that were measured."""
 
 import io
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -27,30 +28,54 @@ COLUMNS = (  # of the kept figures: name, heading, decimals
 SHOWN = ("text_to_image", "sdedit_50", "lcad", "lcad_scarce", "cold", "combination")
 MARKS = re.compile(r"(<!-- rows -->\n).*?(<!-- end -->)", re.DOTALL)
 ACROSS = 8
+RECORD = FOLDER / "rows.json"  # of every row of the page, when it was last measured
+RECORDED = ("captions", "command", "identity", "kept", "raw", "intervals_95", "truth")
 Rows = Mapping[str, dict[str, Any]]
 
 
-def draw(rows: Rows, folder: Path) -> None:
-    """Writes everything that the kept rows suffice for."""
+class Titled(NamedTuple):
+    """What a row is called, and its lines of the frontier, with | between."""
+
+    title: str
+    curve: str
+
+
+def draw(measured: Rows, titles: Mapping[str, Titled], folder: Path) -> None:
+    """Brings the page's record up to date, and draws everything that it suffices for.
+
+    Args:
+        measured: rows that are kept in `folder`; they take the place of the record's.
+        titles: of all rows in their order, and the curves that they are points of.
+    """
+    record: dict[str, dict[str, Any]] = {}
+    if RECORD.is_file():
+        record = files.read_json(RECORD, advice="get it from the repository again")
+    record |= {name: {key: row[key] for key in RECORDED} for name, row in measured.items()}
+    rows = {name: record[name] | titles[name]._asdict() for name in titles if name in record}
     if not rows:
         return
+    files.write_text(RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
     files.write_bytes(FOLDER / "frontier.png", frontier(rows))
-    if all(name in rows for name in SHOWN):
+    if all(name in measured for name in SHOWN):
         files.write_bytes(FOLDER / "pictures.png", pictures(folder))
     text = PAGE.read_text()
     files.write_text(PAGE, MARKS.sub(lambda match: match[1] + table(rows) + match[2], text))
 
 
 def table(rows: Rows) -> str:
-    """Markdown, with the half widths of 95 % intervals, and each row's command beneath."""
+    """Markdown, with the half widths of 95 % intervals, and beside each row its command."""
     columns = [one for one in COLUMNS if any(one[0] in row["kept"] for row in rows.values())]
-    head = "| row | " + " | ".join(heading for _, heading, _ in columns) + " | raw PSNR |\n"
-    lines = [head, "|---|" + "---:|" * (len(columns) + 1) + "\n"]
-    for name, row in rows.items():
+    heads = ["row", *(heading for _, heading, _ in columns), "raw PSNR", "command"]
+    lines = [_line(heads), "|---|" + "---:|" * (len(columns) + 1) + "---|\n"]
+    for row in rows.values():
         cells = [_cell(row, key, decimals) for key, _, decimals in columns]
-        cells.append(f"{row['raw']['psnr_pooled']:.2f}")
-        lines.append(f"| {row['title']} (`{name}`) | " + " | ".join(cells) + " |\n")
+        raw = f"{row['raw']['psnr_pooled']:.2f}"
+        lines.append(_line([row["title"], *cells, raw, f"`{row['command']}`"]))
     return "".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _cell(row: dict[str, Any], key: str, decimals: int) -> str:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.reproduction import trained
 from benchmarks.reproduction.baselines import (
     Averaged,
     Constant,
@@ -78,6 +79,11 @@ LCAD = (
     _lcad("lcad", "L-CAD", "L-CAD, temperature|L-CAD, guidance"),
     _lcad("lcad_scarce", "L-CAD, scarce captions", captions="scarce"),
     _lcad("lcad_plain_decoder", "L-CAD without the luminance-guided decoder", decoder="plain"),
+    Row(
+        "lcad_no_slr",
+        "L-CAD without luminance in the UNet (no SLR)",
+        lambda place: place.text_to_image("no SLR", decoder="guided"),
+    ),
     _lcad("lcad_masks", "L-CAD, instance-aware by its own attention", masks=True),
     _lcad("lcad_guidance_1", "L-CAD, guidance 1", "L-CAD, guidance", guidance_scale=1.0),
     _lcad("lcad_guidance_4", "L-CAD, guidance 4", "L-CAD, guidance", guidance_scale=4.0),
@@ -92,6 +98,25 @@ LCAD = (
     _lcad("lcad_vividness_06", "L-CAD, vividness 0.6", "L-CAD, vividness", vividness=0.6),
     _lcad("lcad_dpm", "L-CAD, DPM-Solver++", sampler="dpmpp_2m"),
     _lcad("lcad_unipc", "L-CAD, UniPC", sampler="unipc"),
+)
+TRAINED = (
+    *(
+        Row(
+            f"trained_{kind}",
+            trained.KINDS[kind].title,
+            lambda place, kind=kind: trained.Trained(kind, place.data, place.folder / "trained"),
+        )
+        for kind in trained.KINDS
+    ),
+    *(
+        Row(
+            f"trained_{kind}_scarce",
+            f"{trained.KINDS[kind].title}, scarce captions",
+            lambda place, kind=kind: trained.Trained(kind, place.data, place.folder / "trained"),
+            "scarce",
+        )
+        for kind in trained.KINDS
+    ),
 )
 # One step from the gray latent without noise and guidance is a regression: what the cold UNet
 # says at t = 1, where its loss makes it the mean residual.
@@ -130,4 +155,4 @@ COLD_ROWS = (
         vividness="auto",
     ),
 )
-ROWS = {row.name: row for row in (*BASELINES, *LCAD, *COLD_ROWS)}
+ROWS = {row.name: row for row in (*BASELINES, *TRAINED, *LCAD, *COLD_ROWS)}

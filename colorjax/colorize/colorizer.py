@@ -20,10 +20,8 @@ from colorjax.data.tokenizer import FILES, Tokenizer
 from colorjax.devices import program_store, replicas
 from colorjax.errors import UserError
 from colorjax.inputs import AUTO, Pictures, Value
-from colorjax.maths import cold_diffusion, metrics
-from colorjax.maths.color import to_unit
 from colorjax.maths.types import Params
-from colorjax.methods import lora, registry, vividness
+from colorjax.methods import fading, lora, registry, vividness
 from colorjax.methods.method import Method
 from colorjax.methods.stable_diffusion import StableDiffusion
 
@@ -81,7 +79,8 @@ class Colorizer(PictureColorizer):
         self.has_ranker = "ranker" in release.parts_in(directory)
         ranker = vividness.build_ranker(config, dtype) if self.has_ranker else None
         options, decoder = self.method.static(self.settings), str(self.settings["decoder"])
-        self._networks = Networks(self.method, self.model, options, decoder, ranker)
+        knows_gains = self.has_ranker and bool(config.get(fading.SECTION, {}).get("by_ranker"))
+        self._networks = Networks(self.method, self.model, options, decoder, ranker, knows_gains)
         self._mesh = mesh
         self._devices = mesh.size if mesh else 1
         # The same for all copies, and read when one of them first asks for it.
@@ -111,19 +110,22 @@ class Colorizer(PictureColorizer):
         """The networks that all methods share."""
         return self.method.base(self.model)
 
-    def enhance(self, pictures: Pictures) -> tuple[Raw, Raw]:
+    def enhance(self, pictures: Pictures) -> Raw:
         """See `PictureColorizer`."""
         self._refuse_faded()
-        enhanced, before = self._run("enhance", pictures)
-        return enhanced, before
+        enhanced: Raw = self._run("enhance", pictures)
+        return enhanced
 
     def starting_times(self, faded: Raw) -> Float[np.ndarray, " n"]:
         """See `PictureColorizer`."""
         usual = self._refuse_faded()(self.model)
         if not usual:
             raise UserError("the model does not say how colourful pictures are; give --enhance T0")
-        measured = metrics.colourfulness(to_unit(jnp.asarray(faded)))
-        return np.asarray(cold_diffusion.starting_time(measured, usual))
+        tokens = self.tokenize([""] * len(faded))
+        times: Float[np.ndarray, " n"] = self._run(
+            "starting_times", Pictures(faded[..., 0], tokens, 0, faded=faded)
+        )
+        return times
 
     def reconstruct(self, image: Raw) -> tuple[Raw, Raw]:
         """Pictures in [-1,1] through the autoencoder: by the plain and by the guided decoder."""
@@ -195,7 +197,8 @@ class Colorizer(PictureColorizer):
         return jax.tree.map(lambda rows: rows[:count], replicas.to_host(results))
 
     def _params_of(self, name: str) -> Params:
-        if name == "candidates":
+        heard = self._networks.ranker_knows_gains
+        if name == "candidates" or (name == "starting_times" and heard):
             return self.params | {"ranker": self._ranker_params()}
         return self.params
 

@@ -18,6 +18,7 @@ from colorjax.colorize.running import PictureColorizer
 from colorjax.data import captions, phrases
 from colorjax.errors import UserError
 from colorjax.inputs import CANDIDATES
+from colorjax.methods import fading
 
 Small = Float[np.ndarray, "h w 3"]  # a model's picture in [-1,1]
 
@@ -216,10 +217,11 @@ class VividnessGrid(_Usual):
 
 @dataclass(frozen=True)
 class Enhancement(_Usual):
-    """More colour for faded photographs: what the model adds to their chroma, at full size.
+    """More colour for faded photographs: their own chroma by a gain, at full size, and the model's
+    in so far as theirs is not to be trusted (`methods.fading`).
 
-    `t_start` says where the photographs stand, in (0, 1] with 1 for gray; None measures it from
-    each one's colourfulness.
+    `t_start` says where the photographs stand, in (0, 1] with 1 for gray; None estimates it from
+    each one.
     """
 
     t_start: float | None = None
@@ -249,16 +251,24 @@ class Enhancement(_Usual):
         return cls(t_start)
 
     def compute(self, colorizer: PictureColorizer, jobs: Sequence[Job], seed: int) -> Sequence[Any]:
-        """For each photograph the model's picture, and its own through the autoencoder."""
+        """For each photograph the model's picture, and where it stands."""
         batch = pictures(colorizer, jobs, seed)
         if self.t_start is None:
             times = colorizer.starting_times(np.asarray(batch.faded))
         else:
             times = np.full(len(jobs), self.t_start)
-        return list(zip(*colorizer.enhance(batch._replace(t_start=times)), strict=True))
+        raws = colorizer.enhance(batch._replace(t_start=times))
+        return list(zip(raws, times.tolist(), strict=True))
 
-    def render(self, job: Job, computed: tuple[Small, Small]) -> Iterator[Part]:
-        """The photograph with the change between the two."""
+    def figures(self, job: Job, computed: tuple[Small, float]) -> Mapping[str, float]:
+        """Where it stands."""
+        return {"t0": round(computed[1], 3)}
+
+    def render(self, job: Job, computed: tuple[Small, float]) -> Iterator[Part]:
+        """The photograph with both chromas."""
         assert job.rgb is not None  # `keeps_colours`
-        rgb = recombine.with_change(job.rgb, *computed, job.small)
+        raw, t_start = computed
+        own, model = (float(weight[0]) for weight in fading.weights(np.array([t_start])))
+        chroma = recombine.chroma_of(raw, job.small)
+        rgb = recombine.with_chroma(job.rgb, own, chroma._replace(ab=model * chroma.ab))
         yield Part("", recombine.quantized(rgb, job.dtype))

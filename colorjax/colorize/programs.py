@@ -2,11 +2,13 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from colorjax.maths.color import luminance, luminance_from_lightness
+from colorjax.maths import metrics
+from colorjax.maths.color import luminance, luminance_from_lightness, to_unit
 from colorjax.maths.types import Array, Image, Params
-from colorjax.methods import stable_diffusion, vividness
+from colorjax.methods import fading, stable_diffusion, vividness
 from colorjax.methods.method import Method, Pictures
 from colorjax.methods.stable_diffusion import StableDiffusion
 from colorjax.models.ranker import Ranker
@@ -20,6 +22,7 @@ class Networks(NamedTuple):
     options: Any
     decoder: str
     ranker: Ranker | None
+    ranker_knows_gains: bool = False  # it was trained on faded photographs, too
 
 
 def _colorize(networks: Networks, params: Params, pictures: Pictures) -> Image:
@@ -41,15 +44,32 @@ def _candidates(networks: Networks, params: Params, pictures: Pictures) -> tuple
     return images, scores, vividness.choose(scores, scales), raw
 
 
-def _enhance(networks: Networks, params: Params, pictures: Pictures) -> tuple[Image, Image]:
+def _enhance(networks: Networks, params: Params, pictures: Pictures) -> Image:
     method, model, options = networks[:3]
-    enhanced = method.colorize(model, params, pictures, options)
-    latents = stable_diffusion.encode_mean(method.base(model), params, pictures.faded)
-    light = luminance_from_lightness(pictures.lightness)
-    return enhanced, method.decoder(model, params, light, networks.decoder)(latents)
+    return method.colorize(model, params, pictures, options)
 
 
-PROGRAMS = {"colorize": _colorize, "candidates": _candidates, "enhance": _enhance}
+def _starting_times(networks: Networks, params: Params, pictures: Pictures) -> Array:
+    gains = jnp.broadcast_to(
+        jnp.asarray(fading.GAINS), (len(pictures.lightness), len(fading.GAINS))
+    )
+    versions = fading.scaled(pictures.faded, gains)
+    colourful = jax.vmap(metrics.colourfulness)(to_unit(versions))
+    scores = None
+    if networks.ranker_knows_gains:
+        assert networks.ranker is not None
+        scores = vividness.rank(networks.ranker, params["ranker"], versions)
+    assert networks.method.colourfulness is not None  # see `Colorizer.starting_times`
+    usual = networks.method.colourfulness(networks.model)
+    return 1.0 - 1.0 / fading.gain(scores, colourful, usual)
+
+
+PROGRAMS = {
+    "colorize": _colorize,
+    "candidates": _candidates,
+    "enhance": _enhance,
+    "starting_times": _starting_times,
+}
 
 
 def reconstruct(base: StableDiffusion, params: Params, image: Image) -> tuple[Image, Image]:

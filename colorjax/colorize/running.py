@@ -94,10 +94,8 @@ class PictureColorizer(abc.ABC):
         return Candidates(*self._run("candidates", pictures))
 
     @abc.abstractmethod
-    def enhance(self, pictures: Pictures) -> tuple[Raw, Raw]:
-        """Pictures in [-1,1] with more colour than `faded`, and `faded` through the autoencoder.
-
-        What the second lacks is the autoencoder's doing: their difference is what to add.
+    def enhance(self, pictures: Pictures) -> Raw:
+        """Pictures in [-1,1] with more colour than `faded`, from where that stands, `t_start`.
 
         Raises:
             UserError: the method begins with gray only.
@@ -105,7 +103,10 @@ class PictureColorizer(abc.ABC):
 
     @abc.abstractmethod
     def starting_times(self, faded: Raw) -> Float[np.ndarray, " n"]:
-        """Where faded pictures in [-1,1] stand between gray and the training set's mean colour.
+        """Where faded pictures in [-1,1] stand between their own colours, 0, and gray, 1.
+
+        By `methods.fading`: what the ranker says of gains, if there is one, and the training set's
+        mean colourfulness.
 
         Raises:
             UserError: the method begins with gray only, or nothing says how colourful pictures are.

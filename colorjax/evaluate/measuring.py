@@ -59,14 +59,13 @@ def measure(measurement: Measurement, program: scoring.Program | None = None) ->
     for batch in tqdm(batches, unit=" batches", disable=not processes.is_first(), leave=False):
         rows = dict(_rows(measurement, batch, averaged, mean_ab))
         tally = tally or Tally(list(rows))
-        asked = [obedience.of_caption(caption) for caption in batch.captions]
         measured = _measured(measurement, batch, rows)
         values = program(measured)
         values = {name: value[: len(batch.keys)] for name, value in values.items()}
         own, true = values["colourfulness"], values["colourfulness"][:, -1:]
         values["colourfulness_difference"] = own - true
         if (labs := values.pop("region_labs", None)) is not None:
-            values["obedience"] = obedience.shares(asked, labs)
+            values["obedience"] = _obedience(measurement, batch, labs)
         tally.add(batch.places, batch.keys, values)
     # A process that the pictures did not suffice for has nothing to send.
     parts = processes.gather(b"" if tally is None else tally.packed())
@@ -90,6 +89,22 @@ def _rows(
             yield "autoencoder", pictures.shown(plain, lightness)
             yield "autoencoder, guided decoder", pictures.shown(guided, lightness)
     yield TRUTH, batch.truth
+
+
+def _obedience(
+    measurement: Measurement, batch: Batch, labs: Float[np.ndarray, "n r k 3"]
+) -> Float[np.ndarray, "n r"]:
+    """By what each row's painter was told; of the references by the set's captions."""
+
+    def shares(captions: Sequence[str]) -> Float[np.ndarray, "n r"]:
+        return obedience.shares([obedience.of_caption(caption) for caption in captions], labs)
+
+    values = shares(batch.captions)
+    for place, painter in enumerate(measurement.painters):
+        if isinstance(painter, ModelPainter) and painter.captioner is not None:
+            own = slice(2 * place, 2 * place + 2)  # as shown, and its raw decode
+            values[:, own] = shares(painter.told(batch))[:, own]
+    return values
 
 
 def first_model(painters: Sequence[Painter]) -> Colorizer | None:

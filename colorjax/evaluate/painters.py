@@ -61,12 +61,16 @@ class ModelPainter(NamedTuple):
             "weights": {part: release.digest(self.directory, part) for part in parts},
         }
 
+    def told(self, batch: Batch) -> list[str]:
+        """What the model is told of each picture: the set's captions, or its own."""
+        if self.captioner is None:
+            return batch.captions
+        return [self.captioner(light) for light in color.lightness(batch.truth)[..., 0]]
+
     def paint(self, batch: Batch, seed: int) -> Raw:
         """By each picture's caption, with noise by its place in the split."""
         lightness = color.lightness(batch.truth)
-        captions = batch.captions
-        if self.captioner is not None:
-            captions = [self.captioner(light) for light in lightness[..., 0]]
+        captions = self.told(batch)
         spans = None
         if self.by_attention:
             spans = pictures.phrase_spans(self.colorizer.tokenize, captions)

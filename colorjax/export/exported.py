@@ -64,7 +64,7 @@ class ExportedColorizer(PictureColorizer):
         """How many programs were compiled so far, by this colorizer and its copies."""
         return sum(program._cache_size() for program in self._compiled.values())
 
-    def enhance(self, pictures: Pictures) -> tuple[Raw, Raw]:
+    def enhance(self, pictures: Pictures) -> Raw:
         """Is refused: there are no such programs in a file."""
         raise self._without("faded pictures")
 

@@ -155,10 +155,3 @@ def rescale(z_0: Latents, z_gray: Latents, vividness: Strength) -> Latents:
     One walk serves all scales. For an exact estimate it equals vividness in every step (ours).
     """
     return z_gray + per_picture(vividness) * (z_0 - z_gray)
-
-
-def starting_time(
-    colourfulness: Float[Array, " b"], usual: float | Float[Array, ""]
-) -> Float[Array, " b"]:
-    """Where a faded picture stands on the way: t = 1 - CF / CF_usual, within 0.1..1 (ours)."""
-    return 1.0 - jnp.clip(colourfulness / usual, 0.0, 0.9)

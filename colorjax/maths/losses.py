@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from colorjax.errors import one_of
+from colorjax.maths import color
 from colorjax.maths.schedule import split_moments
 from colorjax.maths.types import Array, Image, Moments
 
@@ -76,6 +77,18 @@ def adaptive_weight(
         jnp.linalg.norm(jnp.ravel(gradient)) for gradient in (reconstruction, adversarial)
     )
     return jax.lax.stop_gradient(jnp.clip(norm / (norm_adversarial + 1e-4), 0.0, 1e4))
+
+
+def shown_mse(target: Image, reconstruction: Image) -> Float[Array, ""]:
+    """Mean squared error in sRGB's [0,1] of the reconstruction at the target's own lightness.
+
+    What is left of an error when a photograph's lightness is put back: that of its chroma, in the
+    unit that PSNR counts. Where a colour does not exist at its lightness the gradient takes the
+    share of chroma that does for a constant.
+    """
+    truth, decoded = (jnp.clip(color.to_unit(side), 0.0, 1.0) for side in (target, reconstruction))
+    shown = color.with_lightness(decoded, color.lightness(truth))
+    return jnp.square(shown - truth).mean()
 
 
 def chroma_mse(target: Image, reconstruction: Image) -> Float[Array, ""]:

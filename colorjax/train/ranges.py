@@ -59,6 +59,8 @@ OF_STAGE = {
 }
 OF_SOME_STAGES = {
     "output_share": _SHARE,
+    "faded_share": _SHARE,
+    "shown_weight": _AMOUNT,
     "uncoloured_share": _SHARE,
     "min_snr": _AMOUNT,
     "lora_rank": _COUNT,

@@ -139,6 +139,23 @@ def test_an_automatic_prompt_takes_the_captions_place(cifar) -> None:
     assert {bool(value > 50) for value in light} == {True, False}
 
 
+def test_an_automatic_prompt_is_what_has_to_be_obeyed(cifar, monkeypatch) -> None:
+    """Painted as told, whatever the set's captions ask for; the truth is held to those."""
+    labs = {word: tuple(colour_names.prototype(word)) for word in ("red", "blue")}
+    monkeypatch.setattr(Painter, "LABS", {None: (60.0, 0.0, 0.0)} | labs)
+    told = ModelPainter("told", Painter(), cifar, captioner=lambda lightness: "a blue car")
+    silent = ModelPainter("silent", Painter(), cifar, captioner=lambda lightness: "a car")
+    frame = Frame(32, 32, "complete", painters.no_tokens)
+    selection = Selection(cifar, "test", 32)
+    measurement = Measurement(
+        protocols.find("cifar10"), selection, frame, [told, silent], networks.load()
+    )
+    tally = measuring.measure(measurement)
+    np.testing.assert_array_equal(tally.scores("told, raw decode")["obedience"], 1.0)
+    assert np.isnan(tally.scores("silent")["obedience"]).all()
+    assert np.nanmean(tally.scores("truth")["obedience"]) == 1.0
+
+
 def test_swap_measures_along_the_two_colours(cifar, monkeypatch, capsys, tmp_path) -> None:
     monkeypatch.setattr(setting_up, "only_model", lambda args: Painter())
     # No lightness is put back, so that the painted colours are what is measured.

@@ -131,11 +131,6 @@ def test_drawn_times_have_their_atom_at_one() -> None:
     assert (np.asarray(cold_diffusion.draw_times(jax.random.key(0), 100, 1.0)) == 1).all()
 
 
-def test_starting_time_of_faded_pictures() -> None:
-    times = cold_diffusion.starting_time(jnp.array([0.0, 15.0, 30.0, 90.0]), 30.0)
-    np.testing.assert_allclose(times, [1.0, 0.5, 0.1, 0.1], atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("steps", "solver", "words"), [(0, "euler", "num_steps is 0"), (1, "ddim", "'ddim'")]
 )

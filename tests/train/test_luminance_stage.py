@@ -23,6 +23,7 @@ OPTIONS = dict(
     discriminator_start=5,
     perceptual_weight=0.5,
     perceptual_size=0,
+    shown_weight=0.0,
 )
 CRITIC = PatchDiscriminator(**SIZES)
 

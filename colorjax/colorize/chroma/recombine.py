@@ -159,18 +159,14 @@ def mixed(own: np.ndarray, new: np.ndarray, share: Float[np.ndarray, "H W"]) -> 
     return new
 
 
-def with_change(
-    rgb: Float[np.ndarray, "H W 3"],
-    raw: Float[np.ndarray, "h w 3"],
-    before: Float[np.ndarray, "h w 3"],
-    lightness_small: Float[np.ndarray, "h w"],
+def with_chroma(
+    rgb: Float[np.ndarray, "H W 3"], gain: float, chroma: Chroma
 ) -> Float[np.ndarray, "H W 3"]:
-    """A colour photograph in [0,1] with the chroma by which `raw` differs from `before`, both
-    models' pictures in [-1,1]: what the photograph has of colour detail stays."""
-    small = [np.clip(color.to_unit(image), 0.0, 1.0) for image in (raw, before)]
-    change = color.srgb_to_lab(small[0])[..., 1:] - color.srgb_to_lab(small[1])[..., 1:]
+    """A colour photograph in [0,1] with its own chroma times `gain`, and another one added to it
+    that is smaller: what the photograph has of colour detail stays."""
     lab = color.srgb_to_lab(rgb)
-    changed: np.ndarray = to_full_size(lab[..., 0], change, lightness_small, own=lab[..., 1:])
+    own = np.multiply(lab[..., 1:], gain, dtype=np.float32)
+    changed: np.ndarray = to_full_size(lab[..., 0], *chroma, own=own)
     return changed
 
 

@@ -91,7 +91,7 @@ STAGES: Mapping[str, Recipe] = {
         makes=("ranker",),
         starts_from={"ranker": ("ranker",)},
         needs=("text_encoder", "vae", "image_encoder", "cold_unet"),
-        may_use=("luminance_encoder",),
+        may_use=("luminance_encoder", "distilled_unet"),
         selects=True,
         check=ranker.check,
     ),

@@ -76,7 +76,9 @@ def loss(
         options: a mapping with `artifact_weights`, "paper" or "released"; `adversarial_weight`
             (the paper's alpha, 1), times the adaptive weight of VQGAN as released;
             `perceptual_weight` (beta, 0.5; 0 as released); `perceptual_size`, the side to which
-            pictures are enlarged for LPIPS, 0 for as they are; `discriminator`, its sizes;
+            pictures are enlarged for LPIPS, 0 for as they are; `shown_weight`, of the squared error
+            that is left when the picture's lightness has been put back (ours, 0 as the paper);
+            `discriminator`, its sizes;
             `discriminator_start`, the step the adversary joins at.
         step: how many steps were made, for `discriminator_start`.
     """
@@ -88,6 +90,8 @@ def loss(
         if options["perceptual_weight"]:
             distance = lpips(params[LPIPS_PART], image, of, options["perceptual_size"])
             value += options["perceptual_weight"] * distance
+        if options["shown_weight"]:
+            value += options["shown_weight"] * losses.shown_mse(image, of)
         return value
 
     generator = reconstruction(decoded)
