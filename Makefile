@@ -53,7 +53,7 @@ parity: $(VENV)/parity
 reproduce: $(VENV)/run
 	$(BIN)/python -m benchmarks.reproduction --limit=300
 	$(BIN)/python -m benchmarks.reproduction.instances
-	$(BIN)/python -m benchmarks.enhancement --json=docs/reproduction/enhancement.json
+	$(BIN)/python -m benchmarks.enhancement --limit=200 --page --json=docs/reproduction/enhancement.json
 
 trust: $(VENV)/dev
 	$(BIN)/python -m tests.trust

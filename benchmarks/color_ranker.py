@@ -2,8 +2,11 @@
 
     python -m benchmarks.color_ranker --model=bundled --limit=500
 
+    python -m benchmarks.color_ranker --limit=400 --page --json=docs/ranker.json
+
 On photographs, whose own chroma is right; on photographs whose chroma was scaled in secret; on
-colourings of gray pictures, where right is the truth's colourfulness.
+colourings of gray pictures, where right is the truth's colourfulness. `--page` puts the table into
+`docs/diffusing_colors.md` and the model card.
 """
 
 import argparse
@@ -15,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import pages
 from benchmarks.cold_diffusion import BATCH, add_data, cold, gray_of, keep
 from colorjax import errors, release
 from colorjax.colorize.colorizer import Colorizer
@@ -27,6 +31,9 @@ from colorjax.train.stages import ranker as ranker_stage
 
 SCALES = np.asarray(vividness.CANDIDATES, np.float32)
 NEAR = 0.15 + 1e-3  # float32 scales are multiples of 0.1 up to rounding
+OFF, WITHIN = "mean |s f - 1|", "within 0.15"
+OFF_COLOURFULNESS, WITHIN_BEST = "mean |CF - true CF|", "within 0.15 of best s"
+NEAR_ONE = "top-1 within 0.15 of 1"
 Versions = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -78,7 +85,7 @@ def on_photographs(
     print("chosen on photographs:", dict(zip(*np.unique(values, return_counts=True))))
     return {
         "pictures": len(values),
-        "top-1 within 0.15 of 1": float((np.abs(values - 1.0) < NEAR).mean()),
+        NEAR_ONE: float((np.abs(values - 1.0) < NEAR).mean()),
         "top-1 is 1": float((np.abs(values - 1.0) < 0.01).mean()),
         "pairs right": float(np.mean(right)),
         "chance of within 0.15": 3 / 9,
@@ -97,8 +104,8 @@ def on_hidden(selection: Selection, colorizer: Colorizer, versions: Versions) ->
             errors.setdefault(name, []).append(np.abs(picks * hidden[:, 0] - 1.0))
     return {
         name: {
-            "mean |s f - 1|": float(np.mean(e)),
-            "within 0.15": float((np.concatenate(e) <= 0.15).mean()),
+            OFF: float(np.mean(e)),
+            WITHIN: float((np.concatenate(e) <= 0.15).mean()),
         }
         for name, e in errors.items()
     }
@@ -122,7 +129,7 @@ def on_outputs(selection: Selection, colorizer: Colorizer) -> dict[str, Any]:
     return {
         name: dict(
             zip(
-                ("mean |CF - true CF|", "within 0.15 of best s"),
+                (OFF_COLOURFULNESS, WITHIN_BEST),
                 np.concatenate(e, axis=1).mean(axis=1).tolist(),
                 strict=True,
             )
@@ -148,9 +155,45 @@ def choices(images: np.ndarray, scores: np.ndarray, mean: float) -> dict[str, np
     }
 
 
+def tables(figures: dict[str, Any]) -> tuple[str, str]:
+    """For the page, and in a sentence for the model card."""
+    hidden, outputs = figures["photographs with a hidden scale"], figures["outputs"]
+    heads = [
+        "",
+        "mean of abs(s f - 1)",
+        "within 0.15",
+        "mean of abs(CF - true CF)",
+        "within 0.15 of the best s",
+    ]
+    rows = [
+        [
+            name,
+            *(_number(hidden.get(name, {}).get(key), key) for key in (OFF, WITHIN)),
+            *(_number(of[key], key) for key in (OFF_COLOURFULNESS, WITHIN_BEST)),
+        ]
+        for name, of in outputs.items()
+    ]
+    of_photographs = figures["photographs"]
+    sentence = (
+        f"The ranker's choice is within 0.15 of the true chroma on "
+        f"{of_photographs[NEAR_ONE]:.0%} of {of_photographs['pictures']} test photographs, and "
+        f"within 0.15 of the scale whose colourfulness is the truth's on "
+        f"{outputs['ranker'][WITHIN_BEST]:.0%} of colourings (nearest to the mean colourfulness: "
+        f"{outputs['mean colourfulness'][WITHIN_BEST]:.0%}).\n"
+    )
+    return pages.table(heads, rows), sentence
+
+
+def _number(value: float | None, key: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0%}" if key in (WITHIN, WITHIN_BEST) else f"{value:.3g}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="bundled")
+    parser.add_argument("--page", action="store_true", help="put the figures into the pages")
     add_data(parser)
     args = parser.parse_args(arguments)
     selection = Selection.find(args.data, args.split, args.limit)
@@ -164,6 +207,10 @@ def main(arguments: list[str] | None = None) -> int:
     }
     print(json.dumps(figures, indent=1))
     keep(figures, args.json)
+    if args.page:
+        table, sentence = tables(figures)
+        pages.fill(pages.ROOT / "docs" / "diffusing_colors.md", "ranker", sentence + "\n" + table)
+        pages.fill(release.BUNDLED / "MODEL_CARD.md", "ranker", sentence)
     return 0
 
 

@@ -1,6 +1,6 @@
 """`--enhance` measured: photographs whose chroma was taken away in secret, and what comes back.
 
-    python -m benchmarks.enhancement --limit=500
+    python -m benchmarks.enhancement --limit=200 --page
 
 Each picture's a and b are scaled by a factor drawn from 0.2..0.6; the error is the mean distance
 to the true a and b. Beside `--enhance` (T0 estimated, by the ranker or without it, and the true T0)
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import pages
 from benchmarks.cold_diffusion import add_data, cold, keep
 from colorjax import errors
 from colorjax.colorize.colorizer import Colorizer
@@ -23,8 +24,10 @@ from colorjax.maths import color, metrics
 from colorjax.methods import fading
 from colorjax.methods.method import Pictures
 
+PAGE = pages.ROOT / "docs" / "reproduction.md"
 LEAST, MOST = 0.2, 0.6
 GAINS = np.arange(1.0, 5.01, 0.1)
+COLOURFULNESS = "colourfulness of the truth"
 MEAN_GAIN = 2.0 / (LEAST + MOST)
 
 
@@ -74,8 +77,9 @@ def measure(selection: Selection, colorizer: Colorizer, level: str) -> dict[str,
     for batch in batches(selection, colorizer, level):
         faded = fade(batch, rng)
         ways = {
-            "nothing": faded.lab[..., 1:],
-            f"gain {MEAN_GAIN:g}, the mean factor's inverse": faded.lab[..., 1:] * MEAN_GAIN,
+            "doing nothing": faded.lab[..., 1:],
+            f"a constant gain of {MEAN_GAIN:g}, the mean factor's inverse": faded.lab[..., 1:]
+            * MEAN_GAIN,
             "--enhance": enhanced(colorizer, batch, faded, None),
             "--enhance at the true T0": enhanced(colorizer, batch, faded, 1.0 - faded.factors),
         }
@@ -83,17 +87,25 @@ def measure(selection: Selection, colorizer: Colorizer, level: str) -> dict[str,
         for name, ab in ways.items():
             errors_of.setdefault(name, []).append(error(ab, faded))
         true = metrics.colourfulness(jnp.asarray(batch.truth))
-        errors_of.setdefault("colourfulness of the truth", []).append(np.asarray(true))
+        errors_of.setdefault(COLOURFULNESS, []).append(np.asarray(true))
     means = {name: float(np.concatenate(parts).mean()) for name, parts in errors_of.items()}
     gains = {name: means.pop(name) for name in [f"gain {gain:.1f}" for gain in GAINS]}
     best = min(gains, key=lambda name: gains[name])
-    return means | {f"best constant, {best}": gains[best]}
+    return means | {f"the best constant, {best}, chosen on these pictures": gains[best]}
+
+
+def table(figures: dict[str, dict[str, float]]) -> str:
+    """Every way's error, by what the model is told."""
+    ways = [name for name in next(iter(figures.values())) if name != COLOURFULNESS]
+    rows = [[name, *(f"{of[name]:.2f}" for of in figures.values())] for name in ways]
+    return pages.table(["", *(f"{level} captions" for level in figures)], rows)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--captions", nargs="+", default=["scarce", "complete"])
+    parser.add_argument("--page", action="store_true", help="put the table into the page")
     add_data(parser)
     args = parser.parse_args(arguments)
     compile_cache.setup()
@@ -105,6 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
         for name, value in figures[level].items():
             print(f"{level:10}{name:40}{value:8.2f}", flush=True)
     keep(figures, args.json)
+    if args.page:
+        pages.fill(PAGE, "enhancement", table(figures))
     return 0
 
 

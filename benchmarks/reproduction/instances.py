@@ -1,6 +1,6 @@
 """Two and four CIFAR-10 objects in one picture, a colour asked of each: does it come, and stay?
 
-    python -m benchmarks.reproduction.instances --count=60
+    python -m benchmarks.reproduction.instances --count=40
 
 One object cannot show what instance-aware sampling is for. Each picture has a phrase for each
 object ("the red car, the blue truck, ..."), and its quarter or half is the phrase's mask. Measured
@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw
 
+from benchmarks import pages
 from benchmarks.instance_aware import NOUNS
-from benchmarks.reproduction.page import FOLDER
+from benchmarks.reproduction.page import FOLDER, PAGE
 from colorjax import errors, files, release
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.data import colour_names, phrases, records, transforms
@@ -147,7 +148,7 @@ def sheet(columns: dict[str, np.ndarray], prompts: list[str]) -> bytes:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--data", default="cifar10", help="a name in data/, or a directory")
-    parser.add_argument("--count", type=int, default=60, help="pictures of each number of objects")
+    parser.add_argument("--count", type=int, default=40, help="pictures of each number of objects")
     parser.add_argument("--objects", type=int, nargs="+", default=[2, 4], choices=LAYOUTS)
     parser.add_argument("--json", type=Path, default=FOLDER / "instances.json")
     args = parser.parse_args(arguments)
@@ -167,7 +168,24 @@ def main(arguments: list[str] | None = None) -> int:
         picture = args.json.with_name(f"instances_{objects}.png")
         files.write_bytes(picture, sheet(columns, of.prompts))
     files.write_text(args.json, json.dumps(rows, indent=1) + "\n")
+    pages.fill(PAGE, "instances", table(rows))
     return 0
+
+
+def table(rows: dict[str, Any]) -> str:
+    """Markdown of the figures, the share of own colours with its interval."""
+    heads = ["", "own colour", "another object's colour", "CDR", "colourfulness"]
+    lines = [
+        [
+            name,
+            f"{of['own colour']:.3f} ± {of['own colour, half of the 95 % interval']:.3f}",
+            f"{of[heads[2]]:.3f}",
+            f"{of['CDR']:.3f}",
+            f"{of['colourfulness']:.1f}",
+        ]
+        for name, of in rows.items()
+    ]
+    return pages.table(heads, lines)
 
 
 if __name__ == "__main__":

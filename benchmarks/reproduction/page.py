@@ -2,8 +2,7 @@
 
 import io
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +10,10 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from benchmarks import pages
 from colorjax import files
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = pages.ROOT / "docs"
 PAGE, FOLDER = DOCS / "reproduction.md", DOCS / "reproduction"
 COLUMNS = (  # of the kept figures: name, heading, decimals
     ("psnr_pooled", "PSNR pooled", 2),
@@ -26,7 +26,6 @@ COLUMNS = (  # of the kept figures: name, heading, decimals
     ("obedience", "obedience", 3),
 )
 SHOWN = ("text_to_image", "sdedit_50", "lcad", "lcad_scarce", "cold", "combination")
-MARKS = re.compile(r"(<!-- rows -->\n).*?(<!-- end -->)", re.DOTALL)
 ACROSS = 8
 RECORD = FOLDER / "rows.json"  # of every row of the page, when it was last measured
 RECORDED = ("captions", "command", "identity", "kept", "raw", "intervals_95", "truth")
@@ -58,24 +57,19 @@ def draw(measured: Rows, titles: Mapping[str, Titled], folder: Path) -> None:
     files.write_bytes(FOLDER / "frontier.png", frontier(rows))
     if all(name in measured for name in SHOWN):
         files.write_bytes(FOLDER / "pictures.png", pictures(folder))
-    text = PAGE.read_text()
-    files.write_text(PAGE, MARKS.sub(lambda match: match[1] + table(rows) + match[2], text))
+    pages.fill(PAGE, "rows", table(rows))
 
 
 def table(rows: Rows) -> str:
     """Markdown, with the half widths of 95 % intervals, and beside each row its command."""
     columns = [one for one in COLUMNS if any(one[0] in row["kept"] for row in rows.values())]
     heads = ["row", *(heading for _, heading, _ in columns), "raw PSNR", "command"]
-    lines = [_line(heads), "|---|" + "---:|" * (len(columns) + 1) + "---|\n"]
+    lines = []
     for row in rows.values():
         cells = [_cell(row, key, decimals) for key, _, decimals in columns]
         raw = f"{row['raw']['psnr_pooled']:.2f}"
-        lines.append(_line([row["title"], *cells, raw, f"`{row['command']}`"]))
-    return "".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |\n"
+        lines.append([row["title"], *cells, raw, f"`{row['command']}`"])
+    return pages.table(heads, lines)
 
 
 def _cell(row: dict[str, Any], key: str, decimals: int) -> str:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from skimage import color as skcolor
 
 from colorjax.errors import UserError
 from colorjax.maths import losses
@@ -59,6 +60,25 @@ def test_chroma_error_ignores_brightness() -> None:
     assert float(losses.chroma_mse(image, image + 0.5)) < 1e-12
     red = image.at[..., 0].add(0.3)  # chroma moves by (0.2, -0.1, -0.1)
     assert float(losses.chroma_mse(image, red)) == pytest.approx(0.06 / 3, rel=1e-4)
+
+
+def test_what_is_shown_has_the_pictures_lightness() -> None:
+    """By scikit-image: another lightness costs nothing, another chroma the squared difference."""
+    lab = np.full((1, 6, 6, 3), 55.0)
+    lab[..., 1:] = np.random.default_rng(0).uniform(-15, 15, (1, 6, 6, 2))
+    image, moved, lighter = (
+        jnp.asarray(2.0 * skcolor.lab2rgb(of) - 1.0, jnp.float32)
+        for of in (lab, lab + [0.0, 6.0, -4.0], lab + [12.0, 0.0, 0.0])
+    )
+    assert float(losses.shown_mse(image, lighter)) < 1e-6
+    difference = skcolor.lab2rgb(lab + [0.0, 6.0, -4.0]) - skcolor.lab2rgb(lab)
+    expected = np.square(difference).mean()
+    for lightness in (0.0, 8.0):
+        other = skcolor.lab2rgb(lab + [lightness, 6.0, -4.0])
+        got = losses.shown_mse(image, jnp.asarray(2.0 * other - 1.0, jnp.float32))
+        assert float(got) == pytest.approx(expected, rel=0.02)
+    slope = jax.grad(lambda of: losses.shown_mse(image, of))(moved)
+    assert jnp.isfinite(slope).all() and float(jnp.abs(slope).max()) > 0
 
 
 def test_contrastive_shares_mass_between_equal_captions() -> None:

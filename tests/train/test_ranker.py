@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from colorjax.maths import metrics
-from colorjax.methods import vividness
+from colorjax.errors import UserError
+from colorjax.maths import color, metrics
+from colorjax.methods import diffusing_colors, vividness
 from colorjax.models.clip import CLIPVisionModel
 from colorjax.models.ranker import Head, Ranker
 from colorjax.train import optim
@@ -64,6 +65,45 @@ def test_scales_are_moved_by_five_percent_but_one() -> None:
     ratios = np.delete(scales / np.maximum(stage.SCALES, 1e-9), [0], axis=1)
     assert (scales[:, 0] == 0).all() and (scales[:, stage.SCALES.index(1.0)] == 1).all()
     assert 0.95 <= ratios.min() < 0.951 and 1.049 < ratios.max() <= 1.05
+
+
+def test_faded_photographs_come_back_at_one() -> None:
+    """With the gain times the share at 1 they are the photographs, up to what 8 bits lost."""
+    lab = np.full((64, 8, 8, 3), 60.0, np.float32)
+    lab[..., 1:] = np.random.default_rng(0).uniform(-12, 12, (64, 1, 1, 2))
+    image = 2.0 * color.lab_to_srgb(lab) - 1.0
+    versions, scales = stage.versions_of_faded(jax.random.key(0), jnp.asarray(image))
+    shown = np.asarray(color.srgb_to_lab((np.asarray(versions) + 1.0) / 2.0))
+    one = stage.FADED_SCALES.index(1.0)
+    assert np.abs(shown[:, one] - lab).mean() < 1.0
+    # What is shown of the other scales is the chroma times them; few of these leave the gamut.
+    ratio = shown[:, : one + 2, ..., 1:].std(axis=(0, 2, 3, 4)) / lab[..., 1:].std()
+    np.testing.assert_allclose(ratio, np.asarray(scales).mean(axis=0)[: one + 2], rtol=0.07)
+
+
+def test_guidance_is_drawn_of_the_scales_and_every_picture_has_noise_of_its_own() -> None:
+    inputs = diffusing_colors.Inputs(jnp.zeros((3, 8, 8, 1)), jnp.zeros((3, 4), jnp.int32), None)
+    drawn = [stage.drawn_guidance(jax.random.key(n), inputs, (1.0, 1.3, 1.6)) for n in range(40)]
+    assert {round(float(one.guidance_scale), 3) for one in drawn} == {1.0, 1.3, 1.6}
+    fidelities = [float(one.fidelity) for one in drawn]
+    assert min(fidelities) < 0.2 and max(fidelities) > 0.8
+    data = np.asarray(jax.random.key_data(drawn[0].keys))
+    assert len({tuple(row) for row in data.tolist()}) == 3
+
+
+def test_steps_of_the_colourings_that_are_judged() -> None:
+    sampling = ConfigDict({"num_steps": 10})
+    assert stage.num_steps("", sampling) == 10 and stage.num_steps("4", sampling) == 4
+    assert stage.num_steps("distilled", sampling) == "distilled"
+    with pytest.raises(UserError, match="output_steps is 'few'"):
+        stage.num_steps("few", sampling)
+
+
+def test_shares_are_at_most_all() -> None:
+    config = ConfigDict({"model": {"cold": {"decoder": "plain"}}})
+    options = ConfigDict({"output_share": 0.7, "faded_share": 0.4})
+    with pytest.raises(UserError, match="at most 1 together"):
+        stage.check(config, options, ())
 
 
 def test_right_for_an_output_is_the_truths_colourfulness() -> None:
