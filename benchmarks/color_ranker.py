@@ -120,7 +120,12 @@ def on_outputs(selection: Selection, colorizer: Colorizer) -> dict[str, Any]:
         measured = cf(candidates.images)
         target = np.asarray(metrics.colourfulness(jnp.asarray(batch.truth)))
         best = SCALES[np.abs(measured - target[:, None]).argmin(axis=1)]
-        picks = choices(candidates.images, candidates.scores, mean) | {"best possible": best}
+        picks = choices(candidates.images, candidates.scores, mean) | {
+            "ranker": SCALES[candidates.chosen],  # with what is believed of colourings
+            "ranker alone": SCALES[np.asarray(vividness.choose(candidates.scores, SCALES))],
+            "constant 1.3": np.full(len(best), 1.3, np.float32),
+            "best possible": best,
+        }
         for name, pick in picks.items():
             index = np.abs(SCALES - pick[:, None]).argmin(axis=1)
             distance = np.abs(measured[np.arange(len(measured)), index] - target)

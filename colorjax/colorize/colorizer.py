@@ -80,7 +80,11 @@ class Colorizer(PictureColorizer):
         ranker = vividness.build_ranker(config, dtype) if self.has_ranker else None
         options, decoder = self.method.static(self.settings), str(self.settings["decoder"])
         knows_gains = self.has_ranker and bool(config.get(fading.SECTION, {}).get("by_ranker"))
-        self._networks = Networks(self.method, self.model, options, decoder, ranker, knows_gains)
+        measured = config.get(vividness.BELIEFS, {}).get(self.method.name)
+        self._networks = Networks(
+            *(self.method, self.model, options, decoder, ranker, knows_gains),
+            None if measured is None else vividness.Beliefs(**measured),
+        )
         self._mesh = mesh
         self._devices = mesh.size if mesh else 1
         # The same for all copies, and read when one of them first asks for it.

@@ -23,6 +23,7 @@ class Networks(NamedTuple):
     decoder: str
     ranker: Ranker | None
     ranker_knows_gains: bool = False  # it was trained on faded photographs, too
+    beliefs: vividness.Beliefs | None = None  # of its colourings, where they were measured
 
 
 def _colorize(networks: Networks, params: Params, pictures: Pictures) -> Image:
@@ -41,7 +42,14 @@ def _candidates(networks: Networks, params: Params, pictures: Pictures) -> tuple
     images = vividness.keep_lightness(raw, light)
     assert networks.ranker is not None  # or its parameters could not have been loaded
     scores = vividness.rank(networks.ranker, params["ranker"], images)
-    return images, scores, vividness.choose(scores, scales), raw
+    return images, scores, _chosen(networks, images, scores, scales), raw
+
+
+def _chosen(networks: Networks, images: Array, scores: Array, scales: Array) -> Array:
+    if networks.beliefs is None:
+        return vividness.choose(scores, scales)
+    colourful = jax.vmap(metrics.colourfulness)(to_unit(images))
+    return vividness.likeliest(networks.beliefs(scores, colourful, scales), scales)
 
 
 def _enhance(networks: Networks, params: Params, pictures: Pictures) -> Image:

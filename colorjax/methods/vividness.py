@@ -7,7 +7,7 @@ ranker that chooses it are Diffusing Colors' (Zabari et al. 2023).
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,47 @@ from colorjax.release import shapes
 # Scores this near to the best one count as equal, and then the scale nearest to the second number
 # is taken; of two equally near ones the lower, because too much colour is what people notice.
 TIE, TIE_SCALE = 0.02, 0.9
+REACH = 0.15  # scales no further apart are as good as one another
 PARTS = ("ranker", "image_encoder")
 SIZES = ("ranker", "image_encoder")
+
+BELIEFS = "colourings"  # of a release: `Beliefs` by method
+
+
+class Beliefs(NamedTuple):
+    """What is believed of a release's colourings before its ranker looks at one (ours).
+
+    A ranker tells whether a photograph's chroma was scaled. How much a colouring lacks it has no
+    means to see, for the truth is not in the picture; that is known of all colourings together.
+
+    Attributes:
+        ranker_weight: of the ranker's scores beside the rest.
+        usual: the colourfulness that photographs have.
+        colourfulness_spread: of its logarithm, around `usual`'s.
+        scale: the vividness that colourings need.
+        scale_spread: of its logarithm.
+    """
+
+    ranker_weight: float
+    usual: float
+    colourfulness_spread: float
+    scale: float
+    scale_spread: float
+
+    def __call__(
+        self,
+        scores: Float[Array, "b k"],
+        colourfulness: Float[Array, "b k"],
+        scales: Float[Array, " k"],
+    ) -> Float[Array, "b k"]:
+        """The logarithm of each version's probability to be right, up to a constant.
+
+        The ranker's scores by their weight, and two normal distributions of logarithms.
+        """
+        away = jnp.log(jnp.maximum(colourfulness, 1e-3) / self.usual) / self.colourfulness_spread
+        place = jnp.log(jnp.maximum(scales, 1e-3) / self.scale) / self.scale_spread
+        return self.ranker_weight * scores - 0.5 * (jnp.square(away) + jnp.square(place))
+
 
 Decode = Callable[[Latents], Image]  # of pictures whose luminance it knows
 
@@ -169,3 +208,11 @@ def choose(scores: Float[Array, "b k"], scales: Float[Array, " k"]) -> Int[Array
     nearest = jnp.where(near, distance, jnp.inf).min(axis=1, keepdims=True)
     tied = near & (distance == nearest)
     return jnp.where(tied, scales, jnp.inf).argmin(axis=1)
+
+
+def likeliest(evidence: Float[Array, "b k"], scales: Float[Array, " k"]) -> Int[Array, " b"]:
+    """The place of the version that is most likely right within `REACH`, of several the lowest."""
+    near = jnp.abs(scales[:, None] - scales) <= REACH + 1e-3  # scales are multiples of 0.1
+    probability = jax.nn.softmax(evidence, axis=1) @ near.astype(evidence.dtype)
+    best = probability >= probability.max(axis=1, keepdims=True) - 1e-6
+    return jnp.where(best, scales, jnp.inf).argmin(axis=1)

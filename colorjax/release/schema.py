@@ -87,6 +87,12 @@ _CLIPSEG = _section(
         image_std=_list(_number(1e-3, 10.0)) | {"minItems": 3, "maxItems": 3},
     ),
 )
+_BELIEFS = ("usual", "colourfulness_spread", "scale", "scale_spread")
+_OF_COLOURINGS = _section(
+    ("ranker_weight", *_BELIEFS),
+    ranker_weight=_number(0.0, 1e3),
+    **dict.fromkeys(_BELIEFS, _number(1e-3, 1e3)),
+)
 CONFIG = {
     "type": "object",
     "properties": dict(
@@ -135,6 +141,8 @@ CONFIG = {
             dropout=_number(0.0, 0.999),
             normalization=_WORD,
         ),
+        fading=_section(by_ranker=_SWITCH),
+        colourings=_section(lcad=_OF_COLOURINGS, diffusing_colors=_OF_COLOURINGS),
         clipseg=_CLIPSEG,
         subjects=_list(_WORD, 10_000) | {"minItems": 2},
         colorize=_settings(_STEPS),
