@@ -1,5 +1,6 @@
 """What the benchmarks compute by themselves: CIC's classes, blocks of pixels, places in pages."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from skimage import color as skcolor
 
 from benchmarks import pages
 from benchmarks.reproduction import bins, trained
+from colorjax import release
 from colorjax.errors import UserError
 
 
@@ -87,3 +89,22 @@ def test_figures_go_where_the_page_says(tmp_path) -> None:
     assert page.read_text() == f"a\n<!-- rows -->\n{table}{rest}"
     with pytest.raises(UserError, match="0 places marked <!-- none -->"):
         pages.fill(page, "none", "")
+
+
+@pytest.mark.parametrize("kind", trained.KINDS.values(), ids=lambda kind: kind.name)
+def test_a_trained_baseline_gives_chroma_for_every_pixel(kind) -> None:
+    """The shapes of its weights, its output, its loss and its colours; nothing is computed."""
+    networks = trained.Networks.of(kind)
+    start = release.read_part(release.BUNDLED, "text_to_image_unet")
+    params = jax.eval_shape(networks.init, jax.random.key(0), start)
+    assert params["conv_in"]["kernel"].shape == (3, 3, 16, 64)
+    assert params["conv_out"]["kernel"].shape[-1] == kind.channels
+    frozen = {"text_encoder": release.read_part(release.BUNDLED, "text_encoder")}
+    shape = jax.ShapeDtypeStruct
+    inputs = shape((2, 32, 32, 1), np.float32), shape((2, 24), np.int32)
+    output = jax.eval_shape(networks, params, frozen, *inputs)
+    assert output.shape == (2, 8, 8, kind.channels)
+    assert jax.eval_shape(kind.chroma, output).shape == (2, 32, 32, 2)
+    weights = bins.rebalancing(np.full(len(bins.centres()), 1 / len(bins.centres()), np.float32))
+    loss = jax.eval_shape(kind.loss, output, shape((2, 32, 32, 2), np.float32), weights)
+    assert loss.shape == ()
