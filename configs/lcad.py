@@ -16,7 +16,9 @@
         (plain decoder) and no_iss (no masks), are ways of sampling the full model
 
 `--config.latent.min_snr=5` weights the loss by min-SNR (Hang et al. 2023), which neither the paper
-nor the release does. `--config.latent.lora_rank=8` trains low-rank adapters (Hu et al. 2021) of the
+nor the release does, nor what `--config.luminance.shown_weight=100` does: it adds to the luminance
+stage's loss the squared error that is left when the photograph's lightness is put back, as results
+have it. `--config.latent.lora_rank=8` trains low-rank adapters (Hu et al. 2021) of the
 UNet's attention instead; the release has them merged, and beside that as the part `lora`.
 `:stage=consistency` distils the UNet to few steps (`colorjax/maths/consistency.py`).
 

@@ -27,10 +27,11 @@ from colorjax.evaluate import (
 )
 from colorjax.evaluate.measuring import Measurement
 from colorjax.evaluate.pictures import Frame, Selection, data_directory
+from colorjax.release import sums
 
 PICTURES = 8  # of each row, kept for the page
 PARTS = (
-    *("cold_unet", "luminance_encoder", "ranker", "text_encoder"),
+    *("cold_unet", "distilled_unet", "luminance_encoder", "ranker", "text_encoder"),
     *("text_to_image_unet", "unet", "vae"),
 )
 
@@ -97,7 +98,13 @@ def measure(row: Row, args: argparse.Namespace, tools: Tools) -> dict[str, Any]:
 def identity(args: argparse.Namespace) -> dict[str, Any]:
     """What a kept row is still good for."""
     weights = {part: release.digest(release.BUNDLED, part) for part in PARTS}
-    return {"limit": args.limit, "weights": weights, "lpips": args.lpips is not None}
+    settings = sums.digest(release.BUNDLED / "config.json")
+    return {
+        "limit": args.limit,
+        "weights": weights,
+        "settings": settings,
+        "lpips": args.lpips is not None,
+    }
 
 
 def kept(row: str, args: argparse.Namespace) -> dict[str, Any] | None:
