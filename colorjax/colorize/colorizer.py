@@ -16,6 +16,7 @@ from colorjax.colorize import batching
 from colorjax.colorize.buckets import buckets
 from colorjax.colorize.programs import PROGRAMS, Networks, reconstruct
 from colorjax.colorize.running import PictureColorizer, Raw
+from colorjax.colorize.sampling import Pieces, SeatedSampling
 from colorjax.data.tokenizer import FILES, Tokenizer
 from colorjax.devices import program_store, replicas
 from colorjax.errors import UserError
@@ -107,6 +108,9 @@ class Colorizer(PictureColorizer):
             name: self._program(run, [name, self.has_ranker, *deciding])
             for name, run in PROGRAMS.items()
         }
+        # Over several devices a run is one program.
+        self.num_steps = self.method.num_steps(options) if mesh is None else 1
+        self._pieces = Pieces(self._networks, [self.has_ranker, *deciding])
         self._reconstruct = jax.jit(functools.partial(reconstruct, base))
 
     @property
@@ -130,6 +134,13 @@ class Colorizer(PictureColorizer):
             "starting_times", Pictures(faded[..., 0], tokens, 0, faded=faded)
         )
         return times
+
+    def sampling(self, seats: int) -> SeatedSampling:
+        """See `PictureColorizer`."""
+        ranked = self.settings["vividness"] == AUTO
+        params = self._params_of("candidates" if ranked else "colorize")
+        finish = "finish_ranked" if ranked else "finish"
+        return SeatedSampling(self._pieces, finish, params, self._filled, seats)
 
     def reconstruct(self, image: Raw) -> tuple[Raw, Raw]:
         """Pictures in [-1,1] through the autoencoder: by the plain and by the guided decoder."""
@@ -156,7 +167,8 @@ class Colorizer(PictureColorizer):
     @property
     def compilations(self) -> int:
         """How many programs were compiled so far, by this colorizer and its copies."""
-        return sum(program._cache_size() for program in self._programs.values())
+        programs = [*self._programs.values(), *self._pieces.compiled]
+        return sum(program._cache_size() for program in programs)
 
     def _check_decoder(self, overrides: Mapping[str, object]) -> None:
         if self.settings["decoder"] != "guided" or "luminance_encoder" in self.params:

@@ -9,9 +9,12 @@ from colorjax import release
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.finished import digest_of_model
 from colorjax.colorize.library import PhotoColorizer
+from colorjax.colorize.running import PictureColorizer
 from colorjax.colorize.words.automatic import Captioner
 from colorjax.devices import precision, replicas
+from colorjax.errors import UserError
 from colorjax.inputs import Value
+from colorjax.methods import registry
 
 
 def load(
@@ -31,3 +34,48 @@ def load(
     captioner = functools.partial(Captioner, directory, colorizer.tokenize)
     digest = digest_of_model(directory)
     return PhotoColorizer(colorizer, os.fspath(model), digest, captioner)
+
+
+def load_methods(
+    model: str | os.PathLike[str],
+    *,
+    mesh: str | Mesh | None = None,
+    dtype: str = precision.AUTO,
+    **settings: Value,
+) -> tuple[list[PhotoColorizer], dict[str, UserError]]:
+    """A release by its own method, and by all others that it has the parts of.
+
+    Parts that methods share are in memory once.
+
+    Args:
+        settings: as `load`; the other methods get those that they have, too.
+
+    Returns:
+        The colorizers, that of the release's own method first, and by the titles of the methods
+        that it cannot be used by, why.
+
+    Raises:
+        UserError: it cannot be used by its own method.
+    """
+    first = load(model, mesh=mesh, dtype=dtype, **settings)
+    own = first.colorizer.method.name
+    loaded, refused = [first], {}
+    for name, method in registry.METHODS.items():
+        if name == own:
+            continue
+        theirs = {k: v for k, v in settings.items() if method.setting(k) is not None}
+        try:
+            other = load(model, name, mesh=mesh, dtype=dtype, **theirs)
+        except UserError as error:
+            refused[method.title] = error
+            continue
+        _share(first.colorizer, other.colorizer)
+        loaded.append(other)
+    return loaded, refused
+
+
+def _share(one: PictureColorizer, other: PictureColorizer) -> None:
+    """Parts of the same name are of the same files, and need not be in memory twice."""
+    assert isinstance(one, Colorizer) and isinstance(other, Colorizer)
+    if one.settings["lora"] == other.settings["lora"]:
+        other.params |= {part: one.params[part] for part in other.params if part in one.params}

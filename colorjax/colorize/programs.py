@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from colorjax.maths import metrics
 from colorjax.maths.color import luminance, luminance_from_lightness, to_unit
-from colorjax.maths.types import Array, Image, Params
+from colorjax.maths.types import Array, Image, Luminance, Params
 from colorjax.methods import fading, stable_diffusion, vividness
-from colorjax.methods.method import Method, Pictures
+from colorjax.methods.method import Method, Pictures, Walk
 from colorjax.methods.stable_diffusion import StableDiffusion
 from colorjax.models.ranker import Ranker
 
@@ -34,9 +34,14 @@ def _colorize(networks: Networks, params: Params, pictures: Pictures) -> Image:
 def _candidates(networks: Networks, params: Params, pictures: Pictures) -> tuple[Array, ...]:
     method, model, options = networks[:3]
     walked = method.walk(model, params, pictures._replace(vividness=None), options)
+    return ranked(networks, params, walked, luminance_from_lightness(pictures.lightness))
+
+
+def ranked(networks: Networks, params: Params, walked: Walk, light: Luminance) -> tuple[Array, ...]:
+    """One run's pictures at all vividnesses, their scores, the chosen ones, and raw pictures."""
+    method, model = networks[:2]
     scales = jnp.asarray(vividness.CANDIDATES)
     each = jnp.broadcast_to(scales, (len(walked.latents), len(scales)))
-    light = luminance_from_lightness(pictures.lightness)
     decode = method.decoder(model, params, light, networks.decoder)
     raw = vividness.raw_versions(decode, *walked, light, each)
     images = vividness.keep_lightness(raw, light)

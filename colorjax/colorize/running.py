@@ -3,7 +3,7 @@
 import abc
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,6 +26,27 @@ class Candidates(NamedTuple):
     raw: Float[np.ndarray, "n k h w 3"]  # at the model's own lightness, unclamped
 
 
+@runtime_checkable
+class Sampling(Protocol):
+    """A sampling run in pieces, in whose seats pictures come and go; see `colorize.sampling`."""
+
+    @property
+    def places(self) -> Int[np.ndarray, " seats"]:
+        """How many steps the picture in each seat has behind it; `num_steps` where none is."""
+
+    def enter(self, pictures: Pictures, seats: Sequence[int]) -> None:
+        """Gives pictures seats, from the first step."""
+
+    def leave(self, seat: int) -> None:
+        """Frees a seat, whether its picture is done or not."""
+
+    def advance(self, count: int) -> None:
+        """Takes every picture so many steps further, or to its end."""
+
+    def images(self) -> Raw:
+        """The pictures of all seats in [-1,1]; of those that are not at their end, a preview."""
+
+
 class PictureColorizer(abc.ABC):
     """A model in memory with its settings: a release's networks, or the programs of a file.
 
@@ -39,6 +60,7 @@ class PictureColorizer(abc.ABC):
         has_ranker: whether there is one to choose a vividness.
         takes_singles: whether a single picture has a program of its own, or shares that of a full
             batch.
+        num_steps: of a sampling run that can be made in pieces, see `sampling`; 1: it cannot.
     """
 
     method: Table
@@ -50,6 +72,7 @@ class PictureColorizer(abc.ABC):
     image_size: int
     has_ranker: bool
     takes_singles: bool = True
+    num_steps: int = 1
     _devices: int = 1
 
     def changed(self: Own, **chosen: object) -> Own:
@@ -125,10 +148,22 @@ class PictureColorizer(abc.ABC):
     def _run(self, name: str, pictures: Pictures) -> Any:
         """The results of a program for up to a batch of inputs, as host arrays."""
 
-    def _filled(self, pictures: Pictures) -> Pictures:
-        """One picture on each device, or a full batch, with the settings that its program reads."""
-        least = self._devices if self.takes_singles else self.batch_size
-        count = batching.size(len(pictures.lightness), least, self.batch_size)
+    def sampling(self, seats: int) -> "Sampling":
+        """A sampling run that is made in pieces, where `num_steps` is more than 1.
+
+        Args:
+            seats: how many pictures can be in it: one, or a full batch.
+        """
+        raise NotImplementedError("sampling in pieces")
+
+    def _filled(self, pictures: Pictures, count: int | None = None) -> Pictures:
+        """One picture on each device, or a full batch, with the settings that its program reads.
+
+        `count` is how many pictures it is filled up to, where that is known.
+        """
+        if count is None:
+            least = self._devices if self.takes_singles else self.batch_size
+            count = batching.size(len(pictures.lightness), least, self.batch_size)
         negative = self.tokenize([str(self.settings["negative_prompt"])])
         guidance_scale = self._traced("guidance_scale")
         return batching.filled(pictures, count)._replace(

@@ -13,9 +13,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from colorjax.errors import UserError, one_of
+from colorjax.maths import integrators
+from colorjax.maths.integrators import Integrator, Levels, along_batch
 from colorjax.maths.samplers import Denoise
 from colorjax.maths.types import Array, Latents, PRNGKey, Timesteps
 
@@ -30,8 +33,7 @@ _SMALLEST_TIME = 1e-3
 
 def per_picture(times: Strength) -> Array:
     """Shapes one number per picture, or one for all, so that it multiplies latents."""
-    times = jnp.asarray(times, jnp.float32)
-    return times[:, None, None, None] if times.ndim else times
+    return along_batch(jnp.asarray(times, jnp.float32))
 
 
 def degrade(z_color: Latents, source: Latents, t: Times) -> Latents:
@@ -85,21 +87,52 @@ def sample(
     """Walks from gray, or from faded colours, to colours in steps of t_start / num_steps.
 
     Args:
+        start: the latent at `t_start`; the source if none is given. The rest as `integrator`.
+
+    Returns:
+        The scaled latents at t = 0.
+
+    Raises:
+        UserError: no step, or an unknown solver.
+    """
+    walked = integrator(
+        denoise,
+        z_gray,
+        num_steps,
+        noise=noise,
+        t_start=t_start,
+        vividness=vividness,
+        solver=solver,
+    )
+    if start is None:
+        start = z_gray if noise is None else z_gray + noise
+    return integrators.run(walked, start)
+
+
+def integrator(
+    denoise: Denoise,
+    z_gray: Latents,
+    num_steps: int,
+    *,
+    noise: Latents | None = None,
+    t_start: Strength = 1.0,
+    vividness: Strength = 1.0,
+    solver: Solver = "algorithm_2",
+) -> Integrator:
+    """The walk of `sample` as a value.
+
+    Args:
         denoise: (z_t, 999 t) -> estimate of z_color minus the source, guided or not.
         z_gray: the gray latent.
         num_steps: calls of `denoise`; "heun" makes 2 num_steps - 1.
         noise: sigma eps, what the source has beyond z_gray.
-        start: the latent at `t_start`; the source if none is given.
-        t_start: 1, or less for a `start` that has colour (ours, after the paper's application).
+        t_start: 1, or less for a start that has colour (ours, after the paper's application).
         vividness: multiplies the colour of every step, as the paper; the noise it leaves alone
             (ours), so that an exact estimate ends at z_gray + s d for any sigma.
         solver: "algorithm_2" is Cold Diffusion's (Bansal et al. 2022): z + D(z_0', t - 1/T) -
             D(z_0', t) with D = `degrade` and z_0' the estimated end. "euler" is the same in exact
             arithmetic, for D is linear in t. "heun" averages two slopes; its last step is Euler's,
             for t = 0 is outside of what is trained.
-
-    Returns:
-        The scaled latents at t = 0.
 
     Raises:
         UserError: no step, or an unknown solver.
@@ -114,19 +147,21 @@ def sample(
         estimate = denoise(z_t, to_timesteps(t))
         return per_picture(vividness) * (estimate + noise) - noise
 
-    advance = _advance(solver, slope, source, size)
-
-    def step(z_t: Latents, fraction: Array) -> tuple[Latents, None]:
-        return advance(z_t, fraction * t_start), None
+    def step_by(solver: Solver) -> Callable[[Latents, Times], Latents]:
+        advance = _advance(solver, slope, source, size)
+        return lambda z_t, fraction: advance(z_t, fraction * t_start)
 
     # Counted down from the whole: t of the first step is exactly t_start, which a running
     # difference of float32 would miss.
-    fractions = jnp.arange(num_steps, 0, -1, dtype=jnp.float32) / num_steps
-    z_t = source if start is None else start
-    if solver == "heun":
-        z_t = jax.lax.scan(step, z_t, fractions[:-1])[0]
-        return _advance("euler", slope, source, size)(z_t, fractions[-1] * t_start)
-    return jax.lax.scan(step, z_t, fractions)[0]
+    fractions = np.arange(num_steps, -1, -1, dtype=np.float32) / np.float32(num_steps)
+    return Integrator(
+        fractions[:-1],
+        Levels(np.ones_like(fractions), fractions),
+        start=lambda latents: latents,
+        step=step_by(solver),
+        latents=lambda z_t: z_t,
+        last=step_by("euler") if solver == "heun" else None,
+    )
 
 
 def _advance(

@@ -1,4 +1,4 @@
-"""Samplers: short functions of a denoiser, each one `lax.scan`."""
+"""Samplers: short functions of a denoiser, each one an `Integrator` that can be run in pieces."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -9,10 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 from colorjax.errors import UserError, one_of
+from colorjax.maths import integrators
+from colorjax.maths.integrators import Integrator, Levels, along_batch
 from colorjax.maths.schedule import Schedule
 from colorjax.maths.types import Array, Latents, Timesteps
 
 Denoise = Callable[[Latents, Timesteps], Latents]  # (latents, timesteps) -> eps_pred
+Pair = tuple[Latents, Latents]
 Carry = tuple[Latents, Latents, Latents, Latents]
 Level = Float[Array, ""] | Float[Array, "b 1 1 1"] | np.float32
 Spacing = Literal["released", "even"]
@@ -75,32 +78,30 @@ def ddim_step(z_t: Latents, eps: Latents, alpha: Level, alpha_prev: Level) -> La
     return jnp.sqrt(alpha_prev) * z_0 + jnp.sqrt(1.0 - alpha_prev) * eps
 
 
+def _levels(grid: Grid) -> Levels:
+    alphas = np.append(grid.alphas, grid.alphas_prev[-1]).astype(np.float64)
+    scale, sigma = np.sqrt(alphas), np.sqrt((1.0 - alphas) / alphas)
+    return Levels(scale.astype(np.float32), sigma.astype(np.float32))
+
+
 def ddim(
-    denoise: Denoise,
-    latents: Latents,
-    schedule: Schedule,
-    num_steps: int,
-    spacing: Spacing = "released",
-) -> Latents:
+    denoise: Denoise, schedule: Schedule, num_steps: int, spacing: Spacing = "released"
+) -> Integrator:
     """Deterministic DDIM (Song et al. 2021, Eq. 12 with sigma = 0), without clipping.
 
     Args:
         denoise: the guided noise estimate.
-        latents: standard normal noise.
         schedule: what the denoiser was trained with.
         num_steps: calls of `denoise`.
         spacing: see `time_grid`.
-
-    Returns:
-        The scaled latents z_0.
     """
     grid = time_grid(schedule, num_steps, spacing)
 
-    def step(z_t: Latents, at: Grid) -> tuple[Latents, None]:
-        eps = denoise(z_t, jnp.full(len(z_t), at.timesteps, jnp.int32))
-        return ddim_step(z_t, eps, at.alphas, at.alphas_prev), None
+    def step(z_t: Latents, at: Grid) -> Latents:
+        eps = denoise(z_t, at.timesteps)
+        return ddim_step(z_t, eps, along_batch(at.alphas), along_batch(at.alphas_prev))
 
-    return jax.lax.scan(step, latents, jax.tree.map(jnp.asarray, grid))[0]
+    return Integrator(grid, _levels(grid), lambda latents: latents, step, lambda z_t: z_t)
 
 
 class Steps(NamedTuple):
@@ -143,70 +144,69 @@ def exponential_steps(grid: Grid) -> Steps:
 
 def _clean(denoise: Denoise, z_t: Latents, at: Steps) -> Latents:
     """The estimate of z_0 at a step, from that of the noise."""
-    eps = denoise(z_t, jnp.full(len(z_t), at.timesteps, jnp.int32))
-    return clean(z_t, eps, at.alphas)
+    return clean(z_t, denoise(z_t, at.timesteps), along_batch(at.alphas))
 
 
 def dpmpp_2m(
-    denoise: Denoise,
-    latents: Latents,
-    schedule: Schedule,
-    num_steps: int,
-    spacing: Spacing = "released",
-) -> Latents:
+    denoise: Denoise, schedule: Schedule, num_steps: int, spacing: Spacing = "released"
+) -> Integrator:
     """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2). Arguments as `ddim`."""
-    steps = exponential_steps(time_grid(schedule, num_steps, spacing))
+    grid = time_grid(schedule, num_steps, spacing)
 
-    def step(carry: tuple[Latents, Latents], at: Steps) -> tuple[tuple[Latents, Latents], None]:
+    def step(carry: Pair, at: Steps) -> Pair:
         z_t, last = carry
         z_0 = _clean(denoise, z_t, at)
-        return (at.ratio * z_t + at.gain * (z_0 + at.slope * (z_0 - last)), z_0), None
+        ratio, gain, slope = map(along_batch, (at.ratio, at.gain, at.slope))
+        return ratio * z_t + gain * (z_0 + slope * (z_0 - last)), z_0
 
-    start = (latents, jnp.zeros_like(latents))
-    return jax.lax.scan(step, start, jax.tree.map(jnp.asarray, steps))[0][0]
+    def start(latents: Latents) -> Pair:
+        return latents, jnp.zeros_like(latents)
+
+    steps = exponential_steps(grid)
+    return Integrator(steps, _levels(grid), start, step, lambda carry: carry[0])
 
 
 def unipc(
-    denoise: Denoise,
-    latents: Latents,
-    schedule: Schedule,
-    num_steps: int,
-    spacing: Spacing = "released",
-) -> Latents:
+    denoise: Denoise, schedule: Schedule, num_steps: int, spacing: Spacing = "released"
+) -> Integrator:
     """UniPC of second order (Zhao et al. 2023). Arguments as `ddim`.
 
     It is DPM-Solver++(2M) whose every step is corrected by the estimate that the next one makes
     anyway, so it costs no further call of `denoise`.
     """
-    steps = exponential_steps(time_grid(schedule, num_steps, spacing))
+    grid = time_grid(schedule, num_steps, spacing)
+    steps = exponential_steps(grid)
     # Each step sees itself and the one before it, whose end it corrects.
     before = jax.tree.map(lambda column: np.concatenate([column[:1], column[:-1]]), steps)
     first = np.arange(num_steps) == 0
 
-    def step(carry: Carry, at: tuple[Steps, Steps, Array]) -> tuple[Carry, None]:
+    def step(carry: Carry, at: tuple[Steps, Steps, Array]) -> Carry:
         now, previous, is_first = at
         predicted, base, z_1, z_2 = carry  # z_1, z_2: the last two estimates
         z_0 = _clean(denoise, predicted, now)
+        now, previous = jax.tree.map(along_batch, (now, previous))
         change = previous.bend * (z_1 - z_2) + previous.correct * (z_0 - z_1)
         corrected = previous.ratio * base + previous.gain * (z_1 + change)
-        z_t = jnp.where(is_first, predicted, corrected)
+        z_t = jnp.where(along_batch(is_first), predicted, corrected)
         ahead = now.ratio * z_t + now.gain * (z_0 + now.slope * (z_0 - z_1))
-        return (ahead, z_t, z_0, z_1), None
+        return ahead, z_t, z_0, z_1
 
-    # What the first step reads of the last estimates is multiplied by 0 or not chosen.
-    zeros = jnp.zeros_like(latents)
-    columns = jax.tree.map(jnp.asarray, (steps, before, first))
-    return jax.lax.scan(step, (latents, latents, zeros, zeros), columns)[0][0]
+    def start(latents: Latents) -> Carry:
+        # What the first step reads of the last estimates is multiplied by 0 or not chosen.
+        zeros = jnp.zeros_like(latents)
+        return latents, latents, zeros, zeros
+
+    rows = (steps, before, first)
+    return Integrator(rows, _levels(grid), start, step, lambda carry: carry[0])
 
 
 def consistency(
     denoise: Denoise,
-    latents: Latents,
     schedule: Schedule,
     num_steps: int,
     spacing: Spacing,
-    noises: Float[Array, "n b h w c"],
-) -> Latents:
+    noises: Float[Array, "b n h w c"],
+) -> Integrator:
     """Multistep consistency sampling (Song et al. 2023, Algorithm 1) by a noise estimate.
 
     Each step goes to the end of the trajectory at once, and takes it back to the next level by
@@ -214,23 +214,45 @@ def consistency(
 
     Args:
         denoise: of a network that was distilled, see `colorjax.maths.consistency`.
-        noises: standard normal, one for each step; the first one, where `latents` are the noise,
-            is not looked at.
+        noises: standard normal, one for each step; the first one, where the latents that a run
+            begins with are the noise, is not looked at.
     """
     grid = time_grid(schedule, num_steps, spacing)
     # The first step starts from the noise alone, as all samplers here do.
-    signal = np.where(np.arange(num_steps) > 0, np.sqrt(grid.alphas), 0.0).astype(np.float32)
-    sigma = np.where(np.arange(num_steps) > 0, np.sqrt(1.0 - grid.alphas), 1.0).astype(np.float32)
-    noises = jnp.concatenate([latents[None], noises[1:]])
+    places = np.arange(num_steps)
+    signal = np.where(places > 0, np.sqrt(grid.alphas), 0.0).astype(np.float32)
+    sigma = np.where(places > 0, np.sqrt(1.0 - grid.alphas), 1.0).astype(np.float32)
 
-    def step(z_0: Latents, at: tuple[Grid, Array, Array, Latents]) -> tuple[Latents, None]:
-        level, signal, sigma, noise = at
-        z_t = signal * z_0 + sigma * noise
-        eps = denoise(z_t, jnp.full(len(z_t), level.timesteps, jnp.int32))
-        return clean(z_t, eps, level.alphas), None
+    def step(carry: Pair, at: tuple[Grid, Array, Array, Array]) -> Pair:
+        z_0, first = carry
+        level, signal, sigma, place = at
+        noise = jnp.where(along_batch(place == 0), first, noises[jnp.arange(len(first)), place])
+        z_t = along_batch(signal) * z_0 + along_batch(sigma) * noise
+        return clean(z_t, denoise(z_t, level.timesteps), along_batch(level.alphas)), first
 
-    columns = (*jax.tree.map(jnp.asarray, (grid, signal, sigma)), noises)
-    return jax.lax.scan(step, jnp.zeros_like(latents), columns)[0]
+    # Every step's latents are an end already.
+    ends = Levels(np.ones(num_steps + 1, np.float32), np.zeros(num_steps + 1, np.float32))
+    rows = (grid, signal, sigma, places)
+    return Integrator(
+        rows, ends, lambda latents: (jnp.zeros_like(latents), latents), step, lambda carry: carry[0]
+    )
 
 
 SAMPLERS = {"ddim": ddim, "dpmpp_2m": dpmpp_2m, "unipc": unipc}
+
+
+def sample(
+    name: str,
+    denoise: Denoise,
+    latents: Latents,
+    schedule: Schedule,
+    num_steps: int,
+    spacing: Spacing = "released",
+) -> Latents:
+    """A whole run of the sampler of a name, from standard normal noise to the scaled latents z_0.
+
+    Raises:
+        UserError: a count that the spacing cannot take, or an unknown spacing.
+    """
+    integrator = SAMPLERS[name](denoise, schedule, num_steps, spacing)
+    return integrators.run(integrator, latents)

@@ -63,6 +63,13 @@ class Refinement(NamedTuple):
             return cls(1.0, objective, replay, released=True)
         return cls(step_size, objective, replay)
 
+    @classmethod
+    def where(cls, spans: guidance.Spans | None, options: Any) -> "Refinement | None":
+        """As a method's options say, of the settings `method.OF_MASKS`; None without phrases."""
+        if spans is None:
+            return None
+        return cls.of(options.refine_step_size, options.refine_objective, options.replay)
+
 
 class Network(NamedTuple):
     """A method's networks for one batch: how text is read, and what the UNet says."""
@@ -72,60 +79,101 @@ class Network(NamedTuple):
     beside: Any  # see `Predict`
 
 
+class Conditions(NamedTuple):
+    """What text and masks come to for one batch: computed once, read in every step."""
+
+    context: Context
+    uncond_context: Context | None  # None: no guidance
+    guidance_scale: Float[Array, ""] | float
+    masks: guidance.Masks | None
+    spans: guidance.Spans | None
+
+
 def denoiser(
     network: Network,
     text: Text,
     refinement: Refinement | None,
     masks_from: Callable[[Capture], guidance.Masks],
 ) -> Denoise:
-    """The estimate that a sampler asks for, guided as `text` says.
+    """The estimate that a sampler asks for, guided as `text` says; see `conditions`."""
+    return denoiser_of(network, conditions(network, text, refinement, masks_from), refinement)
+
+
+def conditions(
+    network: Network,
+    text: Text,
+    refinement: Refinement | None,
+    masks_from: Callable[[Capture], guidance.Masks],
+) -> Conditions:
+    """Reads a batch's text, and makes its masks.
 
     Args:
-        refinement: makes it instance-aware; None leaves it as it is.
+        refinement: makes sampling instance-aware; None leaves it as it is.
         masks_from: makes masks by the conditional branch's attention, where `text` has none.
     """
     if refinement is None:
-        return _guided(network, text)
-    return _instance_aware(network, text, refinement, masks_from)
+        uncond_context, context = _contexts(network, text)
+        return Conditions(context, uncond_context, text.guidance_scale, None, None)
+    uncond_context = None
+    if text.uncond_input_ids is not None:
+        uncond_context = network.encode(text.uncond_input_ids)
+    context = network.encode(text.input_ids)
+    masks = text.masks
+    if masks is None:
+        masks = masks_from(_captured(network, context, refinement))
+    return Conditions(context, uncond_context, text.guidance_scale, masks, text.spans)
 
 
-def _guided(network: Network, text: Text) -> Denoise:
-    """Classifier-free guidance with both branches in one batch, or the conditional one alone."""
+def _contexts(network: Network, text: Text) -> tuple[Context | None, Context]:
+    """Of both branches in one batch."""
     if text.uncond_input_ids is None:
-        tokens = [text.input_ids]
-    else:
-        tokens = [text.uncond_input_ids, text.input_ids]
-    context = network.encode(jnp.concatenate(tokens))
-    beside = jax.tree.map(lambda part: jnp.concatenate([part] * len(tokens)), network.beside)
+        return None, network.encode(text.input_ids)
+    both = network.encode(jnp.concatenate([text.uncond_input_ids, text.input_ids]))
+    uncond_context, context = jnp.split(both, 2)
+    return uncond_context, context
+
+
+def denoiser_of(network: Network, conditions: Conditions, refinement: Refinement | None) -> Denoise:
+    """The estimate that a sampler asks for, under conditions made with the same refinement."""
+    if refinement is None:
+        return _guided(network, conditions)
+    return _instance_aware(network, conditions, refinement)
+
+
+def _guided(network: Network, conditions: Conditions) -> Denoise:
+    """Classifier-free guidance with both branches in one batch, or the conditional one alone."""
+    contexts = [conditions.context]
+    if conditions.uncond_context is not None:
+        contexts = [conditions.uncond_context, conditions.context]
+    context = jnp.concatenate(contexts)
+    beside = jax.tree.map(lambda part: jnp.concatenate([part] * len(contexts)), network.beside)
 
     def denoise(latents: Latents, timesteps: Timesteps) -> Latents:
         return network.predict(latents, timesteps, context, beside)[0]
 
-    if text.uncond_input_ids is None:
+    if conditions.uncond_context is None:
         return denoise
-    return guidance.classifier_free(denoise, text.guidance_scale)
+    return guidance.classifier_free(denoise, conditions.guidance_scale)
 
 
-def _instance_aware(
-    network: Network,
-    text: Text,
-    refinement: Refinement,
-    masks_from: Callable[[Capture], guidance.Masks],
-) -> Denoise:
+def _captured(network: Network, context: Context, refinement: Refinement) -> Capture:
+    """The conditional estimate, and the attention that the refinement works on."""
+    collections = ("capture", "capture_self")[: 1 + (refinement.replay == "all")]
+
+    def captured(latents: Latents, timesteps: Timesteps) -> tuple[Latents, Captured]:
+        return network.predict(latents, timesteps, context, network.beside, capture=collections)
+
+    return captured
+
+
+def _instance_aware(network: Network, conditions: Conditions, refinement: Refinement) -> Denoise:
     """Guidance with the branches apart: only the conditional one is captured, refined, replayed.
 
     In L-CAD's release the unconditional branch replays its own unchanged logits, which is the
     ordinary pass.
     """
     predict, beside = network.predict, network.beside
-    uncond_context = None
-    if text.uncond_input_ids is not None:
-        uncond_context = network.encode(text.uncond_input_ids)
-    context = network.encode(text.input_ids)
-    collections = ("capture", "capture_self")[: 1 + (refinement.replay == "all")]
-
-    def captured(latents: Latents, timesteps: Timesteps) -> tuple[Latents, Captured]:
-        return predict(latents, timesteps, context, beside, capture=collections)
+    context, uncond_context, scale, masks, spans = conditions
 
     def replayed(latents: Latents, timesteps: Timesteps, logits: Captured) -> Latents:
         renamed = {kind.replace("capture", "replay"): tree for kind, tree in logits.items()}
@@ -134,17 +182,17 @@ def _instance_aware(
     def uncond(latents: Latents, timesteps: Timesteps) -> Latents:
         return predict(latents, timesteps, uncond_context, beside)[0]
 
-    masks = masks_from(captured) if text.masks is None else text.masks
     step_size, objective = refinement.step_size, refinement.objective
 
     def refine(logits: guidance.Logits, pixels: int) -> guidance.Logits:
         released = pixels if refinement.released else None
-        return guidance.refine_logits(logits, masks, text.spans, step_size, objective, released)
+        return guidance.refine_logits(logits, masks, spans, step_size, objective, released)
 
+    captured = _captured(network, context, refinement)
     cond = guidance.instance_aware(captured, replayed, refine)
     if uncond_context is None:
         return cond
-    return guidance.branches(uncond, cond, text.guidance_scale)
+    return guidance.branches(uncond, cond, scale)
 
 
 def attention_masks(

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Float, Key
 
 from colorjax.errors import UserError
-from colorjax.maths import cold_diffusion, guidance
+from colorjax.maths import cold_diffusion, guidance, integrators
 from colorjax.maths.color import luminance_from_lightness
+from colorjax.maths.integrators import Integrator
 from colorjax.maths.types import (
     Array,
     Image,
@@ -48,12 +49,13 @@ from colorjax.methods.cold_networks import (
     predict_and_capture,
     source_noise,
 )
-from colorjax.methods.method import Method, Pictures, Walk
+from colorjax.methods.method import Method, Pictures
 from colorjax.methods.stable_diffusion import Captured
 
 # The networks under the method's name, too: whoever works with it needs one module.
 __all__ = [
     "Cold",
+    "Course",
     "DECODERS",
     "DISTILLED",
     "DISTILLED_PART",
@@ -65,16 +67,19 @@ __all__ = [
     "PARTS",
     "PREDICTIONS",
     "SIZES",
+    "begin",
     "build",
     "check",
     "colorize",
     "decode",
     "decoder_of",
     "encode",
+    "finish",
     "full_residual",
     "init",
     "init_ranker",
     "init_unet",
+    "integrator",
     "load",
     "load_networks",
     "predict",
@@ -157,10 +162,21 @@ def check(model: DiffusingColors, options: Options) -> None:
         )
 
 
-def walk(
-    model: DiffusingColors, params: Params, inputs: Inputs, options: Options
-) -> tuple[Latents, Latents]:
-    """One sampling run: the coloured latents and the gray ones they came from.
+class Course(NamedTuple):
+    """What a sampling run has besides its latents, see `method.Course`."""
+
+    start: Latents
+    z_gray: Latents
+    noise: Latents  # what the source has beyond z_gray
+    luminance: Luminance
+    conditions: conditioning.Conditions
+    vividness: Float[Array, "b"] | Float[Array, ""] | float
+    t_start: Float[Array, "b"] | Float[Array, ""] | float | None  # None: from gray
+    fidelity: Float[Array, ""] | float | None
+
+
+def begin(model: DiffusingColors, params: Params, inputs: Inputs, options: Options) -> Course:
+    """What is computed before the first step: gray latents, noise, text and masks.
 
     Where there are spans it is instance-aware: L-CAD's Algorithm 1 on this UNet's cross-attention,
     a combination that neither paper has.
@@ -170,22 +186,15 @@ def walk(
     noise = source_noise(model, inputs.keys, z_gray)
     if inputs.temperature is not None:
         noise = inputs.temperature * noise
-    start = None
+    start, t_start = z_gray + noise, None
     if inputs.faded is not None:
-        start = (
-            encode(model, params, inputs.faded) + cold_diffusion.per_picture(inputs.t_start) * noise
-        )
+        t_start = inputs.t_start
+        start = encode(model, params, inputs.faded) + cold_diffusion.per_picture(t_start) * noise
+    network, num_steps = _network(model, params, z_gray, t_start, inputs.fidelity, options)
 
     def masks_from(capture: conditioning.Capture) -> guidance.Masks:
-        begin = z_gray + noise if start is None else start
-        return _attention_masks(capture, begin, inputs, num_steps, options.mask_steps)
+        return _attention_masks(capture, start, inputs, num_steps, options.mask_steps)
 
-    network, num_steps = _network(model, params, z_gray, inputs, options)
-    refinement = None
-    if inputs.spans is not None:
-        refinement = conditioning.Refinement.of(
-            options.refine_step_size, options.refine_objective, options.replay
-        )
     text = conditioning.Text(
         inputs.input_ids,
         inputs.uncond_input_ids,
@@ -193,21 +202,55 @@ def walk(
         inputs.masks,
         inputs.spans,
     )
-    z_0 = cold_diffusion.sample(
-        conditioning.denoiser(network, text, refinement, masks_from),
+    refinement = conditioning.Refinement.where(inputs.spans, options)
+    conditions = conditioning.conditions(network, text, refinement, masks_from)
+    return Course(
+        start,
         z_gray,
+        noise,
+        inputs.luminance,
+        conditions,
+        inputs.vividness,
+        t_start,
+        inputs.fidelity,
+    )
+
+
+def integrator(
+    model: DiffusingColors, params: Params, course: Course, options: Options
+) -> Integrator:
+    """The walk from gray, or from faded colours, to colours."""
+    network, num_steps = _network(
+        model, params, course.z_gray, course.t_start, course.fidelity, options
+    )
+    refinement = conditioning.Refinement.where(course.conditions.spans, options)
+    return cold_diffusion.integrator(
+        conditioning.denoiser_of(network, course.conditions, refinement),
+        course.z_gray,
         num_steps,
-        noise=noise,
-        start=start,
-        t_start=inputs.t_start,
-        vividness=inputs.vividness,
+        noise=course.noise,
+        t_start=1.0 if course.t_start is None else course.t_start,
+        vividness=course.vividness,
         solver=options.solver,
     )
-    return z_0, z_gray
+
+
+def walk(
+    model: DiffusingColors, params: Params, inputs: Inputs, options: Options
+) -> tuple[Latents, Latents]:
+    """One sampling run: the coloured latents and the gray ones they came from."""
+    course = begin(model, params, inputs, options)
+    walked = integrators.run(integrator(model, params, course, options), course.start)
+    return walked, course.z_gray
 
 
 def _network(
-    model: DiffusingColors, params: Params, z_gray: Latents, inputs: Inputs, options: Options
+    model: DiffusingColors,
+    params: Params,
+    z_gray: Latents,
+    t_start: cold_diffusion.Strength | None,
+    fidelity: Float[Array, ""] | float | None,
+    options: Options,
 ) -> tuple[conditioning.Network, int]:
     """What is walked by, and in how many steps: in one, to which no time matters, or in many.
 
@@ -216,9 +259,10 @@ def _network(
     walking = cold_estimates.walking(model, params, z_gray)
     if options.num_steps != DISTILLED:
         return walking, int(options.num_steps)
-    if inputs.faded is not None:
+    if t_start is not None:
         return walking, FADED_STEPS
-    fidelity = float(FIDELITY.default) if inputs.fidelity is None else inputs.fidelity
+    if fidelity is None:
+        fidelity = float(FIDELITY.default)
     return cold_estimates.distilled(model, params, z_gray, fidelity), 1
 
 
@@ -247,12 +291,21 @@ def colorize(model: DiffusingColors, params: Params, inputs: Inputs, options: Op
     Returns the raw decoded image, unclamped; `colorjax.maths.color.with_lightness` puts the
     photograph's lightness back.
     """
-    latents, z_gray = walk(model, params, inputs, options)
-    decoded = decoder_of(model, params, inputs.luminance, options.decoder)
-    if inputs.faded is not None:
+    course = begin(model, params, inputs, options)
+    latents = integrators.run(integrator(model, params, course, options), course.start)
+    return finish(model, params, course, latents, options)
+
+
+def finish(
+    model: DiffusingColors, params: Params, course: Course, latents: Latents, options: Options
+) -> Image:
+    """The decoded image of latents that have their vividness."""
+    decoded = decoder_of(model, params, course.luminance, options.decoder)
+    if course.t_start is not None:
         return decoded(latents)
-    scales = jnp.broadcast_to(jnp.asarray(inputs.vividness), (len(latents),))[:, None]
-    return vividness.decode_vivid(decoded, latents[None], z_gray, inputs.luminance, scales)[:, 0]
+    scales = jnp.broadcast_to(jnp.asarray(course.vividness), (len(latents),))[:, None]
+    vivid = (decoded, latents[None], course.z_gray, course.luminance, scales)
+    return vividness.decode_vivid(*vivid)[:, 0]
 
 
 def _inputs(pictures: Pictures) -> Inputs:
@@ -273,14 +326,8 @@ def _inputs(pictures: Pictures) -> Inputs:
     )
 
 
-def _colorize(
-    model: DiffusingColors, params: Params, pictures: Pictures, options: Options
-) -> Image:
-    return colorize(model, params, _inputs(pictures), options)
-
-
-def _walk(model: DiffusingColors, params: Params, pictures: Pictures, options: Options) -> Walk:
-    return Walk(*walk(model, params, _inputs(pictures), options))
+def _begin(model: DiffusingColors, params: Params, pictures: Pictures, options: Options) -> Course:
+    return begin(model, params, _inputs(pictures), options)
 
 
 def _release_settings(config: Mapping[str, Any], chosen: Mapping[str, object]) -> Mapping[str, Any]:
@@ -311,8 +358,11 @@ METHOD = Method(
     options=Options,
     validate=_validate,
     base=lambda model: model.base,
-    colorize=_colorize,
-    walk=_walk,
+    begin=_begin,
+    integrator=integrator,
+    finish=finish,
+    gray=lambda model, params, course: course.z_gray,
+    num_steps=lambda options: 1 if options.num_steps == DISTILLED else int(options.num_steps),
     decoder=decoder_of,
     colourfulness=lambda model: model.cold.colourfulness,
 )

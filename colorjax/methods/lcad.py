@@ -13,8 +13,9 @@ from jaxtyping import Float, Key
 
 from colorjax import release
 from colorjax.errors import UserError, one_of
-from colorjax.maths import cold_diffusion, guidance, samplers
+from colorjax.maths import cold_diffusion, guidance, integrators, samplers
 from colorjax.maths.color import luminance_from_lightness
+from colorjax.maths.integrators import Integrator
 from colorjax.maths.types import (
     Array,
     Context,
@@ -28,7 +29,7 @@ from colorjax.maths.types import (
     TokenIds,
 )
 from colorjax.methods import conditioning, consistency, method, stable_diffusion, vividness
-from colorjax.methods.method import Method, Pictures, Walk
+from colorjax.methods.method import Method, Pictures
 from colorjax.methods.stable_diffusion import (
     PARTS,
     SIZES,
@@ -54,8 +55,10 @@ __all__ = [
     "METHOD",
     "PARTS",
     "SIZES",
+    "Course",
     "Inputs",
     "Options",
+    "begin",
     "build",
     "capture",
     "check",
@@ -64,13 +67,14 @@ __all__ = [
     "encode_image",
     "encode_luminance",
     "encode_text",
+    "finish",
     "init",
     "initial_noise",
+    "integrator",
     "load",
     "predict_and_capture",
     "predict_eps",
     "reconstruct",
-    "walk",
 ]
 
 LCAD = StableDiffusion  # with a UNet that reads the luminance, unless `cec` is "none"
@@ -203,18 +207,22 @@ def initial_noise(model: LCAD, inputs: Inputs) -> Latents:
     return inputs.temperature * noise
 
 
-def walk(
-    model: LCAD, params: Params, inputs: Inputs, options: Options, features: Features | None
-) -> Latents:
-    """One sampling run, by classifier-free guidance; where there are spans, instance-aware.
+class Course(NamedTuple):
+    """What a sampling run has besides its latents, see `method.Course`."""
 
-    The luminance stays in the unconditional branch, as released.
-    """
+    start: Latents
+    luminance: Luminance
+    features: Features | None
+    conditions: conditioning.Conditions
+    vividness: cold_diffusion.Strength | None
+    noises: Float[Array, "b n h w c"] | None = None  # of each step, where it takes some
+
+
+def begin(model: LCAD, params: Params, inputs: Inputs, options: Options) -> Course:
+    """What is computed before the first step: noise, luminance features, text and masks."""
     noise = initial_noise(model, inputs)
-    network = _network(model, params, features)
+    features = _features(model, params, inputs.luminance)
     few = options.sampler == consistency.SAMPLER
-    if few:  # its guidance is inside
-        network = consistency.network(model, params, network, inputs.guidance_scale)
     text = conditioning.Text(
         inputs.input_ids,
         None if few else inputs.uncond_input_ids,
@@ -234,17 +242,42 @@ def walk(
 
         return conditioning.attention_masks(step, noise, first, inputs.spans)
 
-    refinement = None
-    if inputs.spans is not None:
-        refinement = conditioning.Refinement.of(
-            options.refine_step_size, options.refine_objective, options.replay
-        )
-    denoise = conditioning.denoiser(network, text, refinement, masks_from)
-    grid = (model.schedule, options.num_steps, options.spacing)
+    network = _sampled(model, params, features, inputs.guidance_scale, options)
+    refinement = conditioning.Refinement.where(inputs.spans, options)
+    conditions = conditioning.conditions(network, text, refinement, masks_from)
+    noises = None
     if few:
-        noises = consistency.noises(noise, inputs.keys, options.num_steps, inputs.temperature)
-        return samplers.consistency(denoise, noise, *grid, noises)
-    return samplers.SAMPLERS[options.sampler](denoise, noise, *grid)
+        drawn = consistency.noises(noise, inputs.keys, options.num_steps, inputs.temperature)
+        noises = jnp.moveaxis(drawn, 0, 1)
+    return Course(noise, inputs.luminance, features, conditions, inputs.vividness, noises)
+
+
+def integrator(model: LCAD, params: Params, course: Course, options: Options) -> Integrator:
+    """The sampler, by classifier-free guidance; where there are spans, instance-aware.
+
+    The luminance stays in the unconditional branch, as released.
+    """
+    conditions, grid = course.conditions, (model.schedule, options.num_steps, options.spacing)
+    network = _sampled(model, params, course.features, conditions.guidance_scale, options)
+    refinement = conditioning.Refinement.where(conditions.spans, options)
+    denoise = conditioning.denoiser_of(network, conditions, refinement)
+    if course.noises is not None:
+        return samplers.consistency(denoise, *grid, course.noises)
+    return samplers.SAMPLERS[options.sampler](denoise, *grid)
+
+
+def _sampled(
+    model: LCAD,
+    params: Params,
+    features: Features | None,
+    guidance_scale: Float[Array, ""] | float,
+    options: Options,
+) -> conditioning.Network:
+    """L-CAD's networks, or those of which the UNet was distilled with its guidance inside."""
+    network = _network(model, params, features)
+    if options.sampler != consistency.SAMPLER:
+        return network
+    return consistency.network(model, params, network, guidance_scale)
 
 
 def _network(model: LCAD, params: Params, features: Features | None) -> conditioning.Network:
@@ -270,21 +303,35 @@ def colorize(model: LCAD, params: Params, inputs: Inputs, options: Options) -> I
     """The raw decoded image of one sampling run, by the luminance-guided decoder, unclamped.
 
     `colorjax.maths.color.with_lightness` puts the photograph's lightness back. Without a luminance
-    encoder this is plain Stable Diffusion, which sees the text only. A vividness s takes the
-    latents to z_gray + s (z_0 - z_gray) before they are decoded, as Diffusing Colors does (ours).
+    encoder this is plain Stable Diffusion, which sees the text only.
     """
-    features = _features(model, params, inputs.luminance)
-    latents = walk(model, params, inputs, options, features)
-    decoder_features = features if options.decoder == "guided" else None
-    if inputs.vividness is None:
+    course = begin(model, params, inputs, options)
+    latents = integrators.run(integrator(model, params, course, options), course.start)
+    return finish(model, params, course, latents, options)
+
+
+def finish(
+    model: LCAD, params: Params, course: Course, latents: Latents, options: Options
+) -> Image:
+    """The decoded image of latents.
+
+    A vividness s takes the latents to z_gray + s (z_0 - z_gray) before they are decoded, as
+    Diffusing Colors does (ours).
+    """
+    decoder_features = course.features if options.decoder == "guided" else None
+    if course.vividness is None:
         return decode(model, params, latents, decoder_features)
 
     def by_features(latents: Latents) -> Image:
         return decode(model, params, latents, decoder_features)
 
-    z_gray = stable_diffusion.encode_mean(model, params, vividness.gray_image(inputs.luminance))
-    scales = jnp.broadcast_to(jnp.asarray(inputs.vividness), (len(latents),))[:, None]
-    return vividness.raw_versions(by_features, latents, z_gray, inputs.luminance, scales)[:, 0]
+    z_gray = _gray(model, params, course)
+    scales = jnp.broadcast_to(jnp.asarray(course.vividness), (len(latents),))[:, None]
+    return vividness.raw_versions(by_features, latents, z_gray, course.luminance, scales)[:, 0]
+
+
+def _gray(model: LCAD, params: Params, course: Course) -> Latents:
+    return stable_diffusion.encode_mean(model, params, vividness.gray_image(course.luminance))
 
 
 def _features(model: LCAD, params: Params, luminance: Luminance) -> Features | None:
@@ -310,16 +357,8 @@ def _inputs(pictures: Pictures) -> Inputs:
     )
 
 
-def _colorize(model: LCAD, params: Params, pictures: Pictures, options: Options) -> Image:
-    return colorize(model, params, _inputs(pictures), options)
-
-
-def _walk(model: LCAD, params: Params, pictures: Pictures, options: Options) -> Walk:
-    inputs = _inputs(pictures)
-    features = _features(model, params, inputs.luminance)
-    latents = walk(model, params, inputs, options, features)
-    gray = vividness.gray_image(inputs.luminance)
-    return Walk(latents, stable_diffusion.encode_mean(model, params, gray))
+def _begin(model: LCAD, params: Params, pictures: Pictures, options: Options) -> Course:
+    return begin(model, params, _inputs(pictures), options)
 
 
 def _decoder(
@@ -350,7 +389,10 @@ METHOD = Method(
     options=Options,
     validate=_validate,
     base=lambda model: model,
-    colorize=_colorize,
-    walk=_walk,
+    begin=_begin,
+    integrator=integrator,
+    finish=finish,
+    gray=_gray,
+    num_steps=lambda options: options.num_steps,
     decoder=_decoder,
 )

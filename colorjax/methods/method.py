@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 from jaxtyping import Key, UInt
 
 from colorjax.inputs import AUTO, Pictures, Setting, Table, Value
-from colorjax.maths import guidance
+from colorjax.maths import guidance, integrators
+from colorjax.maths.integrators import Integrator
 from colorjax.maths.types import Array, Image, Latents, Luminance, Params, PRNGKey
 from colorjax.methods.stable_diffusion import StableDiffusion
 
@@ -29,6 +30,7 @@ __all__ = [
     "REPLAY",
     "TEMPERATURE",
     "VIVIDNESS",
+    "Course",
     "Method",
     "Pictures",
     "Setting",
@@ -106,6 +108,18 @@ class Walk(NamedTuple):
     z_gray: Latents
 
 
+@runtime_checkable
+class Course(Protocol):
+    """What a sampling run has besides its latents: computed before the first step, read in all.
+
+    A tree of arrays whose first axis is the batch's, and of numbers for all pictures.
+    """
+
+    @property
+    def start(self) -> Latents:
+        """Where the run begins."""
+
+
 def section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """What a release's `config.json` says about a method's settings; it may say nothing."""
     values = dict(config.get(name, {}))
@@ -135,12 +149,30 @@ class Method(Table, Generic[Model, Options]):
     options: type[Options]  # a NamedTuple of the static settings, and what else it has
     validate: Callable[[Model, Mapping[str, Value]], None]  # raises UserError
     base: Callable[[Model], StableDiffusion]
-    colorize: Callable[[Model, Params, Pictures, Options], Image]  # decoded, unclamped
-    walk: Callable[[Model, Params, Pictures, Options], Walk]
+    # A sampling run as its parts, for a program that makes it whole or for some that share it.
+    begin: Callable[[Model, Params, Pictures, Options], Any]  # a `Course`
+    integrator: Callable[[Model, Params, Any, Options], Integrator]
+    finish: Callable[[Model, Params, Any, Latents, Options], Image]  # decoded, unclamped
+    gray: Callable[[Model, Params, Any], Latents]  # the z_gray of `Walk`
+    num_steps: Callable[[Options], int]
     # Of pictures of a luminance, by "plain" or "guided".
     decoder: Callable[[Model, Params, Luminance, str], Callable[[Latents], Image]]
     # Mean colourfulness of the training pictures, of a method that can begin with faded colours.
     colourfulness: Callable[[Model], float] | None = None
+
+    def colorize(self, model: Model, params: Params, pictures: Pictures, options: Options) -> Image:
+        """The decoded pictures of one sampling run, unclamped."""
+        course = self.begin(model, params, pictures, options)
+        integrator = self.integrator(model, params, course, options)
+        latents = integrators.run(integrator, course.start)
+        return self.finish(model, params, course, latents, options)
+
+    def walk(self, model: Model, params: Params, pictures: Pictures, options: Options) -> Walk:
+        """One sampling run, not decoded."""
+        course = self.begin(model, params, pictures, options)
+        integrator = self.integrator(model, params, course, options)
+        latents = integrators.run(integrator, course.start)
+        return Walk(latents, self.gray(model, params, course))
 
     def static(self, values: Mapping[str, Value]) -> Options:
         """The options of which a change compiles another program."""

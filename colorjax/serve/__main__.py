@@ -5,10 +5,13 @@ import importlib.util
 import os
 import sys
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from colorjax import errors
 from colorjax.errors import UserError
+
+if TYPE_CHECKING:
+    from colorjax.colorize.library import PhotoColorizer
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -40,6 +43,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--max_waiting", type=int, default=64, metavar="N", help="pictures in the queue (64)")
     add_sampling(parser)
+    parser.epilog = "Without --method, orders choose among those that the model has the parts of."
     return parser.parse_args(arguments)
 
 
@@ -70,18 +74,16 @@ def main(arguments: list[str] | None = None) -> None:
     """Serves until it is told to end by SIGTERM or Ctrl-C; what waits is finished then."""
     args = parse(arguments)
     token = check(args)
-    import colorjax
     from colorjax.devices import compile_cache
     from colorjax.serve.api import Access, application
-    from colorjax.serve.service import Limits, Service
+    from colorjax.serve.orders import Limits
+    from colorjax.serve.service import Service
 
     warnings.simplefilter("ignore")  # what is to be said of prompts is told to who sent them
     compile_cache.setup()
-    photographs = colorjax.load(
-        args.model, args.method, mesh=args.mesh, dtype=args.dtype, **_settings(args)
-    )
+    photographs, *others = _loaded(args)
     limits = Limits(waiting=args.max_waiting, pixels=args.max_pixels)
-    service = Service(photographs, limits)
+    service = Service(photographs, limits, others=others)
     # A service that others reach is called by names that it does not know; it has a token.
     hosts = Access().hosts if args.host in LOOPBACK else ()
     app = application(service, args.model, Access(token, hosts))
@@ -110,6 +112,21 @@ def run(app: Any, host: str, port: int, head_seconds: float = 20.0) -> None:
         proxy_headers=False,
         limit_concurrency=512,
     )
+
+
+def _loaded(args: argparse.Namespace) -> "list[PhotoColorizer]":
+    """The model by the chosen method, or by all that it has."""
+    import colorjax
+
+    how = {"mesh": args.mesh, "dtype": args.dtype, **_settings(args)}
+    if args.method is not None or args.model.endswith(".cjx"):
+        return [colorjax.load(args.model, args.method, **how)]
+    from colorjax.colorize import loading
+
+    loaded, refused = loading.load_methods(args.model, **how)
+    for title, error in refused.items():
+        print(f"colorjax: without {title}: {error}", file=sys.stderr)
+    return loaded
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

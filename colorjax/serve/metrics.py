@@ -31,6 +31,12 @@ class Metrics:
         self._batches = Histogram(
             "colorjax_batch_seconds", "of a batch's sampling", buckets=_SECONDS, **add
         )
+        self._pieces = Histogram(
+            "colorjax_piece_seconds", "of a piece of a sampling run", buckets=_SECONDS, **add
+        )
+        self._seats = Counter(
+            "colorjax_piece_pictures", "pictures in pieces of sampling runs", **add
+        )
         tenths = tuple(tenth / 10 for tenth in range(1, 11))
         self._fill = Histogram(
             "colorjax_batch_fill", "pictures over the most of a batch", buckets=tenths, **add
@@ -44,6 +50,11 @@ class Metrics:
         """A batch was computed."""
         self._fill.observe(count / batch_size)
         self._batches.observe(seconds)
+
+    def advanced(self, count: int, seconds: float) -> None:
+        """So many pictures went some steps further."""
+        self._seats.inc(count)
+        self._pieces.observe(seconds)
 
     def finished(self, seconds: float) -> None:
         """A picture is done, so long after it came."""

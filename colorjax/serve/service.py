@@ -2,134 +2,54 @@
 
 Pictures wait in a queue in which clients take turns. Those of one bucket and of the same settings
 are computed together, whoever sent them; a picture's bytes are those that it has alone but for what
-a program for a batch rounds differently, see `colorize.colorizer`. A sampling run is one program
-and is not interrupted: a picture that is cancelled leaves the queue at once, and out of a batch
-that is being computed its result is dropped.
+a program for a batch rounds differently, see `colorize.colorizer`. A sampling run of more than a
+few steps is made in pieces: between two of them pictures leave it that were cancelled, others take
+their seats, and runs of other settings have their turn.
 """
 
 import dataclasses
-import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
-import numpy as np
-from jaxtyping import UInt32
-
-from colorjax.colorize import failures, jobs, processing
-from colorjax.colorize.chroma.hints import HintSource
-from colorjax.colorize.files import photos
+from colorjax.colorize import batching, failures, jobs
 from colorjax.colorize.library import Batch, PhotoColorizer
-from colorjax.colorize.painters import Colouring, Small, seed_of
-from colorjax.colorize.results import Result
-from colorjax.colorize.running import PictureColorizer
-from colorjax.colorize.words.instances import MaskSource
-from colorjax.colorize.words.masks import Source as MaskFile
-from colorjax.errors import UserError
-from colorjax.inputs import AUTO, Value
+from colorjax.colorize.painters import Colouring, seed_of
+from colorjax.errors import UserError, one_of
+from colorjax.inputs import AUTO
+from colorjax.serve import runs
 from colorjax.serve.metrics import Metrics
+from colorjax.serve.orders import Full, Limits, Order, Task, Ticket, group_of
 from colorjax.serve.turns import Turns
-
-
-class Full(Exception):
-    """There is no room; `seconds` is when it is worth trying again."""
-
-    def __init__(self, seconds: int) -> None:
-        super().__init__(f"too many pictures wait already; try again in {seconds} seconds")
-        self.seconds = seconds
-
-
-class Limits(NamedTuple):
-    """How much a service takes on."""
-
-    waiting: int = 64  # pictures, of all clients
-    of_client: int = 16  # pictures that wait of one client
-    variations: int = 10
-    pixels: int = 32 * 10**6  # of a photograph
-    window: float = 0.05  # seconds that a picture waits for others to be computed with it
-    kept_pixels: int = 128 * 10**6  # of results that wait to be fetched
-    kept_seconds: float = 600.0
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a client wants of one photograph; see `PhotoColorizer.variations`."""
-
-    photo: photos.Source
-    prompt: str | None = None
-    seed: int = 0
-    variations: int = 1
-    masks: MaskSource | None = None
-    hints: HintSource | None = None
-    only_masked: MaskFile | None = None
-    settings: Mapping[str, Value] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One picture of an order on its way."""
-
-    client: str
-    group: Hashable
-    batch: Batch
-    job: jobs.Job
-    seed: int
-    arrived: float
-    future: "Future[Result]" = field(default_factory=Future)
-
-
-@dataclass(frozen=True, eq=False)
-class Ticket:
-    """An order's pictures, under a name that nobody can guess."""
-
-    name: str
-    tasks: tuple[Task, ...]
-
-    @property
-    def pixels(self) -> int:
-        """What its results take of the memory."""
-        return self.tasks[0].job.lightness.size * len(self.tasks)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing more will come of it."""
-        return all(task.future.done() for task in self.tasks)
-
-
-@dataclass(frozen=True)
-class _Seeded(Colouring):
-    """Colourings by a seed for each request."""
-
-    seeds: Mapping[int, int] = field(default_factory=dict)  # by the request's identity
-
-    def compute(
-        self, colorizer: PictureColorizer, jobs_: Sequence[jobs.Job], seed: int
-    ) -> Sequence[tuple[int, Sequence[Small]]]:
-        """Each job's seed and the model's picture."""
-        seeds: UInt32[np.ndarray, " n"] = np.array(
-            [self.seeds[id(job.request)] for job in jobs_], np.uint32
-        )
-        raws = colorizer(jobs.pictures(colorizer, jobs_, seeds))
-        return [(int(seed), [raw]) for seed, raw in zip(seeds, raws, strict=True)]
 
 
 class Service:
     """Takes orders, computes them by a thread of its own, and keeps results for a while."""
 
     def __init__(
-        self, photographs: PhotoColorizer, limits: Limits = Limits(), metrics: Metrics | None = None
+        self,
+        photographs: PhotoColorizer,
+        limits: Limits = Limits(),
+        metrics: Metrics | None = None,
+        others: Sequence[PhotoColorizer] = (),
     ) -> None:
+        """Begins to wait for orders.
+
+        Args:
+            others: the same release by other methods, which orders can ask for.
+        """
         self.photographs, self.limits = photographs, limits
+        self.methods = {one.colorizer.method.name: one for one in (photographs, *others)}
         self.metrics = metrics or Metrics()
         self._turns: Turns[Task] = Turns()
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()
         self._changed = threading.Condition()
         self._is_closing = False
         self._seconds = 1.0  # that a batch took lately
+        self._runs: list[runs.Run] = []  # of the thread that computes
+        self._previewed = 0.0
         self._rendering = ThreadPoolExecutor(2, "rendering")
         self._thread = threading.Thread(target=self._work, name="computing", daemon=True)
         self._thread.start()
@@ -164,10 +84,14 @@ class Service:
         count = order.variations
         if not 1 <= count <= self.limits.variations:
             raise UserError(f"variations is {count}; it must be in 1..{self.limits.variations}")
-        if order.settings.get("vividness") == AUTO and not self.photographs.colorizer.has_ranker:
+        photographs = self.photographs
+        if order.method is not None:
+            one_of("method", order.method, self.methods)
+            photographs = self.methods[order.method]
+        if order.settings.get("vividness") == AUTO and not photographs.colorizer.has_ranker:
             raise UserError("vividness is 'auto', but the model has no ranker; give a number")
         self.check_room(client, count)
-        batch = self.photographs.batch(
+        batch = photographs.batch(
             [order.photo], order.prompt, order.seed, order.masks, dict(order.settings)
         )
         (request,) = batch.requests
@@ -179,7 +103,7 @@ class Service:
             job = jobs.prepare(request, batch.colorizer.buckets, Colouring())
         except Exception as error:
             raise failures.of_picture(order.photo, error) from None
-        ticket = Ticket(secrets.token_urlsafe(24), tuple(self._tasks(client, order, batch, job)))
+        ticket = Ticket(tuple(self._tasks(client, order, batch, job)))
         with self._changed:
             self.check_room(client, count)  # others may have come meanwhile
             for task in ticket.tasks:
@@ -190,8 +114,7 @@ class Service:
         return ticket
 
     def _tasks(self, client: str, order: Order, batch: Batch, job: jobs.Job) -> list[Task]:
-        settings = tuple(sorted(batch.colorizer.settings.items(), key=lambda item: item[0]))
-        group = (job.small.shape, settings, job.spans is None, job.masks is None)
+        group = group_of(batch, job, batching.PHRASES)
         now = time.monotonic()
         return [
             # A request of its own each, by whose identity its seed is known.
@@ -252,66 +175,101 @@ class Service:
                 del self._tickets[ticket.name]
 
     def _work(self) -> None:
-        most = self.photographs.colorizer.batch_size
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: len(self._turns) or self._is_closing)
-                if not len(self._turns):
-                    return
-                due = self._turns.together(1)[0].arrived + self.limits.window
-                self._changed.wait_for(
-                    lambda: len(self._turns.together(most)) in (0, most) or self._is_closing,
-                    timeout=max(0.0, due - time.monotonic()),
-                )
-                tasks = self._turns.take(most)
+            tasks, run = self._next()
+            if not tasks and not self._runs:
+                return
             if tasks:
-                self._compute(tasks)
-                del tasks  # or its photographs would be kept until others come
+                self._begin(tasks, run)
+            del tasks, run  # or their photographs would be kept until others come
+            self._advance()
+
+    def _next(self) -> tuple[list[Task], runs.Run | None]:
+        """Whose turn it is, and the run that they can join; nobody when it is time to close.
+
+        While there are runs, nobody is waited for.
+        """
+        with self._changed:
+            if not self._runs:
+                self._changed.wait_for(lambda: len(self._turns) or self._is_closing)
+            first = self._turns.together(1)
+            if not first:
+                return [], None
+            for run in self._runs:
+                if run.free and run.group == first[0].group:
+                    return self._turns.take(run.free), run
+            colorizer = first[0].batch.colorizer
+            if len(self._runs) == self.limits.runs and colorizer.num_steps > self.limits.steps:
+                return [], None
+            most = colorizer.batch_size
+            due = first[0].arrived + self.limits.window
+            self._changed.wait_for(
+                lambda: len(self._turns.together(most)) in (0, most) or self._is_closing,
+                timeout=0.0 if self._runs else max(0.0, due - time.monotonic()),
+            )
+            return self._turns.take(most), None
+
+    def _begin(self, tasks: Sequence[Task], run: runs.Run | None) -> None:
+        """Computes pictures at once where that takes few steps, or gives them seats."""
+        if tasks[0].batch.colorizer.num_steps <= self.limits.steps:
+            self._compute(tasks)
+            return
+        try:
+            if run is None:
+                self._runs.append(runs.Run(tasks))
+            else:
+                run.enter(tasks)
+        except Exception:  # of memory, say: then without the others
+            self._compute(tasks)
+
+    def _advance(self) -> None:
+        """Takes each run a piece further; one that fails is computed picture by picture."""
+        for run in list(self._runs):
+            start, tasks = time.monotonic(), run.tasks
+            try:
+                self._finish(run.advance(self.limits.steps))
+                if start - self._previewed >= self.limits.preview_seconds:
+                    run.preview(start - self.limits.preview_seconds)
+                    self._previewed = time.monotonic()
+            except Exception:
+                self._runs.remove(run)
+                self._compute([task for task in tasks if not task.future.done()])
+                continue
+            seconds = time.monotonic() - start
+            self.metrics.advanced(len(tasks), seconds)
+            self._seconds = seconds * run.num_steps / self.limits.steps
+            if not run.tasks:
+                self._runs.remove(run)
 
     def _compute(self, tasks: Sequence[Task]) -> None:
+        if not tasks:
+            return
         start = time.monotonic()
-        by_request = {id(task.job.request): task for task in tasks}
-        painter = _Seeded(seeds={name: task.seed for name, task in by_request.items()})
-        colorizer = tasks[0].batch.colorizer
         try:
-            for outcome in processing.process(colorizer, [task.job for task in tasks], painter, 0):
-                self._rendering.submit(
-                    self._render, by_request[id(outcome.request)], outcome, painter
-                )
+            self._finish(runs.at_once(tasks))
         except Exception as error:  # of ours: the service goes on
             for task in tasks:
-                _fail(task, failures.of_picture("the photograph", error))
+                task.fail(failures.of_picture("the photograph", error))
         self._seconds = time.monotonic() - start
-        self.metrics.computed(len(tasks), colorizer.batch_size, self._seconds)
+        batch_size = tasks[0].batch.colorizer.batch_size
+        self.metrics.computed(len(tasks), batch_size, self._seconds)
 
-    def _render(self, task: Task, outcome: jobs.Outcome, painter: Colouring) -> None:
+    def _finish(self, outcomes: Iterable[tuple[Task, jobs.Outcome]]) -> None:
+        for task, outcome in outcomes:
+            self._rendering.submit(self._render, task, outcome)
+
+    def _render(self, task: Task, outcome: jobs.Outcome) -> None:
         if task.future.done():  # it was cancelled
             return
         try:
             if outcome.error is not None:
                 raise outcome.error
-            result = task.batch.result(outcome, painter, 0, {"seed": task.seed})
+            result = task.batch.result(outcome, Colouring(), 0, {"seed": task.seed})
         except Exception as error:
-            _fail(task, failures.of_picture("the photograph", error))
+            task.fail(failures.of_picture("the photograph", error))
             self.metrics.failed.inc()
             return
         with self._changed:
             if not task.future.done():
                 task.future.set_result(result)
         self.metrics.finished(time.monotonic() - task.arrived)
-
-
-def _fail(task: Task, error: Exception) -> None:
-    if not task.future.done():
-        task.future.set_exception(error)
-
-
-def describe(ticket: Ticket) -> list[dict[str, Any]]:
-    """What is to be told of each picture of a ticket: its seed, whether it is done, what failed."""
-    rows = []
-    for task in ticket.tasks:
-        row: dict[str, Any] = {"seed": task.seed, "done": task.future.done()}
-        if task.future.done() and (error := task.future.exception()) is not None:
-            row["error"] = str(error) or "cancelled"
-        rows.append(row)
-    return rows

@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,21 +49,56 @@ def edit_mask(data: bytes, most_pixels: int) -> np.ndarray:
     Raises:
         UserError: it is no PNG with transparency, or too large.
     """
+    picture = _png(data, most_pixels, "the mask")
+    if not picture.has_transparency_data:
+        raise UserError(
+            "the mask has no transparency; it is a PNG that is transparent where the photograph "
+            "shall be coloured"
+        )
+    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    return np.float32(1.0) - alpha / np.float32(255.0)
+
+
+def layers(files: Sequence[bytes], most_pixels: int) -> np.ndarray:
+    """A mask for each phrase: PNGs of one size that are white, or opaque, where the phrase is.
+
+    Returns:
+        [k,h,w] in [0,1].
+
+    Raises:
+        UserError: one is no PNG or too large, or they differ in size.
+    """
+    masks = []
+    for number, data in enumerate(files, 1):
+        picture = _png(data, most_pixels // len(files), f"layer {number}")
+        is_drawn = picture.has_transparency_data
+        shown = picture.convert("RGBA").getchannel("A") if is_drawn else picture.convert("L")
+        masks.append(np.asarray(shown) / np.float32(255.0))
+    if len({mask.shape for mask in masks}) > 1:
+        raise UserError("the layers have different sizes; all must be of the same picture")
+    return np.stack(masks)
+
+
+def strokes(data: bytes, most_pixels: int) -> Image.Image:
+    """Strokes as a PNG that is transparent where there are none, see `colorize.hints.read`.
+
+    Raises:
+        UserError: it is no PNG, or too large.
+    """
+    return _png(data, most_pixels, "the picture of strokes")
+
+
+def _png(data: bytes, most_pixels: int, name: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
             if picture.width * picture.height > most_pixels:
-                raise UserError(f"the mask has more than {most_pixels / 1e6:g} megapixels")
-            if not picture.has_transparency_data:
-                raise UserError(
-                    "the mask has no transparency; it is a PNG that is transparent where the "
-                    "photograph shall be coloured"
-                )
-            alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+                raise UserError(f"{name} has more than {most_pixels / 1e6:g} megapixels")
+            picture.load()
+            return picture
     except UserError:
         raise
     except Exception as error:  # broken files leave Pillow in many ways
-        raise UserError(f"the mask is no PNG that can be read ({first_line(error)})") from None
-    return np.float32(1.0) - alpha / np.float32(255.0)
+        raise UserError(f"{name} is no PNG that can be read ({first_line(error)})") from None
 
 
 def points(text: str) -> Any:

@@ -75,7 +75,7 @@ def test_targets_one_after_the_other_are_a_walk_of_ddim(scale: float) -> None:
         a = consistency.level(SCHEDULE, timesteps)
         return (z_t - jnp.sqrt(a) * z_0) / jnp.sqrt(1 - a)
 
-    walked = samplers.ddim(teacher, LATENTS, SCHEDULE, 5, "even")
+    walked = samplers.sample("ddim", teacher, LATENTS, SCHEDULE, 5, "even")
     ends = learned(LATENTS, jnp.full(4, 999), 5)
     np.testing.assert_allclose(ends, walked, rtol=1e-3, atol=1e-4)
 
@@ -90,13 +90,18 @@ def test_one_step_ends_the_trajectory_and_more_keep_the_distribution() -> None:
         z_0 = z_t * DEVIATION / jnp.sqrt(a * DEVIATION**2 + 1 - a)
         return (z_t - jnp.sqrt(a) * z_0) / jnp.sqrt(1 - a)
 
-    one = samplers.consistency(student, many, SCHEDULE, 1, "even", noises[:1])
+    def sampled(num_steps, noises):
+        drawn = jnp.moveaxis(noises, 0, 1)
+        sampler = samplers.consistency(student, SCHEDULE, num_steps, "even", drawn)
+        return integrators.run(sampler, many)
+
+    one = sampled(1, noises[:1])
     np.testing.assert_allclose(one, known_end(many, [999] * 64), rtol=1e-3, atol=1e-4)
-    four = samplers.consistency(student, many, SCHEDULE, 4, "even", noises)
+    four = sampled(4, noises)
     assert float(four.std()) == pytest.approx(DEVIATION, rel=0.02)
-    again = samplers.consistency(student, many, SCHEDULE, 4, "even", noises.at[0].set(7.0))
+    again = sampled(4, noises.at[0].set(7.0))
     np.testing.assert_array_equal(again, four)  # the first noise is the latents themselves
-    other = samplers.consistency(student, many, SCHEDULE, 4, "even", 2 * noises)
+    other = sampled(4, 2 * noises)
     assert float(jnp.abs(other - four).max()) > 0.1
 
 

@@ -53,7 +53,7 @@ def test_ddim_recovers_a_known_picture(count: int, spacing) -> None:
         return (z_t - jnp.sqrt(alpha) * target) / jnp.sqrt(1 - alpha)
 
     noise = jax.random.normal(jax.random.key(2), target.shape)
-    result = samplers.ddim(exact, noise, SCHEDULE, count, spacing)
+    result = samplers.sample("ddim", exact, noise, SCHEDULE, count, spacing)
     if spacing == "released":  # stops at alpha-bar[0]: what is left of the first noise estimate
         first = samplers.time_grid(SCHEDULE, count, spacing)
         eps = (noise - np.sqrt(first.alphas[0]) * target) / np.sqrt(1 - first.alphas[0])
@@ -72,7 +72,7 @@ def test_ddim_of_a_gaussian_approaches_its_ode() -> None:
         return jnp.sqrt(1 - alpha) * z_t / (alpha * deviation**2 + 1 - alpha)
 
     noise = jax.random.normal(jax.random.key(2), (1, 4, 4, 3))
-    result = samplers.ddim(estimate, noise, SCHEDULE, 1000, "even")
+    result = samplers.sample("ddim", estimate, noise, SCHEDULE, 1000, "even")
     last = SCHEDULE.alphas_cumprod[-1]
     factor = deviation / np.sqrt(last * deviation**2 + 1 - last)
     np.testing.assert_allclose(result, noise * factor, rtol=0.02)
@@ -113,15 +113,16 @@ def test_higher_orders_converge_faster() -> None:
 
     noise = jax.random.normal(jax.random.key(2), (1, 4, 4, 3))
 
-    def error(sampler, count: int) -> float:
+    def error(name: str, count: int) -> float:
+        given = (name, estimate, noise, schedule, count, "released")
         first = samplers.time_grid(schedule, count, "released").alphas[0]
         start, end = (np.sqrt(a * deviation**2 + 1 - a) for a in (first, alphas[0]))
         exact = np.sqrt(alphas[0]) * mean + (noise - np.sqrt(first) * mean) * end / start
-        return float(jnp.abs(sampler(estimate, noise, schedule, count, "released") - exact).max())
+        return float(jnp.abs(samplers.sample(*given) - exact).max())
 
     orders = {}
-    for name, sampler in samplers.SAMPLERS.items():
-        orders[name] = np.log2(error(sampler, 20) / error(sampler, 40))
+    for name in samplers.SAMPLERS:
+        orders[name] = np.log2(error(name, 20) / error(name, 40))
     assert 0.7 < orders["ddim"] < 1.3
     assert orders["dpmpp_2m"] > 1.5
     assert orders["unipc"] > 2.0

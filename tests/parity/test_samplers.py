@@ -50,5 +50,5 @@ def test_trajectories_end_together(name: str, count: int) -> None:
         alpha = jnp.asarray(SCHEDULE.alphas_cumprod)[timesteps][:, None, None, None]
         return estimate(latents, alpha, jnp.cos)
 
-    ours = samplers.SAMPLERS[name](denoise, jnp.asarray(noise), SCHEDULE, count, "even")
+    ours = samplers.sample(name, denoise, jnp.asarray(noise), SCHEDULE, count, "even")
     assert np.abs(np.asarray(ours) - z_t.numpy()).max() <= 1e-5

@@ -10,7 +10,9 @@ from PIL import Image
 
 import colorjax
 from colorjax.colorize.library import PhotoColorizer
-from colorjax.serve.service import Limits, Service
+from colorjax.serve.orders import Limits
+from colorjax.serve.service import Service
+from tests.small import write_cold_release
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,12 @@ def service(photographs: PhotoColorizer) -> Iterator[Service]:
     service = Service(photographs, Limits(waiting=12, of_client=8, variations=6, pixels=10**6))
     yield service
     service.close()
+
+
+@pytest.fixture(scope="session")
+def cold_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One with the parts of both methods."""
+    return write_cold_release(tmp_path_factory.mktemp("cold") / "release", sigma=0.1)
 
 
 def photo(seed: int = 0, height: int = 40, width: int = 44) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from colorjax.errors import UserError
-from colorjax.serve.service import Full, Order, Service, describe
+from colorjax.serve.orders import Full, Limits, Order, describe
+from colorjax.serve.service import Service
 from tests.serve.conftest import photo
 
 
@@ -85,7 +86,7 @@ def test_what_waits_can_be_cancelled_and_what_is_computed_is_dropped(service, ga
     service.cancel(waiting)
     assert service.position(kept) == 0 and service.ticket(waiting.name) is None
     service.cancel(running)
-    assert running.is_done and describe(running)[0]["error"] == "cancelled"
+    assert running.is_done and describe(running.tasks)[0]["error"] == "cancelled"
     open_.set()
     results(kept)
     assert batches == [1, 1], "the seat of what was cancelled is free"
@@ -146,8 +147,6 @@ def test_after_a_failure_memory_is_free_and_the_service_goes_on(service, photogr
 
 
 def test_results_are_kept_as_long_and_as_many_as_there_is_room(photographs) -> None:
-    from colorjax.serve.service import Limits
-
     service = Service(photographs, Limits(kept_pixels=2 * 40 * 44, kept_seconds=60.0))
     tickets = []
     for i in range(3):

@@ -36,17 +36,24 @@ def figures(doubt: Float[np.ndarray, "h w"]) -> dict[str, float]:
 
 def drawn(doubt: Float[np.ndarray, "h w"], height: int, width: int) -> UInt8[np.ndarray, "H W 3"]:
     """The map as a picture of a photograph's shape with its scale below; dark is certain."""
-    shrink = min(1.0, _MOST_SIDE / max(height, width))
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    smooth = cv2.resize(np.asarray(doubt, np.float32), size, interpolation=cv2.INTER_LINEAR)
+    shown = mapped(doubt, height, width)
+    size = (shown.shape[1], shown.shape[0])
     page = Image.new("RGB", (max(size[0], 160), size[1] + _LEGEND), "white")
-    page.paste(Image.fromarray(_coloured(smooth)), (0, 0))
+    page.paste(Image.fromarray(shown), (0, 0))
     bar = np.tile(np.linspace(0.0, FULL, 120, dtype=np.float32), (8, 1))
     page.paste(Image.fromarray(_coloured(bar)), (16, size[1] + 4))
     draw = ImageDraw.Draw(page)
     for value, left in ((0, 14), (FULL / 2, 70), (FULL, 130)):
         draw.text((left, size[1] + 13), f"{value:g}", fill="black")
     return np.asarray(page)
+
+
+def mapped(doubt: Float[np.ndarray, "h w"], height: int, width: int) -> UInt8[np.ndarray, "H W 3"]:
+    """The map alone, of a photograph's shape and at most 1024 pixels on its longer side."""
+    shrink = min(1.0, _MOST_SIDE / max(height, width))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    smooth = cv2.resize(np.asarray(doubt, np.float32), size, interpolation=cv2.INTER_LINEAR)
+    return _coloured(smooth)
 
 
 def _coloured(doubt: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:

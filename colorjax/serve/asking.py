@@ -1,0 +1,118 @@
+"""From a form to an order: its fields, as the settings tables have them, and its uploads."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import Form, Request, UploadFile
+from starlette.concurrency import run_in_threadpool
+
+from colorjax.colorize.chroma.hints import HintSource
+from colorjax.colorize.words import prompts
+from colorjax.colorize.words.instances import MaskSource
+from colorjax.errors import UserError
+from colorjax.inputs import AUTO, Setting
+from colorjax.serve import uploads
+from colorjax.serve.orders import Order, Ticket
+from colorjax.serve.service import Service
+
+MOST_PROMPT = 4000
+
+
+async def submitted(
+    service: Service, request: Request, photo: UploadFile, **order: Any
+) -> tuple[Ticket, list[str]]:
+    """An order's ticket, and what the model will not do with its prompt."""
+    client = request.client.host if request.client else ""
+    service.check_room(client, order["variations"])
+    data = await photo.read()
+
+    def submit() -> tuple[Ticket, list[str]]:
+        with uploads.photograph(data) as path:
+            ticket = service.submit(client, Order(path, **order))
+        said = order["prompt"] or ""
+        tokenize = service.photographs.colorizer.tokenize
+        return ticket, list(prompts.remarks(said, prompts.plain(said), tokenize))
+
+    return await run_in_threadpool(submit)
+
+
+async def mask(service: Service, upload: UploadFile | None) -> Any:
+    """The mask of an upload that may not be there, see `uploads.edit_mask`."""
+    if upload is None:
+        return None
+    data = await upload.read()
+    return await run_in_threadpool(uploads.edit_mask, data, service.limits.pixels)
+
+
+async def masks(
+    service: Service, named: str | None, layers: Sequence[UploadFile]
+) -> MaskSource | None:
+    """Where phrases are: by a way that has a name, or a layer for each, in their order.
+
+    Raises:
+        UserError: both, or a layer that cannot be read.
+    """
+    if not layers:
+        return named
+    if named is not None:
+        raise UserError(f"masks are {named!r}, and there are layers for phrases; send one of them")
+    files = [await layer.read() for layer in layers]
+    return await run_in_threadpool(uploads.layers, files, service.limits.pixels)
+
+
+async def hints(
+    service: Service, points: str | None, strokes: UploadFile | None
+) -> HintSource | None:
+    """Colours that a person has put somewhere: points, or a transparent picture of strokes.
+
+    Raises:
+        UserError: both, or one that cannot be read.
+    """
+    if strokes is None:
+        return uploads.points(points) if points else None
+    if points:
+        raise UserError("there are hints and strokes; send one of them")
+    data = await strokes.read()
+    return await run_in_threadpool(uploads.strokes, data, service.limits.pixels)
+
+
+def traced(service: Service) -> dict[str, Setting]:
+    """The settings that an order can have, of all methods."""
+    rows = [row for one in service.methods.values() for row in one.colorizer.method.settings]
+    return {row.name: row for row in rows if row.traced}
+
+
+def parameters(service: Service) -> dict[str, tuple[Any, Any]]:
+    """The form of an order: name to type and default; the model's settings as their table says."""
+    most = service.limits.variations
+    methods: Any = Literal[tuple(service.methods)]
+    form: dict[str, tuple[Any, Any]] = {
+        "prompt": (Annotated[str | None, Form(max_length=MOST_PROMPT)], None),
+        "method": (Annotated[methods | None, Form()], None),
+        "seed": (Annotated[int, Form(ge=0, le=2**32 - 1)], 0),
+        "variations": (Annotated[int, Form(ge=1, le=most)], 1),
+        "masks": (Annotated[Literal["attention"] | None, Form()], None),
+        "layers": (list[UploadFile], []),
+        "hints": (Annotated[str | None, Form(description="points as JSON")], None),
+        "strokes": (UploadFile | None, None),
+        "only_masked": (UploadFile | None, None),
+    }
+    for row in traced(service).values():
+        kind: Any = row.kind
+        if AUTO in row.words:
+            kind = row.kind | Literal["auto"]
+        limits: dict[str, Any] = {"max_length": MOST_PROMPT} if row.kind is str else {}
+        form[row.name] = (Annotated[kind | None, Form(description=row.help, **limits)], None)
+    return form
+
+
+def with_parameters(function: Callable[..., Any], form: dict[str, tuple[Any, Any]]) -> None:
+    """Gives a function of keywords the signature that its form has."""
+    signature = inspect.signature(function)
+    fixed = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+        for name, (kind, default) in form.items()
+    ]
+    setattr(function, "__signature__", signature.replace(parameters=[*fixed, *more]))  # noqa: B010
