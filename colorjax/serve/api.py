@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
@@ -16,11 +15,9 @@ from colorjax import __version__
 from colorjax.colorize.library import PhotoColorizer
 from colorjax.errors import UserError
 from colorjax.serve import edits, jobs_api, uploads
-from colorjax.serve.guards import Guard, refusal
+from colorjax.serve.guards import PAGE, Guard, refusal
 from colorjax.serve.orders import Full
 from colorjax.serve.service import Service
-
-PAGE = Path(__file__).parent / "page"
 
 
 class Access(NamedTuple):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,8 +17,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+PAGE = Path(__file__).parent / "page"
 # To whatever watches the process, and to browsers, which show no token before the page asks for it.
-OPEN = ("/healthz", "/readyz", "/", "/page.js", "/page.css")
+OPEN = ("/healthz", "/readyz", "/", *(f"/{path.name}" for path in PAGE.iterdir()))
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (

@@ -74,7 +74,12 @@ class Run:
     @property
     def free(self) -> int:
         """How many more can come."""
-        return 0 if len(self._seats) == 1 else self._seats.count(None)
+        return self._seats.count(None) if self.is_shared else 0
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it has seats for several."""
+        return len(self._seats) > 1
 
     def enter(self, tasks: Sequence[Task]) -> None:
         """Gives pictures of its group seats, as many as are free at most."""

@@ -185,29 +185,37 @@ class Service:
             self._advance()
 
     def _next(self) -> tuple[list[Task], runs.Run | None]:
-        """Whose turn it is, and the run that they can join; nobody when it is time to close.
+        """Whose turn it is, and the run that they join; nobody when it is time to close.
 
         While there are runs, nobody is waited for.
         """
         with self._changed:
             if not self._runs:
                 self._changed.wait_for(lambda: len(self._turns) or self._is_closing)
-            first = self._turns.together(1)
+            first = self._turns.together(1, self._may_begin)
             if not first:
                 return [], None
-            for run in self._runs:
-                if run.free and run.group == first[0].group:
-                    return self._turns.take(run.free), run
-            colorizer = first[0].batch.colorizer
-            if len(self._runs) == self.limits.runs and colorizer.num_steps > self.limits.steps:
-                return [], None
-            most = colorizer.batch_size
+            run = self._shared_run(first[0])
+            if run is not None:
+                return self._turns.take(run.free, self._may_begin), run
+            most = first[0].batch.colorizer.batch_size
             due = first[0].arrived + self.limits.window
             self._changed.wait_for(
                 lambda: len(self._turns.together(most)) in (0, most) or self._is_closing,
                 timeout=0.0 if self._runs else max(0.0, due - time.monotonic()),
             )
-            return self._turns.take(most), None
+            return self._turns.take(most, self._may_begin), None
+
+    def _shared_run(self, task: Task) -> runs.Run | None:
+        """The run that a picture can be in, or waits for a seat in."""
+        return next((run for run in self._runs if run.is_shared and run.group == task.group), None)
+
+    def _may_begin(self, task: Task) -> bool:
+        run = self._shared_run(task)
+        if run is not None:
+            return run.free > 0
+        at_once = task.batch.colorizer.num_steps <= self.limits.steps
+        return at_once or len(self._runs) < self.limits.runs
 
     def _begin(self, tasks: Sequence[Task], run: runs.Run | None) -> None:
         """Computes pictures at once where that takes few steps, or gives them seats."""

@@ -1,7 +1,7 @@
 """A queue in which clients take turns: one with a hundred pictures does not keep others waiting."""
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 
@@ -19,6 +19,10 @@ class Waits(Protocol):
 
 
 Item = TypeVar("Item", bound=Waits)
+
+
+def _always(item: object) -> bool:
+    return True
 
 
 class Turns(Generic[Item]):
@@ -54,17 +58,21 @@ class Turns(Generic[Item]):
         for round_ in range(max(map(len, lanes), default=0)):
             yield from (lane[round_] for lane in lanes if round_ < len(lane))
 
-    def together(self, most: int) -> list[Item]:
-        """Whose turn it is, and what of the following turns can be computed with it."""
+    def together(self, most: int, may: Callable[[Item], bool] = _always) -> list[Item]:
+        """Whose turn it is, and what of the following turns can be computed with it.
+
+        Args:
+            may: whether an item's turn can come now; what it is not for is passed over.
+        """
         items: list[Item] = []
-        for item in self.in_order():
+        for item in filter(may, self.in_order()):
             if len(items) < most and (not items or item.group == items[0].group):
                 items.append(item)
         return items
 
-    def take(self, most: int) -> list[Item]:
+    def take(self, most: int, may: Callable[[Item], bool] = _always) -> list[Item]:
         """Removes and returns `together`; clients who had their turn go to the end."""
-        items = self.together(most)
+        items = self.together(most, may)
         for item in items:
             self.remove(item)
             if item.client in self._lanes:

@@ -43,7 +43,10 @@ def test_pieces_are_the_run(name) -> None:
             carry = integrators.chosen(which, walked.start(START), carry)
             places = jnp.where(which, 0, places)
     assert places.tolist() == [STEPS] * 3
-    np.testing.assert_array_equal(walked.latents(carry), whole)
+    if name == "heun":  # where pictures are not all at the last step, it is another program
+        np.testing.assert_allclose(walked.latents(carry), whole, atol=2e-6)
+    else:
+        np.testing.assert_array_equal(walked.latents(carry), whole)
 
 
 @pytest.mark.parametrize("name", NAMES)

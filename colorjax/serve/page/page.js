@@ -1,161 +1,176 @@
-"use strict";
+// The page: a photograph and what is wanted of it, to the service and back.
 
-const at = (id) => document.getElementById(id);
-const state = { photo: null, job: null, shown: 0, urls: {} };
+import * as batch from "./batch.js";
+import { at, tell } from "./dom.js";
+import * as history from "./history.js";
+import * as painting from "./painting.js";
+import * as result from "./result.js";
+import * as service from "./service.js";
 
-// Calls the service, with its token where it asks for one; errors are its sentences.
-async function call(path, options = {}) {
-  const token = sessionStorage.getItem("token");
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const response = await fetch(path, { ...options, headers });
-  if (response.status === 401) {
-    const entered = window.prompt("The service's token");
-    if (!entered) throw new Error("The service asks for its token.");
-    sessionStorage.setItem("token", entered);
-    return call(path, options);
-  }
-  if (!response.ok) {
-    const said = await response.json().catch(() => null);
-    throw new Error(said?.error?.message ?? `The service answers ${response.status}.`);
-  }
-  return response;
-}
+const state = { files: [], job: null, methods: [], phrases: [], isWanted: false, zip: null };
 
-function tell(text) {
-  at("status").textContent = text;
-}
+// Where a field's value goes in an order.
+const FIELDS = { prompt: "prompt", negative: "negative_prompt", guidance: "guidance_scale", method: "method" };
 
-// Shows a file in an image's place and frees what was there.
-function show(name, image, blob) {
-  if (state.urls[name]) URL.revokeObjectURL(state.urls[name]);
-  state.urls[name] = URL.createObjectURL(blob);
-  image.src = state.urls[name];
-  return state.urls[name];
-}
-
-function take(file) {
-  if (!file) return;
-  state.photo = file;
-  at("name").textContent = file.name;
+async function take(files) {
+  if (!files.length) return;
+  state.files = files;
+  at("name").textContent = files.length === 1 ? files[0].name : `${files.length} photographs`;
   at("start").disabled = false;
-  at("result").hidden = true;
+  at("result").hidden = at("zip").hidden = true;
+  at("steer").hidden = files.length > 1;
+  // Formats that a browser cannot show are painted on once they are coloured.
+  painting.setBase(files.length === 1 ? await createImageBitmap(files[0]).catch(() => null) : null);
 }
 
-function order() {
+function orderOf(file) {
   const form = new FormData();
-  form.append("photo", state.photo);
-  const texts = { prompt: "prompt", negative: "negative_prompt", guidance: "guidance_scale" };
-  for (const [id, name] of Object.entries(texts)) {
+  form.append("photo", file);
+  for (const [id, name] of Object.entries(FIELDS)) {
     if (at(id).value.trim()) form.append(name, at(id).value);
   }
   form.append("seed", at("seed").value || "0");
-  form.append("variations", at("count").value || "1");
   return form;
 }
 
-// Reads server-sent events to their end.
-async function follow(job, onEvent) {
-  const reader = (await call(job.events)).body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const events = (text + value).split("\n\n");
-    text = events.pop();
-    for (const event of events) onEvent(JSON.parse(event.split("\ndata: ")[1]));
-  }
+async function orderOfOne(file) {
+  const form = orderOf(file);
+  form.append("variations", at("count").value || "1");
+  if (!painting.hasBase()) return form;
+  const { strokes, layers } = await painting.painted(state.phrases);
+  if (strokes) form.append("strokes", strokes, "strokes.png");
+  for (const layer of layers) form.append("layers", layer, "layer.png");
+  return form;
 }
 
 async function colour(event) {
   event.preventDefault();
   at("start").disabled = true;
-  at("cancel").hidden = false;
-  tell("Sending the photograph.");
+  at("cancel").hidden = at("progress").hidden = false;
+  at("progress").removeAttribute("value");
+  state.isWanted = true;
   try {
-    state.job = await (await call("api/colorize", { method: "POST", body: order() })).json();
-    const job = state.job;
-    let pictures = [];
-    await follow(job, (now) => {
-      pictures = now.pictures;
-      const done = pictures.filter((picture) => picture.done).length;
-      const before = now.position ? `, ${now.position} before it` : "";
-      tell(`${done} of ${pictures.length} done${before}.`);
-    });
-    const failed = pictures.find((picture) => picture.error);
-    if (state.job !== job) return;
-    if (failed) throw new Error(failed.error);
-    tell(["Done.", ...job.notes].join(" "));
-    await reveal(pictures);
+    await (state.files.length === 1 ? colourOne(state.files[0]) : colourAll());
   } catch (error) {
-    tell(error.message);
+    if (state.isWanted) tell(error.message);
   } finally {
+    state.job = null;
     at("start").disabled = false;
-    at("cancel").hidden = true;
+    at("cancel").hidden = at("progress").hidden = at("preview").hidden = true;
   }
+}
+
+async function colourOne(file) {
+  tell("Sending the photograph.");
+  const job = await service.order(await orderOfOne(file), () => state.isWanted);
+  state.job = job;
+  if (!state.isWanted) {
+    await service.cancel(job);
+    return;
+  }
+  const pictures = await service.follow(job, (name, said) => {
+    if (name === "preview" && said.picture === 0) {
+      at("preview").src = said.image;
+      at("preview").hidden = false;
+      at("result").hidden = true;
+    } else if (said.pictures) told(said);
+  });
+  if (!state.isWanted) return;
+  const failed = pictures.find((picture) => picture.error);
+  if (failed) throw new Error(failed.error);
+  tell(["Done.", ...job.notes].join(" "));
+  const files = await result.reveal(job, pictures, file.name);
+  if (!painting.hasBase()) painting.setBase(await createImageBitmap(files.before));
+  await history.keep({ name: file.name, prompt: at("prompt").value, ...files });
+  await history.list(recall);
+}
+
+function told({ position, pictures }) {
+  const share = ({ done, step, steps }) => (done ? 1 : steps ? step / steps : 0);
+  const sum = pictures.reduce((total, picture) => total + share(picture), 0);
+  if (sum) at("progress").value = sum / pictures.length;
+  const done = pictures.filter((picture) => picture.done).length;
+  const running = pictures.find((picture) => picture.steps && !picture.done);
+  const step = running ? `, step ${running.step} of ${running.steps}` : "";
+  const before = position ? `, ${position} before it` : "";
+  tell(`${done} of ${pictures.length} done${step}${before}.`);
+}
+
+async function colourAll() {
+  tell(`Colouring ${state.files.length} photographs.`);
+  const { zip, count, failed } = await batch.coloured(state.files, orderOf, (share) => {
+    at("progress").value = share;
+  }, () => state.isWanted);
+  if (!state.isWanted) return;
+  tell([`${count} of ${state.files.length} photographs are coloured.`, ...failed].join(" "));
+  if (state.zip) URL.revokeObjectURL(state.zip);
+  state.zip = URL.createObjectURL(zip);
+  Object.assign(at("zip"), { href: state.zip, download: "coloured.zip", hidden: !count });
 }
 
 async function cancel() {
-  const job = state.job;
-  state.job = null;
-  if (job) await call(job.events, { method: "DELETE" }).catch(() => null);
+  state.isWanted = false;
+  if (state.job) await service.cancel(state.job);
   tell("Cancelled.");
 }
 
-async function reveal(pictures) {
-  for (const [id, value] of [["vividness", 1], ["warm", 0], ["magenta", 0]]) at(id).value = value;
-  at("choices").replaceChildren(...pictures.map((picture, number) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = `Seed ${picture.seed}`;
-    button.addEventListener("click", () => choose(number));
-    return button;
-  }));
-  at("choices").hidden = pictures.length === 1;
-  // Gray in every browser's eyes: the photograph as the service reads it, without its colours.
-  show("before", at("before"), await (await call(`${state.job.pictures[0]}?vividness=0`)).blob());
-  at("result").hidden = false;
-  slide();
-  await choose(0);
+function recall({ before, after, prompt, name }) {
+  at("prompt").value = prompt;
+  at("download").download = `${name.replace(/\.[^.]*$/, "")}.coloured.png`;
+  result.recall(before, after);
 }
 
-async function choose(number) {
-  state.shown = number;
-  [...at("choices").children].forEach((button, i) => button.setAttribute("aria-pressed", i === number));
-  const looks = ["vividness", "warm", "magenta"].map((id) => `${id}=${at(id).value}`).join("&");
-  try {
-    const blob = await (await call(`${state.job.pictures[number]}?${looks}`)).blob();
-    at("download").href = show("after", at("after"), blob);
-  } catch (error) {
-    tell(error.message);
-  }
+async function readPhrases() {
+  const query = new URLSearchParams({ prompt: at("prompt").value });
+  state.phrases = at("prompt").value.trim() ? await service.json(`api/phrases?${query}`) : [];
+  painting.setPhrases(state.phrases);
 }
 
-function slide() {
-  at("before").style.clipPath = `inset(0 ${100 - at("slider").value}% 0 0)`;
+async function readMethods() {
+  state.methods = await service.json("api/models");
+  at("method").replaceChildren(...state.methods.map(({ title, method }) => new Option(title, method)));
+  describe();
 }
 
-let waiting;
-function look() {
-  clearTimeout(waiting);
-  waiting = setTimeout(() => choose(state.shown), 150);
+// The usual values of the chosen method, where nothing is entered.
+function describe() {
+  const chosen = state.methods.find(({ method }) => method === at("method").value);
+  const value = (name) => chosen.settings.find((row) => row.name === name)?.value ?? "";
+  at("negative").placeholder = value("negative_prompt");
+  at("guidance").placeholder = value("guidance_scale");
 }
 
-at("form").addEventListener("submit", colour);
-at("cancel").addEventListener("click", cancel);
-at("photo").addEventListener("change", (event) => take(event.target.files[0]));
-at("slider").addEventListener("input", slide);
-for (const id of ["vividness", "warm", "magenta"]) at(id).addEventListener("input", look);
-at("dice").addEventListener("click", () => {
-  at("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
-});
-at("examples").addEventListener("click", (event) => {
-  if (event.target.tagName === "BUTTON") at("prompt").value = event.target.textContent;
-});
-for (const kind of ["dragover", "dragleave", "drop"]) {
-  at("drop").addEventListener(kind, (event) => {
-    event.preventDefault();
-    at("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop") take(event.dataTransfer.files[0]);
+function listen() {
+  at("form").addEventListener("submit", colour);
+  at("cancel").addEventListener("click", cancel);
+  at("method").addEventListener("change", describe);
+  at("photo").addEventListener("change", (event) => take([...event.target.files]));
+  at("folder").addEventListener("change", (event) => take([...event.target.files].filter(batch.isPicture)));
+  at("sample").addEventListener("click", async () => {
+    take([new File([await service.blob("sample.jpg")], "sample.jpg", { type: "image/jpeg" })]);
   });
+  at("dice").addEventListener("click", () => {
+    at("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
+  });
+  at("examples").addEventListener("click", (event) => {
+    if (event.target.tagName !== "BUTTON") return;
+    at("prompt").value = event.target.textContent;
+    readPhrases();
+  });
+  at("prompt").addEventListener("change", readPhrases);
+  at("forget").addEventListener("click", () => history.forget().then(() => history.list(recall)));
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    at("drop").addEventListener(kind, async (event) => {
+      event.preventDefault();
+      at("drop").classList.toggle("over", kind === "dragover");
+      if (kind === "drop") take(await batch.dropped(event.dataTransfer));
+    });
+  }
+  window.addEventListener("paste", (event) => take([...event.clipboardData.files]));
 }
-window.addEventListener("paste", (event) => take(event.clipboardData.files[0]));
+
+listen();
+painting.begin(result.colourAt);
+result.begin();
+readMethods().catch((error) => tell(error.message));
+history.list(recall).catch((error) => tell(`What was made earlier cannot be shown: ${error.message}`));
