@@ -52,8 +52,8 @@ class PhotoColorizer:
                 `finished.digest_of_model`.
             captioner: loads what says what photographs show, for the prompt "auto".
         """
-        self.colorizer = colorizer
-        self._model, self._digest, self._captioner = model, digest, captioner
+        self.colorizer, self.digest = colorizer, digest
+        self._model, self._captioner = model, captioner
 
     @property
     def settings(self) -> dict[str, Value]:
@@ -205,7 +205,7 @@ class PhotoColorizer:
         name = colorizer.method.name
         about = {"model": self._model, "method": name, "seed": seed}
         about |= {"masks": _described(masks), **colorizer.settings}
-        note = made_by(self._digest, name, seed, colorizer.settings, self._model)
+        note = made_by(self.digest, name, seed, colorizer.settings, self._model)
         captioner = self._caption if AUTO in texts else None
         return Batch(colorizer, requests, masks, seed, (about, note), captioner)
 

@@ -57,7 +57,7 @@ def load_methods(
     Raises:
         UserError: it cannot be used by its own method.
     """
-    first = load(model, mesh=mesh, dtype=dtype, **settings)
+    first = load(model, None, mesh=mesh, dtype=dtype, **settings)
     own = first.colorizer.method.name
     loaded, refused = [first], {}
     for name, method in registry.METHODS.items():

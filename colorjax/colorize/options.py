@@ -1,13 +1,19 @@
 """The flags of commands that colour: a method, and its settings as its table has them."""
 
 import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from colorjax import release
+from colorjax.colorize import finished
 from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.running import PictureColorizer
 from colorjax.devices import precision, processes, replicas
 from colorjax.methods import registry
 from colorjax.methods.method import Value
+
+EXPORTED = ".cjx"  # how files of `colorjax.export` end
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +63,47 @@ def resolved(args: argparse.Namespace, directory: Path) -> dict[str, Value]:
     chosen = {name: value for name, value in chosen.items() if value is not None}
     registry.refuse_foreign(method, chosen)
     return method.resolve(release.read_config(directory), chosen)
+
+
+class Chosen(NamedTuple):
+    """The model of a command line: what decides its results, and how it is loaded.
+
+    Attributes:
+        digest: stands for its weights, see `finished.digest_of_model`.
+        directory: of a release; None of a file that `colorjax.export` has written.
+    """
+
+    digest: str
+    method: str
+    settings: Mapping[str, Value]
+    directory: Path | None
+    load: Callable[[], PictureColorizer]
+
+
+def chosen(args: argparse.Namespace) -> Chosen:
+    """The model that `--model` names, which of a release is not loaded yet.
+
+    Raises:
+        UserError: there is none, or a setting cannot have its value.
+    """
+    if str(args.model).endswith(EXPORTED):
+        return _exported(args)
+    directory = release.locate(args.model)
+    settings, method = resolved(args, directory), method_of(args, directory)
+    digest = finished.digest_of_model(directory)
+    return Chosen(digest, method, settings, directory, lambda: make_colorizer(args, directory))
+
+
+def _exported(args: argparse.Namespace) -> Chosen:
+    # By the face of the package, since rooms that stand on this one know such files.
+    import colorjax
+
+    settings = {name: getattr(args, name) for name in registry.settings()}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    loaded = colorjax.load(args.model, args.method, mesh=args.mesh, dtype=args.dtype, **settings)
+    colorizer = loaded.colorizer
+    name = colorizer.method.name
+    return Chosen(loaded.digest, name, colorizer.settings, None, lambda: colorizer)
 
 
 def make_colorizer(args: argparse.Namespace, directory: Path) -> Colorizer:

@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import colorjax
 from colorjax import inputs, release
+from colorjax.colorize import __main__ as colorize
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.library import PhotoColorizer
 from colorjax.errors import UserError
@@ -66,6 +68,28 @@ def test_the_file_gives_what_the_model_gives(loaded, exported) -> None:
         np.testing.assert_array_equal(pixels(theirs), pixels(ours))
     assert theirs.settings["guidance_scale"] == 2.0 and theirs.settings["method"] == "lcad"
     assert (pixels(theirs) != pixels(exported(GRAY, "a red car", seed=3))).any()
+
+
+def test_the_command_colours_with_a_file(file, exported, tmp_path, capsys) -> None:
+    """As the library does with it; and a second run knows that the result is there."""
+    Image.fromarray(GRAY).save(tmp_path / "gray.png")
+    out = tmp_path / "red.png"
+    words = [tmp_path / "gray.png", "--model", file, "--prompt", "a red car", "--seed", 3]
+    words = [str(word) for word in (*words, "--output", out)]
+    assert colorize.main(words) == 0
+    theirs = exported(tmp_path / "gray.png", "a red car", seed=3)
+    np.testing.assert_array_equal(np.asarray(Image.open(out)), np.asarray(theirs.image))
+    capsys.readouterr()
+    assert colorize.main(words) == 0
+    assert "kept" in "".join(capsys.readouterr())
+    more = [*words, "--overwrite"]
+    for refused, said in (
+        (["--num_steps", "7"], "was exported with 2"),
+        (["--prompt", "auto"], "needs a release"),
+        (["--method", "diffusing_colors"], "is of lcad"),
+    ):
+        with pytest.raises(UserError, match=said):
+            colorize.main(more + refused)
 
 
 def test_notes_of_saved_pictures_name_the_same_model(exported, small_release) -> None:

@@ -23,11 +23,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
-def serving(model: str | Path) -> Iterator[tuple[subprocess.Popen, str]]:
+def serving(model: str | Path, *more: str) -> Iterator[tuple[subprocess.Popen, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "colorjax.serve", "--model", str(model), "--port", str(port)]
+    words += more
     # No proxy, which a client would ask for this machine too.
     environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     process = subprocess.Popen(words, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)

@@ -100,6 +100,46 @@ SKY = of(  # of SkyPilot's task YAML
 )
 
 
+COMPOSE = of(  # of the Compose specification
+    services={
+        "type": "object",
+        "additionalProperties": of(
+            build=of(context=TEXT, dockerfile=TEXT, args=ANY),
+            image=TEXT,
+            command={"type": "array", "items": TEXT},
+            environment=ANY,
+            ports={"type": "array", "items": TEXT},
+            volumes={"type": "array", "items": TEXT},
+            tmpfs={"type": "array", "items": TEXT},
+            read_only={"type": "boolean"},
+            cap_drop={"type": "array", "items": TEXT},
+            security_opt={"type": "array", "items": TEXT},
+            restart={"enum": ["no", "always", "on-failure", "unless-stopped"]},
+            stop_grace_period=TEXT,
+        ),
+    },
+    volumes=ANY,
+)
+
+
+def test_the_compose_file_is_valid() -> None:
+    """And is of the Dockerfile that there is, of its port, user's folder and command."""
+    from colorjax.serve import __main__ as serve
+
+    compose = yaml.safe_load((LAUNCH / "compose.yaml").read_text())
+    jsonschema.validate(compose, COMPOSE)
+    (service,) = compose["services"].values()
+    dockerfile = (LAUNCH / "Dockerfile").read_text()
+    assert (LAUNCH / service["build"]["context"] / service["build"]["dockerfile"]).exists()
+    assert set(service["build"]["args"]) <= set(re.findall(r"^ARG (\w+)", dockerfile, re.M))
+    module, *words = service["command"]
+    args = serve.parse(words)
+    assert module == "colorjax.serve" and service["ports"] == [f"127.0.0.1:{args.port}:{args.port}"]
+    name, folder = service["volumes"][0].split(":")
+    assert name in compose["volumes"] and f"VOLUME {folder}\n" in dockerfile
+    assert service["read_only"] and service["tmpfs"] == ["/tmp"]
+
+
 def test_the_jobset_is_valid() -> None:
     jobset = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())
     jsonschema.validate(jobset, JOBSET)

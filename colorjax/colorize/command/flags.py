@@ -60,7 +60,7 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     add(
         "--model",
         default="bundled",
-        help="a directory, a fetched name, or hub:owner/name (bundled)",
+        help="a directory, a fetched name, hub:owner/name, or a .cjx file (bundled)",
     )
     add(
         "--prompt",

@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from colorjax import release
 from colorjax.colorize import finished
-from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.command import checks, flags, likeness, paths, stages
 from colorjax.colorize.command.report import Report, say
 from colorjax.colorize.command.selection import Shard
@@ -24,8 +22,9 @@ from colorjax.colorize.files import saving
 from colorjax.colorize.files.encoding import SUFFIXES
 from colorjax.colorize.film import film
 from colorjax.colorize.jobs import Outcome, Ready, Request, ready
-from colorjax.colorize.options import make_colorizer, method_of, resolved
+from colorjax.colorize.options import Chosen, chosen
 from colorjax.colorize.processing import process, rendered
+from colorjax.colorize.running import PictureColorizer
 from colorjax.colorize.words import prompts
 from colorjax.colorize.words.automatic import Captioner
 from colorjax.colorize.words.instances import Instances
@@ -46,15 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     like = None if args.like is None else likeness.adopt(args)
     prompt = checks.check(args)
-    directory = release.locate(args.model)
-    args.method = method_of(args, directory)
+    model = chosen(args)
+    args.method = model.method
     painter = checks.make_painter(args, prompt)
-    settings = resolved(args, directory)
     report = Report(mode=args.mode)
     requests = requests_of(args, prompt, report)
-    batch = 1 if is_single(args, requests) else int(settings["batch_size"])
-    digest = finished.digest_of_model(directory)
-    note = finished.made_by(digest, args.method, args.seed, settings, str(args.model))
+    batch = 1 if is_single(args, requests) else int(model.settings["batch_size"])
+    note = finished.made_by(model.digest, args.method, args.seed, model.settings, str(args.model))
     note |= finished.batched(batch) | dict(painter.about) | finished.of_files(args)
     task = Task(args, prompt, painter, note)
     if like is not None:
@@ -65,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     left = 0
     if due:
         compile_cache.setup()
-        colorizer = make_colorizer(args, directory)
+        colorizer = model.load()
         if batch > 1:
             colorizer = colorizer.in_batches()
         if prompt != AUTO:
@@ -73,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
                 report.remark(remark)
         captioner = None
         if any(request.prompt == AUTO for request in due):
-            captioner = Captioner(directory, colorizer.tokenize)
+            captioner = _captioner(model, colorizer)
         due = _with_instances(task, colorizer, due)
         prepared = ready(due, colorizer.buckets, painter, captioner)
         left = len(due) - _colour(colorizer, task, prepared, report)
@@ -84,7 +81,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if report.failed else 0
 
 
-def _with_instances(task: Task, colorizer: Colorizer, requests: Sequence[Request]) -> list[Request]:
+def _captioner(model: Chosen, colorizer: PictureColorizer) -> Captioner:
+    if model.directory is None:
+        raise UserError("--prompt auto needs a release, and a .cjx file has no image encoder")
+    return Captioner(model.directory, colorizer.tokenize)
+
+
+def _with_instances(
+    task: Task, colorizer: PictureColorizer, requests: Sequence[Request]
+) -> list[Request]:
     args = task.args
     if not args.masks:
         return list(requests)
@@ -94,7 +99,9 @@ def _with_instances(task: Task, colorizer: Colorizer, requests: Sequence[Request
     return [replace(request, instances=instances) for request in requests]
 
 
-def _colour(colorizer: Colorizer, task: Task, photographs: Iterator[Ready], report: Report) -> int:
+def _colour(
+    colorizer: PictureColorizer, task: Task, photographs: Iterator[Ready], report: Report
+) -> int:
     """Reads, computes and writes, each in its own thread; returns how many are told of."""
     told = report.done + len(report.failed)
     with stages.Stop() as stop:
@@ -118,7 +125,7 @@ def _colour(colorizer: Colorizer, task: Task, photographs: Iterator[Ready], repo
 
 
 def _outcomes(
-    colorizer: Colorizer,
+    colorizer: PictureColorizer,
     prepared: Iterator[Ready],
     task: Task,
     stop: stages.Stop,
