@@ -55,6 +55,11 @@ class Served(NamedTuple):
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
+    def cpu(self) -> float:
+        """Seconds that all of its threads have computed: what other processes do not change."""
+        values = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextlib.contextmanager
 def serving(model: str) -> Iterator[Served]:
@@ -261,25 +266,30 @@ async def batching(served: Served, clients: int, each: int) -> dict[str, Any]:
             for at in range(count):
                 (await ask(web, (number + at) % ORDERS)).raise_for_status()
 
-    async def rate(crowd: int, count: int) -> float:
-        start = time.monotonic()
+    async def rate(crowd: int, count: int) -> tuple[float, float]:
+        start, cpu = time.monotonic(), served.cpu()
         await asyncio.gather(*(some(number, count) for number in range(crowd)))
-        return crowd * count / (time.monotonic() - start)
+        pictures = crowd * count
+        return pictures / (time.monotonic() - start), (served.cpu() - cpu) / pictures
 
     await asyncio.gather(*(some(number, 2) for number in range(clients)))  # compiles both programs
     await some(0, 2)
-    alone, together = await rate(1, clients), await rate(clients, each)
+    (alone, alone_cpu), (together, together_cpu) = await rate(1, clients), await rate(clients, each)
     rates = {"alone_per_s": round(alone, 2), "together_per_s": round(together, 2)}
-    return rates | {"clients": clients, "ratio": round(together / alone, 2), "ok": True}
+    cpu = {"alone_cpu_s": round(alone_cpu, 3), "together_cpu_s": round(together_cpu, 3)}
+    ratio = round(together / alone, 2)
+    return rates | cpu | {"clients": clients, "ratio": ratio, "ok": True}
 
 
 async def start(served: Served) -> dict[str, Any]:
     """From the command to ready, and to the first picture."""
-    begun = time.monotonic()
+    begun, ready = time.monotonic(), served.cpu()
     async with client(served) as web:
         (await ask(web, 0)).raise_for_status()
     first = served.seconds + time.monotonic() - begun
-    return {"ready_s": round(served.seconds, 2), "first_picture_s": round(first, 2), "ok": True}
+    seconds = {"ready_s": round(served.seconds, 2), "first_picture_s": round(first, 2)}
+    cpu = {"ready_cpu_s": round(ready, 2), "first_picture_cpu_s": round(served.cpu(), 2)}
+    return seconds | cpu | {"ok": True}
 
 
 def main(arguments: list[str] | None = None) -> int:

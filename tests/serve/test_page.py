@@ -72,6 +72,7 @@ def parts(request: Any) -> dict[str, list[bytes]]:
 
 def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
     """Paints a line on the canvas, from and to fractions of it."""
+    page.locator("#canvas").scroll_into_view_if_needed()
     box = page.locator("#canvas").bounding_box()
     page.mouse.move(box["x"] + start[0] * box["width"], box["y"] + start[1] * box["height"])
     page.mouse.down()
@@ -190,6 +191,7 @@ def test_strokes_masks_and_variations_are_those_that_were_painted(
     until(page, "document.querySelector('#doubt').naturalWidth > 0")
     page.select_option("#layer", "")
     page.click("#dropper")
+    page.locator("#canvas").scroll_into_view_if_needed()
     box = page.locator("#canvas").bounding_box()
     page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
     height, width = theirs.shape[:2]

@@ -129,6 +129,7 @@ async function readPhrases() {
 async function readMethods() {
   state.methods = await service.json("api/models");
   at("method").replaceChildren(...state.methods.map(({ title, method }) => new Option(title, method)));
+  at("methods").hidden = state.methods.length < 2;
   describe();
 }
 
