@@ -62,12 +62,14 @@ class Progress:
         steps: of its sampling run; 0 before it has begun, and where it is computed at once.
         preview: a JPEG of what it seems to become.
         watched: when somebody last looked, in seconds of the monotonic clock.
+        batch: how many pictures its program takes, which decides how it rounds.
     """
 
     step: int = 0
     steps: int = 0
     preview: bytes | None = None
     watched: float = float("-inf")
+    batch: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,6 +41,8 @@ def at_once(tasks: Sequence[Task]) -> Iterator[tuple[Task, jobs.Outcome]]:
     by_request = {id(task.job.request): task for task in tasks}
     painter = _Seeded(seeds={name: task.seed for name, task in by_request.items()})
     colorizer = tasks[0].batch.colorizer
+    for task in tasks:
+        task.progress.batch = 1 if len(tasks) == 1 else colorizer.batch_size
     for outcome in processing.process(colorizer, [task.job for task in tasks], painter, 0):
         yield by_request[id(outcome.request)], outcome
 
@@ -90,6 +92,7 @@ class Run:
         for seat, task in zip(free, tasks, strict=True):
             self._seats[seat] = task
             task.progress.step, task.progress.steps = 0, self._colorizer.num_steps
+            task.progress.batch = len(self._seats)
 
     def advance(self, steps: int) -> Iterator[tuple[Task, jobs.Outcome]]:
         """Goes so many steps further, without those who were cancelled; yields what is done."""

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
-from colorjax.colorize import batching, failures, jobs
+from colorjax.colorize import batching, failures, finished, jobs
 from colorjax.colorize.library import Batch, PhotoColorizer
 from colorjax.colorize.painters import Colouring, seed_of
 from colorjax.errors import UserError, one_of
@@ -272,7 +272,10 @@ class Service:
         try:
             if outcome.error is not None:
                 raise outcome.error
-            result = task.batch.result(outcome, Colouring(), 0, {"seed": task.seed})
+            about, note = task.batch.said
+            note = note | finished.batched(task.progress.batch)
+            batch = dataclasses.replace(task.batch, said=(about, note))
+            result = batch.result(outcome, Colouring(), 0, {"seed": task.seed})
         except Exception as error:
             task.fail(failures.of_picture("the photograph", error))
             self.metrics.failed.inc()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax.maths import consistency, guidance, samplers
+from colorjax.maths import consistency, guidance, integrators, samplers
 from colorjax.maths.schedule import scaled_linear
 
 SCHEDULE = scaled_linear()
