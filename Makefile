@@ -3,6 +3,7 @@
 # make test-all: the tests, and the proofs that train and compile whole programs
 # make beam: prepare as an Apache Beam pipeline, in an environment of its own (it wants older libraries)
 # make parity: ours against PyTorch's networks, which it installs
+# make soak: what the service bears, in a quarter of an hour; installs schemathesis beside
 # make reproduce: the figures of docs/reproduction.md, in hours; goes on where it was stopped
 # make trust: the reliability suite at full counts, into docs/trust.md; goes on where it was stopped
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 COLORIZE := $(BIN)/python -m colorjax.colorize
 
-.PHONY: demo test test-all beam parity reproduce trust check clean
+.PHONY: demo test test-all beam parity soak reproduce trust check clean
 
 $(VENV)/run: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "colorjax needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.11")'
@@ -50,6 +51,18 @@ beam: $(VENV)-beam/dev
 parity: $(VENV)/parity
 	COLORJAX_PARITY=$(VENV)/weights $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/parity
 
+$(VENV)-soak/dev: $(VENV)/dev
+	$(PYTHON) -m venv $(VENV)-soak
+	$(VENV)-soak/bin/python -m pip install --quiet 'schemathesis>=4,<5'
+	touch $@
+
+soak: $(VENV)-soak/dev
+	$(BIN)/python -m benchmarks.serve start
+	$(BIN)/python -m benchmarks.serve batching
+	$(BIN)/python -m benchmarks.serve clients
+	$(BIN)/python -m benchmarks.serve row
+	$(BIN)/python -m benchmarks.serve fuzz --schemathesis=$(VENV)-soak/bin/schemathesis
+
 reproduce: $(VENV)/run
 	$(BIN)/python -m benchmarks.reproduction --limit=300
 	$(BIN)/python -m benchmarks.reproduction.instances
@@ -64,4 +77,4 @@ check: $(VENV)/dev
 	$(BIN)/mypy colorjax
 
 clean:
-	rm -rf $(VENV) $(VENV)-beam outputs
+	rm -rf $(VENV) $(VENV)-beam $(VENV)-soak outputs

@@ -4,6 +4,7 @@
     python -m benchmarks.serve row --requests=2000
     python -m benchmarks.serve batching
     python -m benchmarks.serve start
+    python -m benchmarks.serve fuzz --schemathesis=schemathesis
 
 Every part starts a service of its own on loopback, prints its figures as JSON and ends with 1 if
 something was answered wrong. Clients have addresses of their own, 127.0.0.2 and on.
@@ -292,25 +293,37 @@ async def start(served: Served) -> dict[str, Any]:
     return seconds | cpu | {"ok": True}
 
 
+def fuzz(served: Served, program: str, count: int) -> dict[str, Any]:
+    """Requests that a program makes of the service's own description: none may be a 5xx."""
+    options = ["--checks=not_a_server_error", "--phases=coverage,fuzzing", "--seed=0"]
+    words = [program, "run", f"{served.address}/api/openapi.json", *options]
+    words += [f"--max-examples={count}", "--suppress-health-check=all", "--no-color"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    said = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    return {"schemathesis": said[-25:], "ok": done.returncode == 0}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs one part; returns 1 if something was wrong."""
     parser = argparse.ArgumentParser(description="What the service bears.")
-    parser.add_argument("part", choices=("clients", "row", "batching", "start"))
+    parser.add_argument("part", choices=("clients", "row", "batching", "start", "fuzz"))
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=int)
     parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--schemathesis", default="schemathesis", help="the program")
     args = parser.parse_args(arguments)
     with serving(args.model) as served:
         if args.part == "clients":
-            part = crowd(served, args.seconds, args.clients or 200)
+            figures = asyncio.run(crowd(served, args.seconds, args.clients or 200))
         elif args.part == "row":
-            part = row(served, args.requests)
+            figures = asyncio.run(row(served, args.requests))
         elif args.part == "batching":
-            part = batching(served, args.clients or 16, 6)
+            figures = asyncio.run(batching(served, args.clients or 16, 6))
+        elif args.part == "start":
+            figures = asyncio.run(start(served))
         else:
-            part = start(served)
-        figures = asyncio.run(part)
+            figures = fuzz(served, args.schemathesis, 1 + args.requests // 10)
     print(json.dumps(figures, indent=1))
     return 0 if figures["ok"] else 1
 
