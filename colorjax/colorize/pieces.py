@@ -47,7 +47,7 @@ def finish(networks: Networks, params: Params, course: Any, latents: Latents) ->
     return method.finish(model, params, course, latents, options)
 
 
-def finishranked(networks: Networks, params: Params, course: Any, latents: Latents) -> Image:
+def finish_ranked(networks: Networks, params: Params, course: Any, latents: Latents) -> Image:
     """The pictures of latents at the vividness that the ranker takes."""
     method, model = networks[:2]
     walked = Walk(latents, method.gray(model, params, course))
