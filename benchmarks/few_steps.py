@@ -131,6 +131,8 @@ def measure(args: argparse.Namespace, model: Path) -> tuple[dict[str, Any], dict
     rows: dict[str, Any] = {}
     columns: dict[str, np.ndarray] = {}
     for way in ways(model, args.steps):
+        if args.only not in way.name:
+            continue
         make = functools.partial(Colorizer, model, way.method, batch_size=BATCH)
         colorizer = make(**way.settings)
         images, truth, seconds = outputs(colorizer, selection)
@@ -152,6 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--steps", nargs="+", type=int, default=(1, 2, 4, 10, 50))
     parser.add_argument("--sheet", type=Path, help="a PNG of what was made of six pictures")
+    parser.add_argument("--only", default="", help="rows whose names have this in them")
     add_data(parser)
     args = parser.parse_args(arguments)
     compile_cache.setup()
