@@ -93,7 +93,7 @@ class Judge:
         return {
             "psnr_pooled": float(metrics.psnr_pooled(squared)),
             "colourfulness": float(metrics.colourfulness(jnp.asarray(images)).mean()),
-            "frechet_clip": 100.0 * frechet(*both),
+            "frechet_clip": frechet(*both),
         }
 
 

@@ -56,10 +56,10 @@ def begin(config: ConfigDict, workdir: Path) -> None:
     directory = release.locate(config.init_from)
     adopt(config, release.read_config(directory))
     processes.on_first(lambda: _prepare(config, folder, directory, workdir), "the pictures")
-    config.data.directory = str(workdir / "data")
-    config.evaluate_pictures = min(
-        config.evaluate_pictures, len(records.open_split(config.data.directory, "test"))
-    )
+    data = config.data
+    data.directory = str(workdir / "data")
+    held = records.open_split(data.directory, data.eval_split, "--config.data.eval_split")
+    config.evaluate_pictures = min(config.evaluate_pictures, len(held))
 
 
 def adopt(config: ConfigDict, of_release: Mapping[str, Any]) -> None:
