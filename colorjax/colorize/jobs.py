@@ -85,6 +85,11 @@ class Job:
         kept = (self.lightness, self.rgb, self.inside, self.photo.pixels.alpha)
         return sum(array.size for array in kept if array is not None)
 
+    def let_go(self) -> None:
+        """Forgets its arrays at full size, once its last picture is drawn: writing takes room."""
+        self.lightness = np.empty((0, 0), np.float32)
+        self.rgb = self.inside = None
+
     @property
     def spans(self) -> Bool[np.ndarray, "k tokens"] | None:
         """The tokens of each phrase that has a mask."""

@@ -149,7 +149,10 @@ def _write(task: Task, outcome: Outcome) -> tuple[float, list[str]]:
     request, args = outcome.request, task.args
     assert request.output is not None
     note = None if args.plain else task.note_of(request) | finished.of_photograph(outcome)
+    is_only_one = len(task.painter.names(args.seed)) == 1
     for part in rendered(task.painter, outcome):
+        if is_only_one and outcome.job is not None:
+            outcome.job.let_go()
         if not processes.is_first():
             continue
         levels, profile = part.levels, b""
