@@ -1,13 +1,17 @@
 """What colouring photographs waits for: `python -m benchmarks.photographs [--count N]`.
 
 Reads, computes and writes photographs of one size one stage after another and tells the processor's
-seconds of each, and then the seconds that pass when the command's three threads do it together.
+seconds of each, their shares, and the seconds by clock when the command does it together. Then a
+device that takes so long for a picture, and none of the processor, stands for the model: how many
+pictures a second the cores keep up with, and how much of the time the device waits for reading.
 """
 
 import argparse
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,30 +20,95 @@ from colorjax import release
 from colorjax.colorize import jobs, processing
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.command import run
+from colorjax.colorize.command import stages as reading
 from colorjax.colorize.files import saving
 from colorjax.colorize.painters import Colouring
 from colorjax.devices import compile_cache
 
 BATCHES = (1, 4, 16)
+DEVICES = (0.4, 0.2, 0.1, 0.05)  # seconds for a picture
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pixels", type=int, default=2_000_000, help="of a photograph")
     parser.add_argument("--count", type=int, default=16, help="photographs")
+    parser.add_argument("--only_devices", action="store_true", help="leave the stages out")
     parser.add_argument("--num_steps", type=int, default=8, help="of sampling")
     args = parser.parse_args()
     compile_cache.setup()
     print(f"{args.count} JPEGs of {args.pixels / 1e6:g} megapixels, {args.num_steps} steps")
-    headings = ("reading", "computing", "writing", "together", "pictures/s")
-    print(f"{'batch':>6}" + "".join(f"{heading:>12}" for heading in headings))
     with tempfile.TemporaryDirectory() as folder:
         sources = photographs(Path(folder, "in"), args.count, args.pixels)
-        for batch in BATCHES:
-            seconds = stages(sources, Path(folder, "out"), batch, args.num_steps)
-            together = overlapped(Path(folder), batch, args.num_steps)
-            row = (*seconds, together, args.count / together)
-            print(f"{batch:6}" + "".join(f"{value:12.2f}" for value in row), flush=True)
+        if not args.only_devices:
+            by_batch(sources, Path(folder), args)
+        table("device s", "pictures/s", "waits for reading", "for writing")
+        for seconds in DEVICES:
+            print(f"{seconds:18.2f}" + device(sources, Path(folder, "out"), seconds), flush=True)
+
+
+def table(*headings: str) -> None:
+    print("".join(f"{heading:>18}" for heading in headings))
+
+
+def by_batch(sources: list[Path], folder: Path, args: argparse.Namespace) -> None:
+    """The stages' seconds of the processor for a picture, by the size of batches."""
+    table(
+        "batch", "reading", "computing", "writing", "reading share", "writing share", "pictures/s"
+    )
+    for batch in BATCHES:
+        seconds = np.array(stages(sources, folder / "out", batch, args.num_steps))
+        shares = seconds / seconds.sum()
+        together = len(sources) / overlapped(folder, batch, args.num_steps)
+        row = (*(seconds / len(sources)), shares[0], shares[2], together)
+        print(f"{batch:18}" + "".join(f"{value:18.3f}" for value in row), flush=True)
+
+
+class Device(Colorizer):
+    """Takes its time for a picture, as an accelerator does: the processor is free meanwhile."""
+
+    compilations = 0
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.busy = seconds, 0.0
+        self.buckets, self.batch_size = ((32, 32),), 4
+        self.tokenize = lambda texts: np.zeros((len(texts), 77), np.int32)
+
+    def __call__(self, pictures: Any) -> np.ndarray:
+        count, height, width = np.shape(pictures.lightness)
+        self.busy += self.seconds * count
+        time.sleep(self.seconds * count)
+        return np.full((count, height, width, 3), (0.2, 0.0, -0.2), np.float32)
+
+
+def device(sources: list[Path], output: Path, seconds: float) -> str:
+    """A row of the table of devices: the command's three stages around one."""
+    model, painter = Device(seconds), Colouring()
+    requests = [jobs.Request(path, "a colorful image") for path in sources]
+    prepared = reading.ahead(jobs.ready(requests, model.buckets, painter), lambda: False)
+    waited = {"reading": 0.0, "writing": 0.0}
+
+    def timed(items: Iterator[Any]) -> Iterator[Any]:
+        start = time.monotonic()
+        for item in items:
+            waited["reading"] += time.monotonic() - start
+            yield item
+            start = time.monotonic()
+
+    def write(outcome: jobs.Outcome) -> None:
+        for part in processing.rendered(painter, outcome):
+            name = f"{Path(str(outcome.request.source)).stem}.jpg"
+            saving.save_photo(output / name, part.levels, outcome.metadata)
+
+    start, behind = time.monotonic(), reading.Behind(write)
+    for outcome in processing.process(model, timed(prepared), painter, 0):
+        before = time.monotonic()
+        list(behind.give(outcome, 0 if outcome.job is None else outcome.job.pixels))
+        waited["writing"] += time.monotonic() - before
+    list(behind.rest())
+    wall = time.monotonic() - start
+    row = (len(sources) / wall, waited["reading"] / wall, waited["writing"] / wall)
+    return "".join(f"{value:18.2f}" for value in row)
 
 
 def photographs(folder: Path, count: int, pixels: int) -> list[Path]:
