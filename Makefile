@@ -4,6 +4,10 @@
 # make beam: prepare as an Apache Beam pipeline, in an environment of its own (it wants older libraries)
 # make parity: ours against PyTorch's networks, which it installs
 # make soak: what the service bears, in a quarter of an hour; installs schemathesis beside
+# make installs: the wheel and the sdist in empty environments of each Python, with every command
+# make newest: the tests with the newest of every dependency, beyond the upper bounds too
+# make sbom: what is installed with the package, as a CycloneDX bill of materials
+# make fuzz: mutated photographs, vocabularies, pickles, zips and records, for 20 minutes
 # make reproduce: the figures of docs/reproduction.md, in hours; goes on where it was stopped
 # make trust: the reliability suite at full counts, into docs/trust.md; goes on where it was stopped
 PYTHON ?= python3
@@ -11,7 +15,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 COLORIZE := $(BIN)/python -m colorjax.colorize
 
-.PHONY: demo test test-all beam parity soak reproduce trust check clean
+.PHONY: demo test test-all beam parity soak reproduce trust installs newest sbom fuzz check clean
 
 $(VENV)/run: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "colorjax needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.11")'
@@ -70,6 +74,29 @@ reproduce: $(VENV)/run
 
 trust: $(VENV)/dev
 	$(BIN)/python -m tests.trust
+
+installs:
+	.ci/installs
+
+newest:
+	PYTHON=$(PYTHON) .ci/newest
+
+sbom:
+	$(PYTHON) -m venv $(VENV)-sbom/clean
+	$(VENV)-sbom/clean/bin/python -m pip install --quiet .
+	$(PYTHON) -m venv $(VENV)-sbom/tool
+	$(VENV)-sbom/tool/bin/python -m pip install --quiet 'cyclonedx-bom>=7,<8'
+	mkdir -p outputs
+	$(VENV)-sbom/tool/bin/cyclonedx-py environment --output-reproducible --output-file outputs/sbom.cdx.json $(VENV)-sbom/clean
+	rm -rf $(VENV)-sbom build
+
+$(VENV)-fuzz/run: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)-fuzz
+	$(VENV)-fuzz/bin/python -m pip install --quiet --editable . 'atheris>=3,<4' 'pytest>=8'
+	touch $@
+
+fuzz: $(VENV)-fuzz/run
+	$(VENV)-fuzz/bin/python -m tests.trust.fuzzing --minutes 20
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import pickletools
 import platform
 import re
 import shutil
@@ -211,6 +212,22 @@ def read_json(
     if schema is not None:
         check_json(value, schema, path, advice)
     return value
+
+
+def check_pickle(file: Any) -> None:
+    """Looks through the next pickle of an open file, which stays where it is.
+
+    A pickle numbers what it wants to name again, and Python makes a table as long as the largest
+    number says: nine bytes could ask for gigabytes. Those that Python writes count up from 0.
+
+    Raises:
+        ValueError: a number is above how many things the pickle has made so far, or it is damaged.
+    """
+    start = file.tell()
+    for made, (operation, argument, _) in enumerate(pickletools.genops(file), 1):
+        if operation.name.endswith("PUT") and not 0 <= int(str(argument)) <= made:
+            raise ValueError(f"the pickle numbers {made} things up to {argument}")
+    file.seek(start)
 
 
 def check_json(value: Any, schema: Mapping[str, Any], path: Path, advice: str) -> None:

@@ -1,7 +1,9 @@
 """Files and folders are written whole, or what was there stays and nothing is left beside it."""
 
 import errno
+import io
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -187,3 +189,15 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path) -> None:
     assert files.sweep(tmp_path) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept[:2], kept[3]])
     assert files.sweep(tmp_path / "nowhere") == 0
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_that_numbers_beyond_what_it_makes_is_told(protocol: int) -> None:
+    value = {"a": [1, "b", (2, 3)], "c": {"d": [4.0] * 300}}
+    file = io.BytesIO(pickle.dumps(value, protocol))
+    files.check_pickle(file)
+    assert pickle.load(file) == value
+    # LONG_BINPUT of two thousand millions: the table for it would have 16 GB.
+    hostile = io.BytesIO(b"\x80\x02]r" + (2 * 10**9).to_bytes(4, "little") + b".")
+    with pytest.raises(ValueError, match="numbers 3 things up to 2000000000"):
+        files.check_pickle(hostile)

@@ -8,12 +8,14 @@ import io
 import math
 import pickle
 import re
+import struct
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from colorjax import files
 from colorjax.errors import UserError, first_line
 
 _NUMBERS = re.compile(r"b1|[iu][1248]|f[248]")
@@ -27,6 +29,7 @@ _DAMAGE = (
     LookupError,
     MemoryError,
     RecursionError,
+    struct.error,
     TypeError,
     ValueError,
 )
@@ -142,6 +145,7 @@ def load(file: io.BufferedIOBase, name: str) -> Any:
         UserError: a damaged file, or one that names anything but arrays and containers.
     """
     try:
+        files.check_pickle(file)
         return _plain(ArrayUnpickler(file).load())
     except UserError as error:
         raise UserError(f"'{name}' is refused: {error}") from None

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from colorjax.convert.torch_zip import DAMAGE, Refused, Unpickler, damaged, refused
+from colorjax import files
+from colorjax.convert.torch_zip import DAMAGE, Refused, Storage, Unpickler, damaged, refused
 
 START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled magic number
 VERSION = 1001
@@ -48,12 +49,12 @@ def _load(file: Any) -> Any:
             raise ValueError(f"storage {key} is of two kinds")
         return np.broadcast_to(np.zeros((), dtype), (count,))
 
-    _, version, facts = (Unpickler(file, later).load() for _ in range(3))
+    _, version, facts = (_next(file, later) for _ in range(3))
     if version != VERSION or not facts.get("little_endian"):
         raise ValueError("the version or the byte order is another")
     start = file.tell()
-    Unpickler(file, later).load()
-    keys = Unpickler(file, later).load()
+    _next(file, later)
+    keys = _next(file, later)
     place = file.tell()
     data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     storages = {}
@@ -68,3 +69,8 @@ def _load(file: Any) -> Any:
         raise ValueError("storages are missing or left over")
     file.seek(start)
     return Unpickler(file, lambda key, dtype, count: storages[key]).load()
+
+
+def _next(file: Any, storage: Storage) -> Any:
+    files.check_pickle(file)
+    return Unpickler(file, storage).load()

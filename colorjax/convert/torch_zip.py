@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
+from colorjax import files
 from colorjax.errors import UserError, first_line
 
 STORAGES = {
@@ -54,6 +55,7 @@ DAMAGE = (
     LookupError,
     MemoryError,
     NotImplementedError,
+    OSError,
     RecursionError,
     RuntimeError,
     TypeError,
@@ -131,6 +133,7 @@ def _load(archive: zipfile.ZipFile, file: BinaryIO) -> Any:
         return np.frombuffer(data, dtype, info.file_size // dtype.itemsize, start)
 
     with archive.open(pickles[0]) as stream:
+        files.check_pickle(stream)
         return Unpickler(stream, storage).load()
 
 

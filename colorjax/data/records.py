@@ -107,12 +107,37 @@ class Record:
     def unpack(cls, data: bytes) -> "Record":
         """The inverse of `pack`; `UserError` if the bytes are not a record of this format."""
         try:
-            return cls(**msgpack.unpackb(data))
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            record = cls(**msgpack.unpackb(data))
+            record._check()
+            return record
+        except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
             raise UserError(
                 f"a record could not be read ({first_line(error)}): the data was not written by "
                 f"colorjax or is damaged; prepare it again with `{_PREPARE}`"
             ) from None
+
+    def _check(self) -> None:
+        """Raises `ValueError` where an attribute is of another kind than it is declared to be."""
+        kinds = {
+            "key": isinstance(self.key, str),
+            "image": isinstance(self.image, bytes),
+            "label": self.label is None or isinstance(self.label, str),
+            "captions": isinstance(self.captions, dict)
+            and all(isinstance(s, list) for s in self.captions.values())
+            and all(isinstance(s, str) for texts in self.captions.values() for s in texts),
+            "pairs": self.pairs is None or _is_nested(self.pairs, 3, str),
+            "views": self.views is None or _is_nested(self.views, 2, bytes),
+        }
+        wrong = [name for name, right in kinds.items() if not right]
+        if wrong:
+            raise ValueError(f"its {wrong[0]} is of another kind")
+
+
+def _is_nested(value: Any, levels: int, kind: type) -> bool:
+    """Whether a value is lists in lists, so many levels, of things of one kind."""
+    if levels == 0:
+        return isinstance(value, kind)
+    return isinstance(value, list) and all(_is_nested(part, levels - 1, kind) for part in value)
 
 
 @dataclass(frozen=True)

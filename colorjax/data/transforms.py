@@ -1,12 +1,15 @@
 """Pictures: decoding, and the crops of L-CAD's release as pure functions of (image, rng)."""
 
+import struct
+
 import cv2
 import numpy as np
 import PIL.Image
 import simplejpeg
 from jaxtyping import UInt8
 
-from colorjax.errors import UserError, one_of
+from colorjax.data import bounds
+from colorjax.errors import UserError, first_line, one_of
 from colorjax.maths import color
 
 try:
@@ -24,21 +27,35 @@ def decode(data: bytes) -> Image:
     """RGB pixels of a PNG or JPEG file, gray and transparent ones included.
 
     Raises:
-        UserError: the bytes are not a picture, or a damaged one.
+        UserError: the bytes are neither, damaged, or of more pixels than a picture may have.
     """
-    image = None
-    if data[:2] == b"\xff\xd8":
-        try:
-            return simplejpeg.decode_jpeg(data)
-        except ValueError:
-            pass  # told below, in one sentence with every other failure
-    elif data:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if image is None:
+    try:
+        return _decoded(data)
+    except (ValueError, struct.error, cv2.error) as error:
         raise UserError(
-            f"{len(data)} bytes could not be decoded as a picture; give a whole PNG or JPEG file"
-        )
+            f"{len(data)} bytes could not be decoded as a picture ({first_line(error)}); give a "
+            "whole PNG or JPEG file"
+        ) from None
+
+
+def _decoded(data: bytes) -> Image:
+    # OpenCV knows many more formats, whose readers need not be open to whoever sends records.
+    if data[:2] == bounds.JPEG_SIGNATURE:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        _check_size(width, height)
+        return simplejpeg.decode_jpeg(data)
+    if not data.startswith(bounds.PNG_SIGNATURE):
+        raise ValueError("it begins like neither")
+    _check_size(*struct.unpack_from(">II", data, 16))
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise ValueError("it is damaged")
     return image.astype(np.uint8, copy=False)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > bounds.MAX_PIXELS:
+        raise ValueError(f"it has {width} x {height} pixels, more than {bounds.MAX_PIXELS:,}")
 
 
 def encode_png(image: Image) -> bytes:

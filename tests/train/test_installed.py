@@ -1,5 +1,6 @@
 """The package as people install it: a wheel, with nothing of the checkout beside it."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -17,10 +18,8 @@ print(flags.parse(sys.argv).data.directory)
 """
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built of a copy, since building leaves files behind; without the bundled weights."""
-    source = tmp_path_factory.mktemp("source")
+def built(source: Path, epoch: str = "1700000000") -> Path:
+    """A wheel built of a copy, since building leaves files behind; without the bundled weights."""
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
@@ -28,10 +27,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
     options = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet")
     command = [sys.executable, "-m", "pip", "wheel", *options, f"--wheel-dir={source}", str(source)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = os.environ | {"SOURCE_DATE_EPOCH": epoch}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    (built,) = source.glob("*.whl")
-    return built
+    (wheel,) = source.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +59,17 @@ def test_the_wheel_has_every_file_and_no_package_but_ours(wheel: Path) -> None:
     ours = {f"colorjax/{path.relative_to(ROOT)}" for path in (ROOT / "configs").glob("*.py")}
     ours |= {str(path.relative_to(ROOT)) for path in (ROOT / "colorjax").rglob("*.py")}
     assert modules == ours and "colorjax/configs/lcad.py" in modules
+
+
+@pytest.mark.proof
+def test_two_builds_are_one_wheel(wheel: Path, tmp_path: Path) -> None:
+    """In another folder, at another time: the same bytes, so that anybody can check a release."""
+    again = built(tmp_path)
+    assert (
+        hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(wheel.read_bytes()).digest()
+    )
+    (tmp_path / "other").mkdir()
+    assert built(tmp_path / "other", "1700000100").read_bytes() != wheel.read_bytes()
 
 
 def test_training_finds_the_installed_configuration(installed: Path, tmp_path: Path) -> None:

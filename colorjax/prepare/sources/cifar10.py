@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from colorjax import files
 from colorjax.data.captions import CIFAR10_CLASSES
 from colorjax.errors import UserError, first_line
 from colorjax.prepare.sources.entries import Entry, Item, PixelContent
@@ -115,9 +116,10 @@ def _read_archive(path: Path, names: tuple[str, ...]) -> Iterator[tuple[np.ndarr
 
 def _read_pickle(file: Any) -> tuple[np.ndarray, np.ndarray]:
     # Python 2 wrote the official files: without encoding="bytes" their arrays do not load.
-    data = file.read(_MOST_BYTES)
+    data = io.BytesIO(file.read(_MOST_BYTES))
     try:
-        batch = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
+        files.check_pickle(data)
+        batch = _ArrayUnpickler(data, encoding="bytes").load()
         planes = np.asarray(batch[b"data"]).reshape(-1, 3, 32, 32)
         return planes.transpose(0, 2, 3, 1), np.asarray(batch[b"labels"])
     # A damaged pickle may ask for anything, such as more memory than there is.
