@@ -97,6 +97,23 @@ def test_cifar10_becomes_records(tmp_path, make):
     assert [path.name for path in output.parent.iterdir()] == ["data"]
 
 
+def test_each_training_picture_has_its_close_up(tmp_path):
+    rng = np.random.default_rng(0)
+    images = np.repeat(rng.integers(0, 256, (6, 32, 1, 3), dtype=np.uint8), 32, axis=2)
+    for name in ("train", "test"):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(6, dtype=np.uint8))
+    run("cifar10_close_ups", tmp_path, tmp_path / "data")
+    train, test = read(tmp_path / "data", "train"), read(tmp_path / "data", "test")
+    assert [record.key for record in test] == [f"test-0000{i}" for i in range(6)]
+    keys = [(f"train-0000{i}", f"train-0000{i}-near") for i in range(6)]
+    assert [record.key for record in train] == [key for pair in keys for key in pair]
+    near = np.stack([transforms.decode(record.image) for record in train[1::2]]).astype(float)
+    assert np.ptp(near, axis=2).max() == 0, "stripes enlarged are stripes"
+    # Of 13 to 24 stripes on 32 lines, neighbours differ less; nothing shows more than that.
+    change = np.abs(np.diff(near, axis=1)).mean((1, 2, 3))
+    assert (change < np.abs(np.diff(images.astype(float), axis=1)).mean((1, 2, 3))).mean() >= 0.5
+
+
 class _Evil:
     def __init__(self, path):
         self.path = path

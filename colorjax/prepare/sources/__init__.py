@@ -45,6 +45,14 @@ SOURCES = {
         measured=True,
         shard_size=65536,
     ),
+    "cifar10_close_ups": Source(
+        "CIFAR-10, Krizhevsky 2009, and close-ups of its pictures",
+        cifar10.read_close_ups,
+        _always("train", "test"),
+        drops_gray=(),
+        measured=True,
+        shard_size=65536,
+    ),
     "coco": Source("COCO, Lin et al. 2014", lists.read_coco, _always("train", "val")),
     "coco_stuff": Source(
         "Extended COCO-Stuff, Weng et al. 2022", lists.read_coco_stuff, _always("train", "val")

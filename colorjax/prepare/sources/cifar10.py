@@ -14,6 +14,7 @@ import numpy as np
 from colorjax import files
 from colorjax.data.captions import CIFAR10_CLASSES
 from colorjax.errors import UserError, first_line
+from colorjax.prepare.sources import collages
 from colorjax.prepare.sources.entries import Entry, Item, PixelContent
 
 _MEMBERS = {
@@ -55,6 +56,11 @@ def read(path: Path, split: str, captions: Path | None) -> Iterator[Item]:
     Raises:
         UserError: `path` is neither, or its content is not CIFAR-10.
     """
+    for key, image, label in _pictures(path, split):
+        yield Entry(key, PixelContent(f"{key}.png", image), label=label)
+
+
+def _pictures(path: Path, split: str) -> Iterator[tuple[str, np.ndarray, str]]:
     if path.is_dir():
         batches = iter([_read_npz(path / f"{split}.npz")])
     elif path.is_file():
@@ -68,9 +74,21 @@ def read(path: Path, split: str, captions: Path | None) -> Iterator[Item]:
     for images, labels in batches:
         _check(images, labels, path)
         for image, label in zip(images, labels, strict=True):
-            key = f"{split}-{index:05d}"
-            yield Entry(key, PixelContent(f"{key}.png", image), label=CIFAR10_CLASSES[int(label)])
+            yield f"{split}-{index:05d}", image, CIFAR10_CLASSES[int(label)]
             index += 1
+
+
+def read_close_ups(path: Path, split: str, captions: Path | None) -> Iterator[Item]:
+    """As `read`, with a close-up of itself after every picture of the training split.
+
+    Raises:
+        UserError: see `read`.
+    """
+    for key, image, label in _pictures(path, split):
+        yield Entry(key, PixelContent(f"{key}.png", image), label=label)
+        if split == "train":
+            near = collages.close_up(image, np.random.default_rng(zlib.crc32(key.encode())))
+            yield Entry(f"{key}-near", PixelContent(f"{key}-near.png", near), label=label)
 
 
 def _check(images: np.ndarray, labels: np.ndarray, path: Path) -> None:
