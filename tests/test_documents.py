@@ -2,6 +2,7 @@
 weights in the layouts that people bring are run, word for word but for sizes."""
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks import __main__ as all_benchmarks
+from benchmarks import tables
 from colorjax.analyze import __main__ as analyze
 from colorjax.colorize.command import flags as colorize
 from colorjax.convert import __main__ as convert
@@ -175,3 +178,15 @@ def test_photographs_are_coloured_as_the_pages_say(page: str, tmp_path: Path) ->
         (tmp_path / name).symlink_to(ROOT / "examples" / "astronaut.jpg")
     for _, module, words in (c for c in COMMANDS if c[0] == page and c[1] == "colorize"):
         run(tmp_path, module, words)
+
+
+def test_tables_are_those_of_the_benchmarks_figures() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    for path, written in tables.TABLES.items():
+        text = (ROOT / path).read_text()
+        for name, table in written.items():
+            assert text == tables.between(text, name, table(results)), f"{path}: {name}"
+
+
+def test_what_is_said_of_benchmarks_is_of_some_that_there_are() -> None:
+    assert set(all_benchmarks.BENCHMARKS) <= all_benchmarks.modules()

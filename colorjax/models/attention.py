@@ -77,7 +77,7 @@ def attend(
     `attend_by_head` on a CPU and `attend_in_pieces` elsewhere. A program that is compiled for
     another platform than this process's has what is best there, but for cuDNN's.
     """
-    if 4 * math.prod(query.shape[:3]) * key.shape[1] < LARGE_ON_CPU:
+    if not pays_by_head(query, key):
         return attend_in_pieces(query, key, value)
     half = query.dtype in (jnp.bfloat16, jnp.float16)
     long = min(query.shape[1], key.shape[1]) >= FLASH_LENGTH
@@ -91,6 +91,12 @@ def attend(
 
 def _flash(query: Array, key: Array, value: Array) -> Array:
     return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+
+
+def pays_by_head(query: Array, key: Array) -> bool:
+    """Whether `attend_by_head` is faster on a CPU, by the bytes of all float32 logits."""
+    logits: int = math.prod(query.shape[:3]) * key.shape[1]
+    return 4 * logits >= LARGE_ON_CPU
 
 
 def attend_by_head(

@@ -37,7 +37,7 @@ def convolve(
     def usual(maps: Array, kernel: Array) -> Array:
         return jax.lax.conv_general_dilated(maps, kernel, window_strides, padding, **options)
 
-    if not _pays(maps, kernel, window_strides):
+    if not pays(maps, kernel, window_strides):
         return usual(maps, kernel)
 
     def product(maps: Array, kernel: Array) -> Array:
@@ -71,7 +71,8 @@ def as_product(
     return out.reshape(len(maps), rows, columns, features)
 
 
-def _pays(maps: Array, kernel: Array, strides: tuple[int, int]) -> bool:
+def pays(maps: Array, kernel: Array, strides: tuple[int, int]) -> bool:
+    """Whether `as_product` is faster on a CPU, by the shapes alone."""
     pixels = len(maps) * maps.shape[1] * maps.shape[2] / math.prod(strides)
     wide = min(kernel.shape[2:]) >= LEAST_CHANNELS
     return bool(wide and kernel.size >= LEAST_PER_PIXEL * pixels)
