@@ -3,7 +3,7 @@
     python docs/finetune.py pictures --data=data/cifar10 --output=film
     python docs/finetune.py figure --run=runs/finetune
 
-`film` are the first 50 CIFAR-10 test pictures, as film for lamplight shows them in daylight: bluish.
+`film` are the first 50 CIFAR-10 test pictures as film for lamplight shows them in daylight: bluish.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from PIL import Image
 from colorjax.data import records, transforms
 
 COUNT = 50
-# Of linear red, green and blue: about what daylight of 5600 K is on film that is balanced for 3200 K.
+# Of linear red, green and blue: about what daylight of 5600 K is to film balanced for 3200 K.
 GAINS = np.array([0.5, 0.85, 1.7], np.float32)
 
 
