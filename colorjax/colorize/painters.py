@@ -15,16 +15,12 @@ from colorjax.colorize.chroma.looks import Look
 from colorjax.colorize.chroma.recombine import Chroma
 from colorjax.colorize.jobs import MOST_SEED, Job, Levels, Names, Part, pictures
 from colorjax.colorize.running import PictureColorizer
-from colorjax.data import captions, phrases
-from colorjax.errors import UserError
-from colorjax.inputs import CANDIDATES
-from colorjax.methods import fading
 
 Small = Float[np.ndarray, "h w 3"]  # a model's picture in [-1,1]
 
 
 @dataclass(frozen=True)
-class _Usual:
+class Usual:
     """What painters have in common: one picture, no figures.
 
     Attributes:
@@ -48,7 +44,7 @@ class _Usual:
 
 
 @dataclass(frozen=True)
-class Colouring(_Usual):
+class Colouring(Usual):
     """The model's chroma at the photograph's lightness, once or by several seeds.
 
     Attributes:
@@ -146,129 +142,3 @@ def levels(job: Job, chroma: Chroma) -> Levels:
 def seed_of(seed: int, number: int) -> int:
     """The seed of a variation, from 0."""
     return (seed + number) & MOST_SEED
-
-
-@dataclass(frozen=True)
-class DetailLevels(_Usual):
-    """A row: gray, and L-CAD's three levels of detail of one description."""
-
-    prompts: tuple[str, str, str]
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """The flag."""
-        return {"levels": True}
-
-    @classmethod
-    def of(cls, prompt: str) -> "DetailLevels":
-        """The levels of a prompt that names at least one colour.
-
-        Raises:
-            UserError: there is none to take out.
-        """
-        coloured = phrases.colour_phrases(prompt)
-        if not coloured:
-            raise UserError(f"--levels takes colours out of the prompt, and {prompt!r} names none")
-        # Of several phrases the first keeps its colour.
-        partial = phrases.without_colours(prompt, coloured[1:] or coloured)
-        return cls((prompt, partial, captions.SCARCE[0]))
-
-    def compute(
-        self, colorizer: PictureColorizer, jobs: Sequence[Job], seed: int
-    ) -> Sequence[tuple[Small, ...]]:
-        """For each photograph a gray picture and three of the model's."""
-        columns = [colorizer(pictures(colorizer, jobs, seed, text)) for text in self.prompts]
-        return list(zip(np.zeros_like(columns[0]), *columns, strict=True))
-
-    def render(self, job: Job, computed: tuple[Small, ...]) -> Iterator[Part]:
-        """The four side by side."""
-        chromas = [recombine.chroma_of(raw, job.small) for raw in computed]
-        yield Part("", sheets.row([levels(job, chroma) for chroma in chromas]))
-
-
-@dataclass(frozen=True)
-class VividnessGrid(_Usual):
-    """All candidates on one sheet, each with its vividness and score, the chosen one marked."""
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """The flag."""
-        return {"vividness_grid": True}
-
-    def compute(self, colorizer: PictureColorizer, jobs: Sequence[Job], seed: int) -> Sequence[Any]:
-        """For each photograph its candidates' pictures, their scores and the chosen one's place."""
-        candidates = colorizer.candidates(pictures(colorizer, jobs, seed))
-        return list(zip(*candidates, strict=True))
-
-    def render(self, job: Job, computed: Any) -> Iterator[Part]:
-        """The sheet."""
-        images, scores, chosen, _ = computed
-        lightness = sheets.tile_of(job.lightness)
-        tiles = [
-            recombine.quantized(recombine.full_picture(image, lightness, job.small), np.uint8)
-            for image in images
-        ]
-        labels = [
-            f"{scale:g}: {score:.2f}" + (" *" if i == chosen else "")
-            for i, (scale, score) in enumerate(zip(CANDIDATES, scores, strict=True))
-        ]
-        yield Part("", sheets.sheet(tiles, labels))
-
-
-@dataclass(frozen=True)
-class Enhancement(_Usual):
-    """More colour for faded photographs: their own chroma by a gain, at full size, and the model's
-    in so far as theirs is not to be trusted (`methods.fading`).
-
-    `t_start` says where the photographs stand, in (0, 1] with 1 for gray; None estimates it from
-    each one.
-    """
-
-    t_start: float | None = None
-
-    keeps_colours: ClassVar[bool] = True
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """The flag with its number."""
-        return {"enhance": "auto" if self.t_start is None else f"{self.t_start:g}"}
-
-    @classmethod
-    def of(cls, strength: str) -> "Enhancement":
-        """By a number or "auto".
-
-        Raises:
-            UserError: it is neither.
-        """
-        if strength == "auto":
-            return cls()
-        try:
-            t_start = float(strength)
-        except ValueError:
-            t_start = -1.0
-        if not 0.0 < t_start <= 1.0:
-            raise UserError(f"enhance is {strength!r}; it must be above 0, at most 1, or 'auto'")
-        return cls(t_start)
-
-    def compute(self, colorizer: PictureColorizer, jobs: Sequence[Job], seed: int) -> Sequence[Any]:
-        """For each photograph the model's picture, and where it stands."""
-        batch = pictures(colorizer, jobs, seed)
-        if self.t_start is None:
-            times = colorizer.starting_times(np.asarray(batch.faded))
-        else:
-            times = np.full(len(jobs), self.t_start)
-        raws = colorizer.enhance(batch._replace(t_start=times))
-        return list(zip(raws, times.tolist(), strict=True))
-
-    def figures(self, job: Job, computed: tuple[Small, float]) -> Mapping[str, float]:
-        """Where it stands."""
-        return {"t0": round(computed[1], 3)}
-
-    def render(self, job: Job, computed: tuple[Small, float]) -> Iterator[Part]:
-        """The photograph with both chromas."""
-        assert job.rgb is not None  # `keeps_colours`
-        raw, t_start = computed
-        own, model = (float(weight[0]) for weight in fading.weights(np.array([t_start])))
-        chroma = recombine.chroma_of(raw, job.small)
-        rgb = recombine.with_chroma(job.rgb, own, chroma._replace(ab=model * chroma.ab))
-        yield Part("", recombine.quantized(rgb, job.dtype))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from colorjax.colorize.command.paths import check_writable, find_photos
-from colorjax.colorize.files.photos import EXTRAS, FORMATS
+from colorjax.colorize.files.kinds import EXTRAS, FORMATS
 from colorjax.colorize.files.saving import save_photo
 from colorjax.errors import UserError
 

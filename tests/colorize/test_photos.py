@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from colorjax.colorize.command.paths import find_photos, output_paths
-from colorjax.colorize.files.photos import EXTRAS, FORMATS, check, load_photo
+from colorjax.colorize.files.kinds import EXTRAS, FORMATS
+from colorjax.colorize.files.photos import check, load_photo
 from colorjax.colorize.files.saving import save_photo
 from colorjax.errors import UserError
 
@@ -155,3 +156,12 @@ def test_the_extra_that_reads_a_file_is_named(tmp_path, monkeypatch, name, extra
     (tmp_path / name).write_bytes(b"not for Pillow alone")
     with pytest.raises(UserError, match=rf"pip install 'colorjax\[{extra}\]'"):
         load_photo(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp", ".jp2"])
+def test_pillows_own_limit_is_no_limit(tmp_path, monkeypatch, suffix) -> None:
+    """Which it asks about at opening and, of a TIFF, once more at decoding: 179 million pixels."""
+    Image.fromarray(np.full((40, 50), 99, np.uint8)).save(tmp_path / f"a{suffix}")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    photo = load_photo(tmp_path / f"a{suffix}")
+    assert photo.rgb.shape == (40, 50, 3) and Image.MAX_IMAGE_PIXELS == 900

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from colorjax.colorize.files import photos
+from colorjax.colorize.files import kinds, photos
 from colorjax.errors import UserError
 
 LIGHT = np.linspace(0, 1, 96)[None].repeat(64, axis=0)
@@ -45,10 +45,10 @@ def test_light_becomes_srgb_upright(tmp_path, orientation) -> None:
 
 def test_damage_and_a_missing_reader_are_told(tmp_path, monkeypatch) -> None:
     (tmp_path / "a.nef").write_bytes(b"II*\0" + bytes(99))
-    if ".nef" in photos.FORMATS:
+    if ".nef" in kinds.FORMATS:
         with pytest.raises(UserError, match="not a picture that can be read"):
             photos.load_photo(tmp_path / "a.nef")
-    without = {k: v for k, v in photos.FORMATS.items() if v != "RAW"}
+    without = {k: v for k, v in kinds.FORMATS.items() if v != "RAW"}
     monkeypatch.setattr(photos, "FORMATS", without)
     for read in (photos.load_photo, photos.check):
         with pytest.raises(UserError, match=r"pip install 'colorjax\[raw\]'"):

@@ -2,7 +2,7 @@
 
 import argparse
 
-from colorjax.colorize import painters
+from colorjax.colorize import comparisons, enhancing, painters
 from colorjax.colorize.chroma.looks import Look
 from colorjax.colorize.jobs import Painter, check_seed
 from colorjax.colorize.words import prompts
@@ -71,8 +71,8 @@ def make_painter(args: argparse.Namespace, prompt: str) -> Painter:
     if args.enhance:
         return _enhancement(args)
     if args.vividness_grid:
-        return painters.VividnessGrid()
-    return painters.DetailLevels.of(prompt) if args.levels else _colouring(args)
+        return comparisons.VividnessGrid()
+    return comparisons.DetailLevels.of(prompt) if args.levels else _colouring(args)
 
 
 def _enhancement(args: argparse.Namespace) -> Painter:
@@ -81,7 +81,7 @@ def _enhancement(args: argparse.Namespace) -> Painter:
         raise UserError(f"--enhance is a setting of --method={able[0]}, not of {args.method}")
     if args.vividness == AUTO:
         raise UserError("--vividness=auto is for gray photographs; with --enhance give a number")
-    return painters.Enhancement.of(args.enhance)
+    return enhancing.Enhancement.of(args.enhance)
 
 
 def _colouring(args: argparse.Namespace) -> Painter:

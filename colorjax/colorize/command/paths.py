@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colorjax.colorize.files.photos import EXTRAS, FORMATS
+from colorjax.colorize.files.kinds import EXTRAS, FORMATS
 from colorjax.colorize.files.saving import OUTPUT_SUFFIXES, SUFFIXES_TOLD, note_of
 from colorjax.errors import UserError, first_line
 

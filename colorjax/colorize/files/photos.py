@@ -6,12 +6,12 @@ converted to sRGB, transparency is laid on white, metadata is carried over, and 
 not a picture is one sentence.
 """
 
+import contextlib
 import hashlib
-import importlib.util
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,30 +22,15 @@ from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 
 from colorjax.colorize.files import metadata
+from colorjax.colorize.files.kinds import EXTRAS, FORMATS
 from colorjax.colorize.files.metadata import Metadata
 from colorjax.data import bounds, decoding, raws, tiffs
 from colorjax.errors import UserError, first_line
 
 Source = str | os.PathLike[str] | Image.Image | np.ndarray  # what a photograph comes as
 
-# A whitelist: Pillow's rarer decoders (PSD, FITS, EPS, ...) are more surface than use.
-FORMATS = decoding.FORMATS | {
-    **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), "PPM"),
-    ".mpo": "JPEG",  # of stereo cameras and phones: JPEGs one behind the other
-    ".jp2": "JPEG2000",
-    ".avif": "AVIF",
-}
-# The extra of the package that reads pictures of these kinds.
-EXTRAS = {".heic": "heic", ".heif": "heic", ".jxl": "jxl"} | dict.fromkeys(raws.SUFFIXES, "raw")
-if importlib.util.find_spec("pillow_heif"):  # of the extra colorjax[heic]
-    importlib.import_module("pillow_heif").register_heif_opener()
-    FORMATS |= {".heic": "HEIF", ".heif": "HEIF"}
-if importlib.util.find_spec("pillow_jxl"):  # of colorjax[jxl]; importing it is enough
-    importlib.import_module("pillow_jxl")
-    FORMATS |= {".jxl": "JXL"}
-_PILLOWS = tuple(dict.fromkeys(FORMATS.values()))
-if importlib.util.find_spec("rawpy"):  # of colorjax[raw]
-    FORMATS |= dict.fromkeys(raws.SUFFIXES, "RAW")
+
+_PILLOWS = tuple(dict.fromkeys(kind for kind in FORMATS.values() if kind != "RAW"))
 MOST_PIXELS = 400 * 10**6  # of one photograph, where nobody says anything
 _SIZE_LOCK = threading.Lock()  # Pillow's own limit on sizes is one for all threads
 _COLOUR_ABOVE = 2.5 / 255.0  # what a JPEG of a gray picture differs by between its channels
@@ -166,7 +151,7 @@ def load_photo(
             with picture:
                 turned, kind = decoding.orientation(picture), str(picture.format)
                 carried = metadata.of_file(data, picture)
-                pixels = decoding.pixels(data, picture, page)
+                pixels = _decoded(data, picture, page)
                 carried = carried.turned if turned > 4 else carried
         digest = hashlib.sha256(data).hexdigest()
         return Photo(pixels, _is_colour(pixels.rgb), carried, kind, digest)
@@ -222,12 +207,27 @@ def _is_raw(path: Path) -> bool:
 
 def _pillows(file: Any) -> Image.Image:
     """Pillow's picture, not yet decoded, whatever its size: sizes are checked here."""
+    with _of_any_size():
+        return Image.open(file, formats=_PILLOWS)
+
+
+@contextlib.contextmanager
+def _of_any_size() -> Iterator[None]:
     with _SIZE_LOCK:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=_PILLOWS)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _decoded(data: bytes, picture: Image.Image, page: int) -> decoding.Pixels:
+    """Of a size that was allowed, which Pillow asks about once more when it decodes a TIFF."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is None or picture.width * picture.height <= 2 * limit:  # up to here it only warns
+        return decoding.pixels(data, picture, page)
+    with _of_any_size():
+        return decoding.pixels(data, picture, page)
 
 
 def _opened(data: bytes, name: str, most_pixels: int, page: int) -> Image.Image | None:
