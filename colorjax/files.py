@@ -220,13 +220,26 @@ def check_pickle(file: Any) -> None:
     A pickle numbers what it wants to name again, and Python makes a table as long as the largest
     number says: nine bytes could ask for gigabytes. Those that Python writes count up from 0.
 
+    It also names the frames that it is read in. Where a frame begins or ends within another thing
+    Python's fast reader goes on elsewhere than the one used here, and would be shown one pickle and
+    run another.
+
     Raises:
-        ValueError: a number is above how many things the pickle has made so far, or it is damaged.
+        ValueError: a number is above how many things the pickle has made so far, a frame is not
+            one, or it is damaged.
     """
-    start = file.tell()
-    for made, (operation, argument, _) in enumerate(pickletools.genops(file), 1):
-        if operation.name.endswith("PUT") and not 0 <= int(str(argument)) <= made:
+    start, end, before = file.tell(), 0, 0
+    for made, (operation, argument, place) in enumerate(pickletools.genops(file), 1):
+        name, place = operation.name, int(place or 0)
+        if before < end < place or (name == "FRAME" and place < end):
+            raise ValueError("the pickle has frames that overlap")
+        if name == "FRAME":
+            end = place + 9 + int(str(argument))
+        if name.endswith("PUT") and not 0 <= int(str(argument)) <= made:
             raise ValueError(f"the pickle numbers {made} things up to {argument}")
+        if name == "STOP" and end > place + 1:
+            raise ValueError("the pickle ends within a frame")
+        before = place
     file.seek(start)
 
 

@@ -201,3 +201,13 @@ def test_a_pickle_that_numbers_beyond_what_it_makes_is_told(protocol: int) -> No
     hostile = io.BytesIO(b"\x80\x02]r" + (2 * 10**9).to_bytes(4, "little") + b".")
     with pytest.raises(ValueError, match="numbers 3 things up to 2000000000"):
         files.check_pickle(hostile)
+
+
+@pytest.mark.parametrize("frame", [b"]]", b"]" * 11 + b"\x95\x04" + bytes(7) + b"]]."])
+def test_frames_that_hide_something_are_told(frame: bytes) -> None:
+    """One that ends within a thing or has another in it: Python's two readers differ there."""
+    hostile = (
+        b"\x80\x04\x95" + (12).to_bytes(8, "little") + frame + b"X\x09\0\0\0" + b"." * 9 + b"."
+    )
+    with pytest.raises(ValueError, match="frame"):
+        files.check_pickle(io.BytesIO(hostile))

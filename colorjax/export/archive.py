@@ -20,6 +20,7 @@ SUFFIX = ".cjx"
 FORMAT = 1
 MANIFEST = "manifest.json"
 MOST_MANIFEST_BYTES = 2**24
+MOST_PACKED_BYTES = 2**28  # of a program; those of a full-size model have a few megabytes
 _COMMENT = re.compile(rb"colorjax sha256 ([0-9a-f]{64})")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say: the same parts, the same file
 _PIECE = 2**20
@@ -91,6 +92,10 @@ class Archive:
             names = sorted([*self.manifest["parts"], MANIFEST])
             if sorted(archive.namelist()) != names:
                 raise ValueError(f"it holds other parts than {MANIFEST} lists")
+            for info in archive.infolist():
+                # What is not packed cannot be more than the file has.
+                if info.compress_type != zipfile.ZIP_STORED and info.file_size > MOST_PACKED_BYTES:
+                    raise ValueError(f"{info.filename} is larger than it can be")
             for name in self.manifest["parts"]:
                 self._check(name, _pieces(archive, name))
 

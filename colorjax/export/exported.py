@@ -24,6 +24,7 @@ from colorjax.inputs import AUTO, Pictures, Value, refuse_foreign
 from colorjax.maths.types import Params
 
 _ADVICE = "export it again"
+_ODD = (AttributeError, LookupError, TypeError, ValueError)
 _TYPES = {"F16": np.float16, "F32": np.float32, "BF16": jnp.bfloat16}
 
 
@@ -138,6 +139,11 @@ class ExportedColorizer(PictureColorizer):
                 f"'{self._archive.path}' was exported by jax {about['jax']}, and this is jax "
                 f"{jax.__version__}, which cannot read it ({first_line(error)}); {_ADVICE}"
             ) from error
+        if not _computes_only(exported.mlir_module_serialized):
+            raise UserError(
+                f"'{self._archive.path}' has a program that calls code outside of it, which none "
+                f"of python -m colorjax.export does; {_ADVICE}"
+            )
         return jax.jit(exported.call)
 
     def _weights(self, part: str) -> Params:
@@ -146,11 +152,16 @@ class ExportedColorizer(PictureColorizer):
         read: Any = safetensors.deserialize  # its readers for NumPy know no bfloat16
 
         flat = {}
-        for name, leaf in read(self._archive.read(part)):
-            array = np.frombuffer(leaf["data"], _TYPES[leaf["dtype"]]).reshape(leaf["shape"])
-            # Half precision is how single precision is stored where that loses nothing.
-            flat[name] = array.astype(np.float32) if array.dtype == np.float16 else array
-        tree: Params = unflatten_dict(flat, sep="/")  # type: ignore[no-untyped-call]
+        try:
+            for name, leaf in read(self._archive.read(part)):
+                array = np.frombuffer(leaf["data"], _TYPES[leaf["dtype"]]).reshape(leaf["shape"])
+                # Half precision is how single precision is stored where that loses nothing.
+                flat[name] = array.astype(np.float32) if array.dtype == np.float16 else array
+            tree: Params = unflatten_dict(flat, sep="/")  # type: ignore[no-untyped-call]
+        except (safetensors.SafetensorError, *_ODD) as error:
+            raise UserError(
+                f"'{self._archive.path}' has weights that are none ({first_line(error)}); {_ADVICE}"
+            ) from error
         return batching.moved(tree)
 
     def _tokenizer(self) -> Tokenizer:
@@ -159,6 +170,16 @@ class ExportedColorizer(PictureColorizer):
             for part in about["files"]:
                 (Path(folder) / Path(part).name).write_bytes(self._archive.read(part))
             return Tokenizer(folder, about["max_length"], about["most_ids"])
+
+
+def _computes_only(module: bytes) -> bool:
+    """Whether a program only computes with its inputs.
+
+    By a custom call one could reach functions of the process that run it, such as the one by which
+    a program calls Python. In MLIR's bytecode names are spelt out; text, which could spell them
+    otherwise, is no program of ours.
+    """
+    return module.startswith(b"ML\xefR") and b"custom_call" not in module
 
 
 def load(
