@@ -62,6 +62,19 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 12 + length
 
 
+def check_chunks(data: bytes) -> None:
+    """Raises `ValueError` for a PNG with a chunk of more bytes than the whole file.
+
+    OpenCV makes room for a chunk before it looks whether there are so many.
+    """
+    at = len(PNG_SIGNATURE)
+    while at + 8 <= len(data) and data[at + 4 : at + 8] != b"IEND":
+        (length,) = struct.unpack_from(">I", data, at)
+        if length > len(data):
+            raise ValueError(f"a chunk claims {length} bytes")
+        at += 12 + length
+
+
 def png_chunk(kind: bytes, content: bytes) -> bytes:
     """A chunk's bytes."""
     body = kind + content
@@ -110,6 +123,7 @@ def _check_jpeg(data: bytes) -> None:
 
 
 def _check_png(data: bytes) -> None:
+    check_chunks(data)
     expected = left = 0
     unpacker = zlib.decompressobj()
     for kind, content in png_chunks(data):

@@ -46,6 +46,7 @@ def _decoded(data: bytes) -> Image:
         return simplejpeg.decode_jpeg(data)
     if not data.startswith(bounds.PNG_SIGNATURE):
         raise ValueError("it begins like neither")
+    bounds.check_chunks(data)
     _check_size(*struct.unpack_from(">II", data, 16))
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from colorjax.colorize.files.photos import check, load_photo
-from colorjax.data import bounds
+from colorjax.data import bounds, transforms
 from colorjax.errors import UserError
 from colorjax.prepare.sources.entries import Rejected
 from colorjax.prepare.validation import check as check_record
@@ -95,3 +95,14 @@ def test_a_file_of_more_bytes_than_a_picture_has(tmp_path) -> None:
     for read in (load_photo, check):
         with pytest.raises(UserError, match="20.0 GiB, more than 1 GiB"):
             read(tmp_path / "a.png")
+
+
+def test_a_chunk_of_more_bytes_than_the_file() -> None:
+    """Seventy bytes that would have OpenCV make room for four gigabytes."""
+    whole = png(struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0), zlib.compress(bytes(72)))
+    bounds.check_chunks(whole)
+    at = whole.index(b"IDAT") - 4
+    hostile = whole[:at] + b"\xff\0\0\x12" + whole[at + 4 :]
+    for read in (bounds.check, transforms.decode):
+        with pytest.raises((ValueError, UserError), match="a chunk claims 4278190098 bytes"):
+            read(hostile)
