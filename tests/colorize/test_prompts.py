@@ -1,5 +1,7 @@
 """Prompts as people type and paste them; colour words by CSS's own names of them."""
 
+import time
+
 import pytest
 
 from colorjax import release
@@ -96,3 +98,11 @@ def test_words_that_are_colours_as_they_are_stay() -> None:
         assert prompts.plain(text) == text
     with pytest.raises(UserError, match="is no colour"):
         prompts.plain("a car in rgb(1)")
+
+
+@pytest.mark.parametrize("word", ["xqzzt ", "#f00 ", "ab1", "红 "])
+def test_a_prompt_of_ten_thousand_characters_costs_little(word, tokenize) -> None:
+    start = time.process_time()
+    given = (word * 10_000)[:10_000]
+    assert list(prompts.remarks(given, prompts.plain(given), tokenize))
+    assert time.process_time() - start < 2.0

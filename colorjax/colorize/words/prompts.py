@@ -1,5 +1,7 @@
 """Prompts as people type them, made plain; and what of them a model will not understand."""
 
+import bisect
+import functools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -58,16 +60,23 @@ def plain(prompt: str) -> str:
     return _CODE.sub(lambda code: word_of(code[0]), " ".join(text.split()))
 
 
+@functools.lru_cache(1 << 10)
 def word_of(code: str) -> str:
     """The colour word that is nearest to a code such as #ff0000, in CIE Lab.
 
     Raises:
         UserError: it is no colour, such as rgb(999, 0, 0).
     """
-    names = [(word, name) for word, names in _WORDS.items() for name in names.split()]
-    known = np.array([_lab(name) for _, name in names])
+    words, known = _known()
     distances = np.linalg.norm(known - _lab(code), axis=-1)
-    return names[int(distances.argmin())][0]
+    return words[int(distances.argmin())]
+
+
+@functools.cache
+def _known() -> tuple[list[str], np.ndarray]:
+    """The word of each of CSS's names that are called by one, and their colours in Lab."""
+    names = [(word, name) for word, names in _WORDS.items() for name in names.split()]
+    return [word for word, _ in names], np.array([_lab(name) for _, name in names])
 
 
 def remarks(given: str, prompt: str, tokenize: Tokenizer) -> Iterator[str]:
@@ -96,11 +105,12 @@ def unknown_words(prompt: str, tokenize: Tokenizer) -> list[str]:
     another script than Latin.
     """
     places = tokenize.offsets(prompt)
+    firsts, lasts = [first for first, _ in places], [last for _, last in places]
     small = tokenize.vocab_size < _SMALL_VOCABULARY
     unknown = []
     for match in _WORD.finditer(prompt):
         start, stop = match.span()
-        pieces = sum(first < stop and last > start for first, last in places)
+        pieces = bisect.bisect_left(firsts, stop) - bisect.bisect_right(lasts, start)
         in_letters = not match[0].isascii() and pieces >= len(match[0])
         if pieces > 1 and (small or in_letters):
             unknown.append(match[0])
