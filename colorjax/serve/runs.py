@@ -94,14 +94,15 @@ class Run:
             task.progress.step, task.progress.steps = 0, self._colorizer.num_steps
             task.progress.batch = len(self._seats)
 
-    def advance(self, steps: int) -> Iterator[tuple[Task, jobs.Outcome]]:
-        """Goes so many steps further, without those who were cancelled; yields what is done."""
+    def drop(self) -> None:
+        """Frees the seats of those who were cancelled."""
         for seat, task in enumerate(self._seats):
             if task is not None and task.future.done():
                 self._sampling.leave(seat)
                 self._seats[seat] = None
-        if not self.tasks:
-            return
+
+    def advance(self, steps: int) -> Iterator[tuple[Task, jobs.Outcome]]:
+        """Goes so many steps further; yields what is done."""
         self._sampling.advance(steps)
         done = []
         for seat, task in enumerate(self._seats):

@@ -233,7 +233,11 @@ class Service:
     def _advance(self) -> None:
         """Takes each run a piece further; one that fails is computed picture by picture."""
         for run in list(self._runs):
+            run.drop()
             start, tasks = time.monotonic(), run.tasks
+            if not tasks:
+                self._runs.remove(run)
+                continue
             try:
                 self._finish(run.advance(self.limits.steps))
                 if start - self._previewed >= self.limits.preview_seconds:
@@ -241,7 +245,7 @@ class Service:
                     self._previewed = time.monotonic()
             except Exception:
                 self._runs.remove(run)
-                self._compute([task for task in tasks if not task.future.done()])
+                self._compute([task for task in run.tasks if not task.future.done()])
                 continue
             seconds = time.monotonic() - start
             self.metrics.advanced(len(tasks), seconds)
