@@ -69,6 +69,7 @@ async function colourOne(file) {
     return;
   }
   const pictures = await service.follow(job, (name, said) => {
+    if (!state.isWanted) return;
     if (name === "preview" && said.picture === 0) {
       at("preview").src = said.image;
       at("preview").hidden = false;
