@@ -1,7 +1,7 @@
 """All benchmarks, one after the other, and the tables that they fill in the documents.
 
     python -m benchmarks                       # each small, in some minutes
-    python -m benchmarks --only startup layers --rounds 5
+    python -m benchmarks --only startup layers # some of them
     python -m benchmarks --full                # each as its own module has it, in hours
 
 Each runs in a process of its own; what cannot run here (no GPU, no torch, no prepared data) says so

@@ -24,6 +24,8 @@ from colorjax.errors import UserError
 
 _LEAST = "jax_persistent_cache_min_compile_time_secs"
 _SUM_BYTES = 32
+# Programs in the folder: each change of the code and of a static setting leaves one for each shape.
+MOST = 64
 # Where the process keeps things and how much it says: nothing that a program depends on.
 _WITHOUT_EFFECT = ("cache", "log", "traceback", "dump", "profiler", "explain")
 
@@ -133,6 +135,7 @@ def _read(path: Path) -> Callable[..., Any] | None:
     """The program in a file; None if there is none, or a damaged one or another version's."""
     with contextlib.suppress(OSError):
         data = path.read_bytes()
+        os.utime(path)  # what was not used for longest makes room first
         if hashlib.sha256(data[_SUM_BYTES:]).digest() == data[:_SUM_BYTES]:
             with contextlib.suppress(Exception):  # whatever a runtime has against it
                 payload, takes, returns = pickle.loads(data[_SUM_BYTES:])
@@ -148,5 +151,8 @@ def _write(path: Path, compiled: Any) -> None:
         data = pickle.dumps(serialize_executable.serialize(compiled))
     except Exception:  # some runtimes cannot, and raise what they like
         return
-    with contextlib.suppress(UserError):  # a full disk costs compiling again, nothing else
+    with contextlib.suppress(UserError, OSError):  # a full disk costs compiling again, nothing else
         files.write_bytes(path, hashlib.sha256(data).digest() + data)
+        used = {old: old.stat().st_mtime for old in path.parent.glob("program-*")}
+        for old in sorted(used, key=lambda old: used[old])[:-MOST]:
+            old.unlink(missing_ok=True)

@@ -142,6 +142,28 @@ def test_what_cannot_be_run_is_compiled_anew(folder: Path, monkeypatch: pytest.M
     assert function.times == 1
 
 
+def test_what_was_not_used_for_longest_makes_room(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_store, "MOST", 2)
+    (folder / "jit_other-cache").write_text("")
+
+    def run(deciding: str, at: int) -> int:
+        function, program = _again(deciding)
+        before = set(folder.glob("program-*"))
+        program({"x": X}, np.float32(0))
+        for path in set(folder.glob("program-*")) - before:
+            os.utime(path, (at, at))
+        return function.times
+
+    assert [run("a", 1), run("b", 2)] == [1, 1]
+    assert run("a", 0) == 0  # used now, in the clock's time
+    assert run("c", 4) == 1
+    assert run("a", 0) == 0
+    assert run("b", 5) == 1
+    assert len(list(folder.glob("program-*"))) == 2 and (folder / "jit_other-cache").exists()
+
+
 def test_without_a_folder_of_ones_own_nothing_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
