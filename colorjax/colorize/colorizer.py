@@ -74,6 +74,7 @@ class Colorizer(PictureColorizer):
         if "image_size" not in config:
             raise UserError(f"'{directory}/config.json' lacks image_size")
         self.settings = self.method.resolve(config, overrides)
+        self.dtype: str = jnp.dtype(dtype).name
         self.model, params = self.method.load(directory, dtype)
         self.params = lora.with_adapters(params, str(self.settings["lora"]))
         self._check_decoder(overrides)
@@ -103,7 +104,7 @@ class Colorizer(PictureColorizer):
         self.buckets = buckets(self.image_size, multiple)
         self.batch_size = int(self.settings["batch_size"]) * self._devices
         self.params = self._resident(self.params)
-        deciding = [self.method.name, config, options, decoder, jnp.dtype(dtype).name]
+        deciding = [self.method.name, config, options, decoder, self.dtype]
         self._programs = {
             name: self._program(run, [name, self.has_ranker, *deciding])
             for name, run in PROGRAMS.items()

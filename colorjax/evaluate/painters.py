@@ -52,7 +52,11 @@ class ModelPainter(NamedTuple):
     def about(self) -> dict[str, Any]:
         """Method, settings, and the digests of the weights."""
         parts = sorted(release.parts_in(self.directory))
+        dtype = self.colorizer.dtype
+        # float32 goes without saying: rows of before there was another are still known.
+        narrower = {} if dtype == "float32" else {"dtype": dtype}
         return {
+            **narrower,
             "name": self.name,
             "method": self.colorizer.method.name,
             "settings": dict(self.colorizer.settings),

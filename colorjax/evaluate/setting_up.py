@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from colorjax import release
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.words.automatic import Captioner
-from colorjax.devices import processes, replicas
+from colorjax.devices import precision, processes, replicas
 from colorjax.errors import UserError
 from colorjax.evaluate import networks, painters, protocols
 from colorjax.evaluate.measuring import Measurement
@@ -108,7 +108,8 @@ def _model(args: argparse.Namespace, name: str) -> ModelPainter:
         model, method = name, args.method
     directory = release.locate(model)
     settings = {setting: getattr(args, setting) for setting in registry.settings()}
-    colorizer = Colorizer(directory, method, mesh=local_mesh(args), **settings)
+    dtype = precision.compute_type(args.dtype)
+    colorizer = Colorizer(directory, method, dtype=dtype, mesh=local_mesh(args), **settings)
     shown = name if model == "bundled" else str(Path(model)) + (f":{method}" if colon else "")
     captioner = Captioner(directory, colorizer.tokenize) if args.prompt else None
     shown += f", prompt {args.prompt}" if args.prompt else ""

@@ -11,7 +11,7 @@ from colorjax.colorize.colorizer import Colorizer
 from colorjax.data import captions, colour_names, records, transforms
 from colorjax.errors import UserError
 from colorjax.evaluate import __main__ as evaluate
-from colorjax.evaluate import measuring, networks, painters, pictures, protocols, setting_up
+from colorjax.evaluate import flags, measuring, networks, painters, pictures, protocols, setting_up
 from colorjax.evaluate.measuring import Measurement
 from colorjax.evaluate.painters import ModelPainter
 from colorjax.evaluate.pictures import Frame, Selection
@@ -221,3 +221,16 @@ def test_mistakes_are_told(more, words, small_release, cifar) -> None:
     command = ["--model", str(small_release), "--data", str(cifar), "--limit", "8"]
     with pytest.raises(UserError, match=words):
         evaluate.main([*command, "--batch_size", "8", *more])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_type_that_is_asked_for_is_computed_in(monkeypatch, dtype) -> None:
+    loaded = []
+
+    def load(*_, **named) -> Colorizer:
+        loaded.append(named["dtype"])
+        return object.__new__(Colorizer)
+
+    monkeypatch.setattr(setting_up, "Colorizer", load)
+    setting_up._model(flags.parse(["--dtype", dtype]), "bundled")
+    assert loaded == [dtype]
