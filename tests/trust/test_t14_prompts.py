@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from colorjax import release
@@ -45,7 +45,11 @@ def test_anything_typed(tokenize: Tokenizer, row: Row) -> None:
 
     @seed(row.seed)
     @settings(
-        max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=count,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],  # shrinking prompts of 10,000 takes minutes
     )
     @given(PROMPTS)
     def check(text: str) -> None:
@@ -57,7 +61,7 @@ def test_anything_typed(tokenize: Tokenizer, row: Row) -> None:
             phrases.colour_phrases(plain)
             phrases.instance_phrases(plain)
         except UserError as error:
-            assert "\x1b" not in str(error) and len(str(error)) < 3 * len(text) + 500
+            assert "\x1b" not in str(error) and len(str(error)) < 3000
             refused += 1
             return
         assert plain == plain.strip() and "\n" not in plain and prompts.plain(plain) == plain
@@ -89,7 +93,11 @@ def test_negative_and_listed_prompts(tokenize: Tokenizer, tmp_path: Path, row: R
 
     @seed(row.seed)
     @settings(
-        max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=count,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],  # shrinking prompts of 10,000 takes minutes
     )
     @given(st.sampled_from([".csv", ".jsonl", ".txt"]), st.binary(max_size=300), st.text())
     def check(suffix: str, data: bytes, text: str) -> None:

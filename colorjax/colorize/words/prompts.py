@@ -41,6 +41,7 @@ _CODE = re.compile(
 )
 _NEGATION = re.compile(r"\b(?:not|no|without|never|neither|nor)\s+\w+|\b\w+n['’]t\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+|[^\x00-\x7f]")
+_MOST_SHOWN = 100  # characters of a prompt in an error
 _SMALL_VOCABULARY = 10_000  # CLIP's has 49,408, and nearly every English word's parts
 
 
@@ -56,7 +57,8 @@ def plain(prompt: str) -> str:
     text = "".join(" " if c.isspace() else c for c in prompt)
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
-        raise UserError(f"prompt {prompt!r} holds characters that are no text; type it again")
+        shown = prompt if len(prompt) <= _MOST_SHOWN else f"{prompt[:_MOST_SHOWN]} ..."
+        raise UserError(f"prompt {shown!r} holds characters that are no text; type it again")
     return _CODE.sub(lambda code: word_of(code[0]), " ".join(text.split()))
 
 
