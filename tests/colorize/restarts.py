@@ -17,6 +17,7 @@ from colorjax.colorize.files import saving
 
 COMMAND = """
 import os, sys
+from colorjax.colorize import options
 from colorjax.colorize.command import run
 from colorjax.colorize.words import prompts
 from tests.colorize.test_controls import Painted
@@ -30,7 +31,7 @@ def logged(*arguments):
             os.write(log, (os.path.basename(outcome.request.source) + "\\n").encode())
         yield outcome
 
-run.make_colorizer = lambda *_: Painted(3.0)
+options.make_colorizer = lambda *_: Painted(3.0)
 run.process = logged
 prompts.remarks = lambda *_: []
 sys.exit(run.main(sys.argv[2:]))

@@ -17,7 +17,6 @@ from colorjax.colorize import colorizer as module
 from colorjax.colorize.__main__ import main
 from colorjax.colorize.buckets import ASPECTS, bucket_for
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.colorize.command import run
 from colorjax.colorize.files import saving
 from colorjax.inputs import Pictures
 
@@ -76,7 +75,7 @@ def photographs(tmp_path: Path, model: Colorizer) -> Path:
 def test_fifty_sizes_compile_once_for_each_bucket(
     photographs: Path, tmp_path: Path, model: Colorizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "make_colorizer", lambda *_: model)
+    monkeypatch.setattr("colorjax.colorize.options.make_colorizer", lambda *_: model)
     output = tmp_path / "out"
     arguments = [str(photographs), "--output", str(output), "--quiet"]
     assert counted(lambda: main(arguments)) == len(model.buckets) == len(ASPECTS)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colorjax.colorize import options
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.command import run as command
 from colorjax.colorize.running import PictureColorizer
@@ -33,7 +34,7 @@ def test_orders(
     colorizer: PictureColorizer, tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As given, in three other orders, and in two halves; the last batch of each is not full."""
-    monkeypatch.setattr(command, "make_colorizer", lambda *_: colorizer)
+    monkeypatch.setattr(options, "make_colorizer", lambda *_: colorizer)
     if not row.is_full:
         monkeypatch.setattr(prompts, "remarks", lambda *_: [])
     rng, count = row.rng(), row.count(6, 102)

@@ -15,6 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 from colorjax import files
+from colorjax.colorize import options
 from colorjax.colorize.command import run as command
 from colorjax.colorize.files import saving
 from colorjax.colorize.words import prompts
@@ -60,7 +61,7 @@ def colour(photo: Path, output: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def _without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "make_colorizer", lambda *_: Painted())
+    monkeypatch.setattr(options, "make_colorizer", lambda *_: Painted())
     monkeypatch.setattr(prompts, "remarks", lambda *_: [])
 
 
