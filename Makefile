@@ -70,7 +70,7 @@ soak: $(VENV)-soak/dev
 reproduce: $(VENV)/run
 	$(BIN)/python -m benchmarks.reproduction --limit=300
 	$(BIN)/python -m benchmarks.reproduction.instances
-	$(BIN)/python -m benchmarks.enhancement --limit=200 --page --json=docs/reproduction/enhancement.json
+	$(BIN)/python -m benchmarks.enhancement --limit=200 --captions=scarce --page --json=docs/reproduction/enhancement.json
 
 trust: $(VENV)/dev
 	$(BIN)/python -m tests.trust
