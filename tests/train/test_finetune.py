@@ -130,11 +130,11 @@ def test_the_page_is_walked_from_an_empty_folder(tmp_path) -> None:
     params = small.random_params(lcad.build(sizes))
     towers = small.drawn(lambda key: naming.init(naming.build(sizes), key))
     params["image_encoder"] = {k: v for k, v in towers.items() if k != "text_model"}
-    release.write(tmp_path / "bundled", sizes, params, small.DATA / "tokenizer")
+    release.write(tmp_path / "base", sizes, params, small.DATA / "tokenizer")
     write_pictures(tmp_path / "film", 6)
     train = documented("finetune.md", "train", "--config.pictures=film")
     steps = ["--config.latent.total_steps=1", "--config.evaluate_every=1"]
-    train = [word.replace("=bundled", "=./bundled") for word in train]
+    train = [word.replace("=bundled", "=base") for word in train]
     said = run(tmp_path, "train", [*train, *steps])
     assert "1 held-out pictures, before and after 1 steps" in said
     made = tmp_path / "runs" / "finetune"
@@ -146,4 +146,4 @@ def test_the_page_is_walked_from_an_empty_folder(tmp_path) -> None:
     photo = tmp_path / "photo.jpg"
     Image.open(tmp_path / "film" / "0.png").convert("L").save(photo)
     colour = documented("finetune.md", "colorize", "--lora")
-    run(tmp_path, "colorize", [*[word.replace("bundled", "./bundled") for word in colour]])
+    run(tmp_path, "colorize", [word.replace("bundled", "base") for word in colour])

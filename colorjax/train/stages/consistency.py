@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from colorjax import release
@@ -62,7 +62,7 @@ def loss(
     model: lcad.LCAD,
     params: Params,
     pixels: ImageBytes,
-    ids: tuple[TokenIds, TokenIds],
+    ids: tuple[TokenIds, Int[Array, "1 n"]],
     draws: Draws,
     options: Any,
     *,
@@ -109,7 +109,7 @@ def loss(
 def _teacher(
     model: lcad.LCAD,
     params: Params,
-    context: Context,
+    context: Float[Array, "both n d"],
     scale: Float[Array, "b"],
     features: Features | None,
 ) -> Denoise:
@@ -201,7 +201,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
             luminance,
             batch["input_ids"],
             None,
-            jax.random.uniform(scale_key, (count,), minval=least, maxval=options.most_guidance),
+            jax.random.uniform(scale_key, (), minval=least, maxval=options.most_guidance),
             keys=jax.random.split(noise_key, count),
             temperature=config.model.colorize.temperature,
         )
