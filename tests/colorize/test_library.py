@@ -10,7 +10,7 @@ from PIL import Image
 
 import colorjax
 from colorjax.colorize import __main__ as command
-from colorjax.colorize import jobs
+from colorjax.colorize import jobs, processing
 from colorjax.colorize.files import saving
 from colorjax.colorize.library import PhotoColorizer
 from colorjax.errors import UserError
@@ -115,7 +115,7 @@ def test_many_keep_their_order_and_bad_ones_are_told(colorizer, tmp_path) -> Non
 
 def test_results_wait_for_earlier_ones_only_as_memory_allows(colorizer, monkeypatch) -> None:
     """With room for three pictures the lonely first one is coloured before its batch is full."""
-    monkeypatch.setattr(jobs, "MAX_PENDING_PIXELS", 33 * 90 + 6 * 40 * 40)
+    monkeypatch.setattr(processing, "MAX_PENDING_PIXELS", 33 * 90 + 6 * 40 * 40)
     photos = [smooth(i, *((33, 90) if i == 0 else (40, 40))) for i in range(13)]
     read, prepare = [], jobs.prepare
     monkeypatch.setattr(jobs, "prepare", lambda *given: read.append(1) or prepare(*given))
