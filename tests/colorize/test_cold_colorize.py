@@ -63,6 +63,7 @@ def test_lightness_is_kept_and_vividness_acts(photo, tmp_path, cold_release) -> 
     assert len({round(float(c), 3) for c in chroma}) == 3
 
 
+@pytest.mark.proof
 def test_automatic_takes_the_rankers_choice_and_the_grid_shows_all(
     photo, tmp_path, cold_release, colorizer
 ) -> None:

@@ -166,6 +166,7 @@ def test_nothing_compiles_for_another_value_or_photograph(colorizer) -> None:
     assert colorizer.colorizer.compilations == before
 
 
+@pytest.mark.proof
 def test_vividness_of_lcad(colorizer) -> None:
     """1 is the path without it, 0 is gray, the ranker's choice is one of its candidates."""
     photo = smooth(6, 40, 40)

@@ -25,6 +25,7 @@ def distilled_model():
     return lcad.build(sizes)
 
 
+@pytest.mark.proof
 def test_the_loss_is_that_of_one_step_of_the_guided_teacher() -> None:
     """By the formulas, from the networks' own outputs."""
     model = distilled_model()
