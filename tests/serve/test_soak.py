@@ -16,6 +16,6 @@ def test_clients_of_every_kind_at_once(small_release, capsys, monkeypatch) -> No
     said = json.loads(capsys.readouterr().out)
     answers = said["answers"]
     assert answers["200 to good ones"] >= 18, "each of them got a picture"
-    for kind in ("400 to bad ones", "413 to bad ones", "hung up", "slow bytes"):
+    for kind in ("400 to bad ones", "413 to large ones", "hung up", "slow bytes"):
         assert answers[kind] > 0, kind
     assert not said["left_in_tmp"] and said["wrong"] == []
