@@ -49,6 +49,7 @@ def application(service: Service, name: str = "bundled", access: Access = Access
         title="colorjax",
         version=__version__,
         openapi_url="/api/openapi.json",
+        redirect_slashes=False,
         lifespan=lifespan,
         **pages,
     )

@@ -84,10 +84,16 @@ class Guard:
             await refused(scope, receive, with_headers)
             return
         body = _Body(receive, self._most, self._seconds)
+        headers = Headers(scope=scope)
+        has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
         async def unless_refused(message: Message) -> None:
-            if body.refusal is None:
-                await with_headers(message)
+            if body.refusal is not None:
+                return
+            if message["type"] == "http.response.start" and has_body and not body.is_whole:
+                # Answered before its end, the rest would be read and thrown away, however long.
+                MutableHeaders(scope=message)["Connection"] = "close"
+            await with_headers(message)
 
         # The application makes an answer of its own of a body that breaks off.
         with contextlib.suppress(_Broken):
@@ -125,11 +131,11 @@ class _Body:
     def __init__(self, receive: Receive, most: int, seconds: float) -> None:
         self._receive, self._most = receive, most
         self._until = asyncio.get_running_loop().time() + seconds
-        self._length, self._is_whole = 0, False
+        self._length, self.is_whole = 0, False
         self.refusal: JSONResponse | None = None
 
     async def receive(self) -> Message:
-        if self._is_whole:  # now it is only waited for the client's leaving
+        if self.is_whole:  # now it is only waited for the client's leaving
             return await self._receive()
         left = self._until - asyncio.get_running_loop().time()
         try:
@@ -142,7 +148,7 @@ class _Body:
         if self._length > self._most:
             self.refusal = _too_large(self._most)
             raise _Broken
-        self._is_whole = not message.get("more_body", False)
+        self.is_whole = not message.get("more_body", False)
         return message
 
 

@@ -158,7 +158,11 @@ def test_paths_as_they_are(running: tuple[int, int], row: Row) -> None:
         connection.endheaders()
         answer = connection.getresponse()
         text = answer.read().decode(errors="replace")
-        assert 400 <= answer.status < 500 or "<title>colorjax" in text, (path, answer.status)
+        # A folder without its slash is sent to itself, with one.
+        place = answer.headers.get("location", "").removeprefix("http://127.0.0.1:")
+        is_same = answer.status == 307 and place == f"{running[1]}{path}/"
+        is_page = "<title>colorjax" in text
+        assert 400 <= answer.status < 500 or is_same or is_page, (path, answer.status)
         assert "root:" not in text and "import " not in text
         connection.close()
     row.tell(f"{len(PATHS)} paths as they are: nothing but the page")
