@@ -79,12 +79,12 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        refused = self._refused(scope, Headers(scope=scope))
+        headers = Headers(scope=scope)
+        refused = self._refused(scope, headers)
         if refused is not None:
             await refused(scope, receive, with_headers)
             return
         body = _Body(receive, self._most, self._seconds)
-        headers = Headers(scope=scope)
         has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
         async def unless_refused(message: Message) -> None:

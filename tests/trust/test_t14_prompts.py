@@ -34,6 +34,17 @@ PROMPTS = st.one_of(
 ORDINARY = "red blue green gray brown white black yellow car truck dog cat horse ship sky".split()
 
 
+def searched(count: int) -> settings:
+    """So many examples, however long each takes; what fails is kept by the row's seed."""
+    return settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],  # shrinking prompts of 10,000 takes minutes
+    )
+
+
 @pytest.fixture(scope="module")
 def tokenize() -> Tokenizer:
     return Tokenizer(release.BUNDLED / "tokenizer", 77)
@@ -44,13 +55,7 @@ def test_anything_typed(tokenize: Tokenizer, row: Row) -> None:
     count, told, refused = row.count(40, 6000), 0, 0
 
     @seed(row.seed)
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.explicit, Phase.generate],  # shrinking prompts of 10,000 takes minutes
-    )
+    @searched(count)
     @given(PROMPTS)
     def check(text: str) -> None:
         nonlocal told, refused
@@ -92,13 +97,7 @@ def test_negative_and_listed_prompts(tokenize: Tokenizer, tmp_path: Path, row: R
     count = row.count(20, 1000)
 
     @seed(row.seed)
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.explicit, Phase.generate],  # shrinking prompts of 10,000 takes minutes
-    )
+    @searched(count)
     @given(st.sampled_from([".csv", ".jsonl", ".txt"]), st.binary(max_size=300), st.text())
     def check(suffix: str, data: bytes, text: str) -> None:
         path = tmp_path / f"table{suffix}"
