@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from flax.traverse_util import unflatten_dict
+from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
+from safetensors.numpy import load_file
 
 from benchmarks.reproduction import bins
 from colorjax import release
@@ -181,54 +183,72 @@ def stage(networks: Networks, config: ConfigDict, prior: np.ndarray) -> Stage:
     )
 
 
-def _prior(config: ConfigDict, name: str, tokenize: Tokenizer) -> np.ndarray:
-    """How frequent the classes are in the first training pictures, at the size of the targets."""
-    options = config[name].copy_and_resolve_references()
-    options.batch_size = PRIOR_PICTURES
-    with contextlib.closing(run.train_batches(config, options, tokenize, 0, alone=True)) as batches:
-        lab = color.srgb_to_lab(next(batches)["image"].astype(np.float32) / 255.0)
+def prior_of(images: UInt8[np.ndarray, "n H W 3"]) -> np.ndarray:
+    """How frequent the classes are in pictures, at the size of the targets."""
+    lab = color.srgb_to_lab(images.astype(np.float32) / 255.0)
     small = np.asarray(blocks(jnp.asarray(lab[..., 1:]))).reshape(-1, BLOCK**2, 2).mean(axis=1)
     return bins.frequencies(small)
 
 
+def _first_pictures(config: ConfigDict, name: str, tokenize: Tokenizer) -> np.ndarray:
+    options = config[name].copy_and_resolve_references()
+    options.batch_size = PRIOR_PICTURES
+    with contextlib.closing(run.train_batches(config, options, tokenize, 0, alone=True)) as batches:
+        images: np.ndarray = next(batches)["image"]
+        return images
+
+
+def _train(kind: Kind, data: Path, folder: Path, tokenize: Tokenizer) -> Params:
+    """The UNet that training in `folder`, from its last checkpoint, ends with."""
+    config = configuration(kind, data)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.dcn)
+    with jax.set_mesh(mesh):
+        prior = prior_of(_first_pictures(config, kind.name, tokenize))
+        state = loop.train(
+            loop.Run(
+                name=kind.name,
+                stage=stage(Networks.of(kind), config, prior),
+                config=config,
+                mesh=mesh,
+                directory=folder / kind.name,
+                total_steps=STEPS,
+                batches=lambda first: run.train_batches(config, config[kind.name], tokenize, first),
+                examples={},
+            )
+        )
+    return jax.tree.map(sharding.to_host, optim.averaged(state))
+
+
 class Trained:
-    """A painter; its network is trained, or goes on with that, when it is made."""
+    """A painter; its network is trained, or goes on with that, when it is made.
+
+    A network that `benchmarks.gpu_stages` has trained, `<kind>.safetensors` in the same folder, is
+    taken as it is.
+    """
 
     def __init__(self, kind: str, data: Path, folder: Path) -> None:
-        """Trains in `folder`, from its last checkpoint, to the end."""
         self.networks = Networks.of(KINDS[kind])
         self.name = self.networks.kind.title
-        config = configuration(self.networks.kind, data)
         text = release.read_config(release.BUNDLED)["text_encoder"]
         self.tokenize = Tokenizer(
             release.tokenizer(release.BUNDLED, FILES),
             text["max_position_embeddings"],
             text["vocab_size"],
         )
-        mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.dcn)
-        with jax.set_mesh(mesh):
-            made = stage(self.networks, config, _prior(config, kind, self.tokenize))
-            state = loop.train(
-                loop.Run(
-                    name=kind,
-                    stage=made,
-                    config=config,
-                    mesh=mesh,
-                    directory=folder / kind,
-                    total_steps=STEPS,
-                    batches=lambda first: run.train_batches(
-                        config, config[kind], self.tokenize, first
-                    ),
-                    examples={},
-                )
-            )
-        self.params = jax.tree.map(sharding.to_host, optim.averaged(state))
-        self.frozen = made.frozen
+        weights = folder / f"{kind}.safetensors"
+        self.about_training = {"steps": STEPS} if not weights.is_file() else {"by": "gpu_stages"}
+        self.params = (
+            unflatten_dict(load_file(weights), sep="/")
+            if weights.is_file()
+            else _train(self.networks.kind, data, folder, self.tokenize)
+        )
+        self.params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), self.params)
+        self.frozen = {"text_encoder": release.read_part(release.BUNDLED, "text_encoder")}
         self._run = jax.jit(self._chroma)
 
     def about(self) -> dict[str, Any]:
-        """What it is and how long it was trained."""
-        return {"name": self.name, "settings": {"steps": STEPS}}
+        """What it is and how it was trained."""
+        return {"name": self.name, "settings": self.about_training}
 
     def paint(self, batch: Batch, seed: int) -> Raw:
         """By each picture's caption; no noise is in it."""
