@@ -19,14 +19,15 @@ from colorjax.colorize.files.metadata import Metadata
 from colorjax.colorize.running import PictureColorizer
 from colorjax.colorize.words import masks
 from colorjax.colorize.words.instances import Instances
+from colorjax.data.rows import Rows
 from colorjax.errors import UserError
 from colorjax.inputs import AUTO, Pictures
 from colorjax.maths import color
 
-Caption = Callable[[np.ndarray], str]  # what a photograph of a lightness shows
+Caption = Callable[[np.ndarray | Rows], str]  # what a photograph of a lightness shows
 MOST_SEED = 2**32 - 1
 Names = Sequence[tuple[str, Mapping[str, Any]]]  # of parts, and what the note says of them
-Levels = np.ndarray  # [h,w,3], or [h,w,4] with alpha: uint8 or uint16
+Levels = np.ndarray | Rows  # [h,w,3], or [h,w,4] with alpha: uint8 or uint16
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Job:
 
     request: Request
     photo: photos.Photo
-    lightness: Float[np.ndarray, "height width"]
+    lightness: Float[np.ndarray, "height width"] | Rows
     small: Float[np.ndarray, "h w"]
     masks: Float[np.ndarray, "k h w"] | None = None
     hints: hinting.Hints | None = None
@@ -83,7 +84,7 @@ class Job:
     def pixels(self) -> int:
         """What it takes of the memory, in numbers of `lightness`."""
         kept = (self.lightness, self.rgb, self.inside, self.photo.pixels.alpha)
-        return sum(array.size for array in kept if array is not None)
+        return sum(map(_kept, kept))
 
     def let_go(self) -> None:
         """Forgets its arrays at full size, once its last picture is drawn: writing takes room."""
@@ -99,6 +100,12 @@ class Job:
     def dtype(self) -> DTypeLike:
         """Of levels as deep as the photograph's."""
         return np.uint16 if self.photo.pixels.bits > 8 else np.uint8
+
+
+def _kept(array: np.ndarray | Rows | None) -> int:
+    if isinstance(array, Rows):
+        return array.kept // np.dtype(np.float32).itemsize
+    return 0 if array is None else array.size
 
 
 class Part(NamedTuple):
@@ -188,11 +195,12 @@ def prepare(
     Raises:
         UserError: it, its masks or its hints cannot be read.
     """
-    photo = photos.read(request.source, request.most_pixels, request.page)
+    keeps = painter.keeps_colours or request.inside is not None
+    whole = keeps or request.restore or request.instances is not None
+    photo = photos.read(request.source, request.most_pixels, request.page, in_rows=not whole)
     pixels = photo.pixels
     height, width = pixels.rgb.shape[:2]
     size = bucket_for(height, width, sizes)
-    keeps = painter.keeps_colours or request.inside is not None
     is_alone = not keeps and pixels.alpha is None  # nothing else needs the colours
     lightness = recombine.lightness_of(pixels.rgb, in_place=is_alone)
     if request.restore:
@@ -202,7 +210,7 @@ def prepare(
     if request.prompt == AUTO and captioner is not None:
         job.caption = captioner(shown)
     if keeps:
-        job.rgb = pixels.rgb
+        job.rgb = np.asarray(pixels.rgb)
     if painter.keeps_colours:
         job.small_rgb = color.from_unit(recombine.colours_to_model_size(photo.rgb, *size))
     if request.instances:

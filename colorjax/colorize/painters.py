@@ -15,6 +15,7 @@ from colorjax.colorize.chroma.looks import Look
 from colorjax.colorize.chroma.recombine import Chroma
 from colorjax.colorize.jobs import MOST_SEED, Job, Levels, Names, Part, pictures
 from colorjax.colorize.running import PictureColorizer
+from colorjax.data.rows import Rows
 
 Small = Float[np.ndarray, "h w 3"]  # a model's picture in [-1,1]
 
@@ -101,17 +102,17 @@ class Colouring(Usual):
         """The pictures, or the sheet that they are on, and the map of doubt."""
         seed, raws = computed
         if self.sheet:
-            shown = [levels(job, self.chroma(job, raw)) for raw in raws[: self.variations]]
+            drawn = [levels(job, self.chroma(job, raw)) for raw in raws[: self.variations]]
             if self.sheet == "compare":
                 gray = Chroma(np.zeros((*job.small.shape, 2), np.float32), job.small)
-                yield Part("", sheets.row([levels(job, gray), *shown]))
+                yield Part("", sheets.row([levels(job, gray), *drawn]))
             else:
-                labels = [f"seed {seed_of(seed, i)}" for i in range(len(shown))]
-                yield Part("", sheets.sheet(shown, labels))
+                labels = [f"seed {seed_of(seed, i)}" for i in range(len(drawn))]
+                yield Part("", sheets.sheet(drawn, labels))
         else:
             for raw, (name, about) in zip(raws, self.names(seed)):
                 if "doubt" not in about:
-                    yield Part(name, levels(job, self.chroma(job, raw)), about)
+                    yield Part(name, shown(job, self.chroma(job, raw)), about)
         if self.doubt:
             (name, about) = self.names(seed)[-1]
             yield Part(name, doubt.drawn(self.spread(job, raws), *job.lightness.shape), about)
@@ -125,18 +126,25 @@ class Colouring(Usual):
         return doubt.spread([self.chroma(job, raw) for raw in raws[: self.doubt]])
 
 
-def levels(job: Job, chroma: Chroma) -> Levels:
+def shown(job: Job, chroma: Chroma) -> Levels:
+    """As `levels`, but of a photograph that is not whole in memory neither is this."""
+    if isinstance(job.lightness, Rows):
+        return recombine.rows_at_full_size(job.lightness, chroma, job.dtype)
+    return levels(job, chroma)
+
+
+def levels(job: Job, chroma: Chroma) -> np.ndarray:
     """A photograph in new colours, as deep as it is: its lightness, transparency, and what is not
     to be coloured as it was."""
-    shown: Levels = recombine.to_full_size(job.lightness, *chroma, dtype=job.dtype)
+    result: np.ndarray = recombine.to_full_size(job.lightness, *chroma, dtype=job.dtype)
     if job.inside is not None:
         assert job.rgb is not None  # it is kept then
         own = recombine.quantized(job.rgb, job.dtype)
-        shown = recombine.mixed(own, shown, job.inside)
+        result = recombine.mixed(own, result, job.inside)
     alpha = job.photo.pixels.alpha
     if alpha is None:
-        return shown
-    return np.concatenate([shown, recombine.quantized(alpha, job.dtype)[..., None]], axis=-1)
+        return result
+    return np.concatenate([result, recombine.quantized(alpha, job.dtype)[..., None]], axis=-1)
 
 
 def seed_of(seed: int, number: int) -> int:

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageCms
 
 from colorjax.data import bounds, profiles, tiffs
+from colorjax.data.rows import Rows
 from colorjax.maths import color
 
 # By suffix, Pillow's names of the formats that pictures come in, of data sets and photographs.
@@ -32,9 +33,10 @@ class Pixels(NamedTuple):
 
     `bits` is 16 of a picture of more than 8 bits a sample, else 8. Gray is one channel shown as
     three: a view that cannot be written to. `profile` is ICC's, that the file's values were of.
+    Of `levels.pixels` the values are computed when they are asked for.
     """
 
-    rgb: Float[np.ndarray, "h w 3"]
+    rgb: Float[np.ndarray, "h w 3"] | Rows
     alpha: Float[np.ndarray, "h w"] | None = None
     bits: int = 8
     profile: bytes = b""
@@ -42,10 +44,11 @@ class Pixels(NamedTuple):
     @property
     def on_white(self) -> Float[np.ndarray, "h w 3"]:
         """The picture without transparency."""
+        rgb = np.asarray(self.rgb)
         if self.alpha is None:
-            return self.rgb
+            return rgb
         alpha = self.alpha[..., None]
-        shown: np.ndarray = self.rgb * alpha + (1.0 - alpha)
+        shown: np.ndarray = rgb * alpha + (1.0 - alpha)
         return shown
 
 
@@ -196,10 +199,10 @@ def _shown(
         rgb = profiles.to_srgb(rgb, profile)
     elif gamma and "srgb" not in info:
         rgb = profiles.by_gamma(rgb, gamma)
-    upright = _upright(np.broadcast_to(rgb, (*rgb.shape[:2], 3)), turned)
+    shown = upright(np.broadcast_to(rgb, (*rgb.shape[:2], 3)), turned)
     is_opaque = not alpha.shape[-1] or bool((alpha == 1.0).all())
-    shown = None if is_opaque else _upright(alpha[..., 0], turned)
-    return Pixels(upright, shown, bits, profile or b"")
+    opacity = None if is_opaque else upright(alpha[..., 0], turned)
+    return Pixels(shown, opacity, bits, profile or b"")
 
 
 def _depth(data: bytes, picture: Image.Image) -> int:
@@ -210,7 +213,8 @@ def _depth(data: bytes, picture: Image.Image) -> int:
     return 16 if data.startswith(bounds.PNG_SIGNATURE) else 8
 
 
-def _upright(rgb: np.ndarray, turned: int) -> np.ndarray:
+def upright(rgb: np.ndarray, turned: int) -> np.ndarray:
+    """A view of a picture that EXIF says is turned, see `orientation`."""
     if turned in (5, 6, 7, 8):
         rgb = rgb.swapaxes(0, 1)
     if turned in (3, 4, 7, 8):

@@ -1,5 +1,6 @@
 """LZW strips of a TIFF, which tifffile cannot unpack by itself, through Pillow's libtiff."""
 
+import itertools
 import struct
 import zlib
 from io import BytesIO
@@ -31,7 +32,7 @@ def repack(stream: BytesIO, page: Any) -> None:
     at = stream.seek(0, 2)
     stream.write(b"".join(strips))
     page.databytecounts = tuple(map(len, strips))
-    page.dataoffsets = tuple(at + sum(page.databytecounts[:i]) for i in range(len(strips)))
+    page.dataoffsets = tuple(itertools.accumulate(page.databytecounts[:-1], initial=at))
     page.compression = COMPRESSION.ADOBE_DEFLATE
 
 

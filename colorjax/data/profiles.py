@@ -35,11 +35,16 @@ def to_srgb(values: Float[np.ndarray, "h w c"], profile: bytes) -> Float[np.ndar
     Gray values with a profile for colours are the same in all three channels. Values come back
     unchanged if the profile is sRGB itself, is not valid, or is of another kind of colour.
     """
-    try:
-        convert = _conversion(profile, values.shape[-1])
-    except (OSError, ValueError, LookupError, ArithmeticError, struct.error, ImageCms.PyCMSError):
-        return values
+    convert = conversion(profile, values.shape[-1])
     return values if convert is None else in_strips(convert, values)
+
+
+def conversion(profile: bytes, channels: int) -> Curve | None:
+    """What `to_srgb` does to the values of a picture of so many channels; None: nothing."""
+    try:
+        return _conversion(profile, channels)
+    except (OSError, ValueError, LookupError, ArithmeticError, struct.error, ImageCms.PyCMSError):
+        return None
 
 
 def from_srgb(levels: np.ndarray, profile: bytes) -> np.ndarray | None:
@@ -104,10 +109,16 @@ def in_strips(convert: Curve, values: np.ndarray) -> Float[np.ndarray, "h w c2"]
 
 def by_gamma(values: Float[np.ndarray, "h w c"], gamma: float) -> Float[np.ndarray, "h w c"]:
     """sRGB of values that are light to the power of `gamma`, as a PNG says it without a profile."""
+    convert = conversion_by_gamma(gamma)
+    return values if convert is None else in_strips(convert, values)
+
+
+def conversion_by_gamma(gamma: float) -> Curve | None:
+    """What `by_gamma` does to values; None: nothing."""
     if not 0.05 < gamma < 5.0 or abs(gamma - 1.0 / 2.2) < 0.01:
-        return values
+        return None
     power = np.float32(1.0 / gamma)
-    return in_strips(lambda strip: color.srgb_curve(strip**power), values)
+    return lambda values: color.srgb_curve(values**power)
 
 
 def _conversion(profile: bytes, channels: int) -> Curve | None:

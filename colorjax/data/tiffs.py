@@ -89,6 +89,36 @@ def _in_rgb(page: Any, values: np.ndarray) -> Float[np.ndarray, "h w c"]:
     return 1.0 - shown if page.photometric == PHOTOMETRIC.MINISWHITE else shown
 
 
+def stored(data: bytes, number: int = 0) -> np.ndarray | None:
+    """The samples of a page as its file has them, [h,w,c], where nothing is to be done to them.
+
+    That is gray or RGB of whole bytes, from black to white, without further channels; where the
+    file does not pack them it is a view of `data`. None of all others.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    stream = BytesIO(data)
+    with TiffFile(stream) as file:
+        page: Any = file.pages[number]
+        channels = {PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}.get(page.photometric)
+        known = channels == page.samplesperpixel and page.planarconfig == 1
+        known = known and page.dtype in (np.uint8, np.uint16)
+        known = known and page.bitspersample == 8 * page.dtype.itemsize
+        if not known or page.compression not in (*_OWN, COMPRESSION.LZW):
+            return None
+        if page.is_contiguous:
+            shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+            kind = page.dtype.newbyteorder(file.byteorder)
+            start, count = page.dataoffsets[0], int(np.prod(shape))
+            if start + count * kind.itemsize > len(data):
+                raise ValueError("it ends before its pixels do")
+            return np.frombuffer(data, kind, count, start).reshape(shape)
+        if page.compression == COMPRESSION.LZW:
+            lzw.repack(stream, page)
+        return _samples(stream.getvalue() if page.compression in _PACKED else data, page)
+
+
 def size_and_pages(data: bytes, number: int = 0) -> tuple[tuple[int, int], int]:
     """Width and height of a page, and how many pages there are."""
     with TiffFile(BytesIO(data)) as file:

@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from jaxtyping import UInt32
 from PIL import Image
@@ -142,8 +141,8 @@ def _drawn(job: jobs.Job, raw: Small) -> bytes:
     """A photograph in a model's colours as a small JPEG; of no use but to be looked at."""
     height, width = job.lightness.shape
     shrink = min(1.0, _PREVIEW_SIDE / max(height, width))
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    lightness = cv2.resize(job.lightness, size, interpolation=cv2.INTER_AREA)
+    size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+    lightness = recombine.to_model_size(job.lightness, *size)
     shown = recombine.full_picture(np.nan_to_num(raw), lightness, job.small)
     file = io.BytesIO()
     levels = recombine.quantized(shown, np.uint8)

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageColor
 
 from colorjax.colorize.chroma.recombine import Chroma, enlarged, to_model_size
+from colorjax.data.rows import Rows
 from colorjax.errors import UserError, first_line
 from colorjax.maths import color
 
@@ -73,7 +74,7 @@ def read(source: HintSource, height: int, width: int) -> Hints:
     return _of_points(source, "the hints", height, width)
 
 
-def blended(chroma: Chroma, hints: Hints, lightness: Float[np.ndarray, "H W"]) -> Chroma:
+def blended(chroma: Chroma, hints: Hints, lightness: Float[np.ndarray, "H W"] | Rows) -> Chroma:
     """The model's chroma with a person's in it, at the size that the system is solved at."""
     height, width = _working_size(chroma.lightness.shape, lightness.shape)
     guide = to_model_size(lightness, height, width)

@@ -4,6 +4,7 @@ On the host: every photograph has another size, and none may cost a compilation.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
@@ -12,9 +13,9 @@ from jaxtyping import Float
 from numpy.typing import DTypeLike
 
 from colorjax.colorize.chroma.enlarging import MAX_CHROMA, Enlarged
+from colorjax.data.rows import Rows, strips
 from colorjax.maths import color
 
-_STRIP_PIXELS = 1 << 17  # stays in the cache
 _STRIP_ROWS = 256
 _FADED_SHARE = 0.5  # percent of pixels at either end
 _MOST_LEVEL = 65535  # of 16 bits
@@ -39,23 +40,30 @@ def _to_rgb(lightness: np.ndarray, ab: np.ndarray) -> np.ndarray:
     return shown
 
 
-def lightness_of(rgb: Float[np.ndarray, "H W 3"], *, in_place: bool = False) -> Any:
+def lightness_of(rgb: Float[np.ndarray, "H W 3"] | Rows, *, in_place: bool = False) -> Any:
     """L in 0..100, [H,W], of sRGB in [0,1], in strips: beyond the result, memory does not grow.
+
+    Of rows that are computed it is such rows.
 
     Args:
         in_place: whether a gray picture's values may be replaced by their lightness, of which no
             copy is made then.
     """
     height, width = rgb.shape[:2]
-    is_gray = rgb.strides[-1] == 0
-    result = _memory_of(rgb) if in_place and is_gray else None
+    if isinstance(rgb, Rows):
+        return rgb.mapped(_lightness, (height, width))
+    result = _memory_of(rgb) if in_place and rgb.strides[-1] == 0 else None
     result = np.empty((height, width), np.float32) if result is None else result
-    for strip in _strips(height, width):
-        light = (
-            _gray_lightness(rgb[strip][..., 0]) if is_gray else color.lightness(rgb[strip])[..., 0]
-        )
-        result[strip] = light
+    for strip in strips(height, width):
+        result[strip] = _lightness(rgb[strip])
     return result
+
+
+def _lightness(rgb: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    if rgb.strides[-1] == 0:  # one channel shown as three
+        return _gray_lightness(rgb[..., 0])
+    light: np.ndarray = color.lightness(rgb)[..., 0]
+    return light
 
 
 @functools.cache
@@ -102,15 +110,36 @@ def restored(lightness: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
 
 
 def to_model_size(
-    lightness: Float[np.ndarray, "H W"], height: int, width: int
+    lightness: Float[np.ndarray, "H W"] | Rows, height: int, width: int
 ) -> Float[np.ndarray, "h w"]:
     """Lightness at the size the model works at: averaged where it shrinks, cubic where it grows."""
+    if isinstance(lightness, Rows) and height <= lightness.shape[0] and width <= lightness.shape[1]:
+        small = _averaged(lightness, height, width)
+        return np.clip(small, 0.0, 100.0, out=small)
     shrinks = height * width < lightness.size
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     small = cv2.resize(
         np.asarray(lightness, np.float32), (width, height), interpolation=interpolation
     )
     return np.clip(small, 0.0, 100.0)
+
+
+def _averaged(rows: Rows, height: int, width: int) -> Float[np.ndarray, "h w"]:
+    """What OpenCV's INTER_AREA makes of a whole picture, strip by strip, up to rounding."""
+    total = np.zeros((height, width))
+    edges = np.arange(height + 1) * (len(rows) / height)  # of cells, in rows
+    for strip in strips(*rows.shape):
+        across = cv2.resize(
+            rows[strip], (width, strip.stop - strip.start), interpolation=cv2.INTER_AREA
+        )
+        above = np.arange(strip.start, strip.stop)
+        first = np.searchsorted(edges, strip.start, "right") - 1
+        last = np.searchsorted(edges, strip.stop, "left")
+        upper, lower = edges[first:last, None], edges[first + 1 : last + 1, None]
+        shares = np.clip(np.minimum(lower, above + 1) - np.maximum(upper, above), 0.0, 1.0)
+        total[first:last] += shares @ across
+    result: np.ndarray = (total * (height / len(rows))).astype(np.float32)
+    return result
 
 
 def colours_to_model_size(
@@ -171,7 +200,7 @@ def with_chroma(
 
 
 def to_full_size(
-    lightness: Float[np.ndarray, "H W"],
+    lightness: Float[np.ndarray, "H W"] | Rows,
     ab_small: Float[np.ndarray, "h w 2"],
     lightness_small: Float[np.ndarray, "h w"],
     own: Float[np.ndarray, "H W 2"] | None = None,
@@ -192,27 +221,51 @@ def to_full_size(
     Works in strips: beyond the result, memory does not grow with the height.
     """
     height, width = lightness.shape
-    chroma_at = Enlarged(ab_small, lightness_small, (height, width))
+    render = renderer(lightness, Chroma(ab_small, lightness_small), own, dtype)
     result = np.empty((height, width, 3), dtype)
-    for strip in _strips(height, width):
+    for strip in strips(height, width):
+        result[strip] = render(strip)
+    return result
+
+
+def rows_at_full_size(lightness: Rows, chroma: Chroma, dtype: DTypeLike) -> Rows:
+    """As `to_full_size`, levels that are computed when they are asked for."""
+    render = renderer(lightness, chroma, None, dtype)
+    height, width = lightness.shape
+
+    def compute(rows: slice) -> np.ndarray:
+        result = np.empty((rows.stop - rows.start, width, 3), dtype)
+        for strip in strips(len(result), width):
+            result[strip] = render(slice(rows.start + strip.start, rows.start + strip.stop))
+        return result
+
+    return Rows((height, width, 3), dtype, compute, lightness.kept)
+
+
+def renderer(
+    lightness: Float[np.ndarray, "H W"] | Rows,
+    small: Chroma,
+    own: Float[np.ndarray, "H W 2"] | None,
+    dtype: DTypeLike,
+) -> Callable[[slice], np.ndarray]:
+    """Any rows of what `to_full_size` makes."""
+    chroma_at = Enlarged(*small, lightness.shape)
+
+    def render(strip: slice) -> np.ndarray:
         light = np.clip(np.asarray(lightness[strip], np.float32), 0.0, 100.0)
         chroma = chroma_at(strip, light)
         if own is not None:
             chroma = np.clip(chroma + own[strip], -MAX_CHROMA, MAX_CHROMA)
         rgb = _to_rgb(light, chroma)
-        result[strip] = rgb if result.dtype.kind == "f" else quantized(rgb, dtype)
-    return result
+        return rgb if np.dtype(dtype).kind == "f" else quantized(rgb, dtype)
+
+    return render
 
 
 def enlarged(chroma: Chroma, lightness: Float[np.ndarray, "H W"]) -> Chroma:
     """The chroma brought to another lightness's size, as `to_full_size` does."""
     chroma_at = Enlarged(chroma.ab, chroma.lightness, lightness.shape)
     ab = np.empty((*lightness.shape, 2), np.float32)
-    for strip in _strips(*lightness.shape):
+    for strip in strips(*lightness.shape):
         ab[strip] = chroma_at(strip, lightness[strip])
     return Chroma(ab, lightness)
-
-
-def _strips(height: int, width: int) -> list[slice]:
-    rows = max(1, _STRIP_PIXELS // width)
-    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 
 from colorjax.colorize.chroma import recombine
+from colorjax.data.rows import Rows
 
 TILE, LABEL, GAP = 192, 16, 6  # in pixels
 COLUMNS = 3
@@ -18,7 +19,7 @@ def row(pictures: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(pictures, axis=1)
 
 
-def tile_of(lightness: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "h w"]:
+def tile_of(lightness: Float[np.ndarray, "H W"] | Rows) -> Float[np.ndarray, "h w"]:
     """A photograph's lightness at the size of a tile."""
     shrink = min(1.0, TILE / max(lightness.shape))
     height, width = (max(1, round(side * shrink)) for side in lightness.shape)

@@ -157,7 +157,7 @@ def _write(task: Task, outcome: Outcome) -> tuple[float, list[str]]:
             continue
         levels, profile = part.levels, b""
         if args.keep_profile and "doubt" not in part.about:
-            levels, profile = _in_own_space(outcome, levels)
+            levels, profile = _in_own_space(outcome, np.asarray(levels))
         lost += saving.save_photo(
             paths.part(request.output, part.name),
             levels,

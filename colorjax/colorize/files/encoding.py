@@ -4,7 +4,7 @@ import dataclasses
 import zlib
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -35,6 +35,7 @@ SUFFIXES = {
 }
 DEEP = ("PNG", "TIFF")  # what has 16 bits
 QUALITY = 95
+TIFF_LEVEL = 6  # of zlib
 MOST_SEGMENT = 65_533  # bytes of a JPEG's segment
 _WEBP_SIDE, _AVIF_SIDE, _JPEG_SIDE = 16_383, 65_536, 65_500
 _XMP_TAG, _IPTC_TAG, _PHOTOSHOP_TAG, _ICC_TAG = 700, 33723, 34377, 34675
@@ -67,19 +68,29 @@ def encoded(levels: np.ndarray, suffix: str, content: Content) -> Encoded:
         ValueError: a side is longer than the format has.
     """
     kind = SUFFIXES[suffix]
+    content = fitted(content, kind, levels.shape)
+    if kind not in DEEP and levels.dtype == np.uint16:
+        levels = np.round(levels / np.float32(257.0)).astype(np.uint8)
+    return _WRITERS[kind](levels, content)
+
+
+def fitted(content: Content, kind: str, shape: tuple[int, ...]) -> Content:
+    """The content for a picture of a shape, with the note in its XMP.
+
+    Raises:
+        ValueError: a side is longer than the format has.
+    """
     most = {"WEBP": _WEBP_SIDE, "AVIF": _AVIF_SIDE, "JPEG": _JPEG_SIDE}.get(kind)
-    if most is not None and max(levels.shape[:2]) > most:
+    height, width = shape[:2]
+    if most is not None and max(height, width) > most:
         raise ValueError(f"{kind} has at most {most} pixels a side; take .png or .tif")
-    height, width = levels.shape[:2]
     content = content._replace(
         metadata=content.metadata.fitted(width, height, is_srgb=not content.profile)
     )
     if content.note is not None:
         xmp = statement.with_note(content.metadata.xmp, content.note)
         content = content._replace(metadata=dataclasses.replace(content.metadata, xmp=xmp))
-    if kind not in DEEP and levels.dtype == np.uint16:
-        levels = np.round(levels / np.float32(257.0)).astype(np.uint8)
-    return _WRITERS[kind](levels, content)
+    return content
 
 
 def _png(levels: np.ndarray, content: Content) -> Encoded:
@@ -91,6 +102,12 @@ def _png(levels: np.ndarray, content: Content) -> Encoded:
         data = buffer.tobytes()
     else:
         data = _by_pillow(levels, "PNG")
+    start = len(bounds.PNG_SIGNATURE) + 25  # behind IHDR
+    return Encoded(data[:start] + png_chunks(content) + data[start:])
+
+
+def png_chunks(content: Content) -> bytes:
+    """The chunks of a PNG with all that is beside its pixels."""
     metadata = content.metadata
     chunks = []
     if content.note is not None:
@@ -108,15 +125,32 @@ def _png(levels: np.ndarray, content: Content) -> Encoded:
         chunks.append((b"zTXt", PNG_IPTC + bytes(2) + zlib.compress(_hex(metadata.resources))))
     chunks += [_comment(text) for text in metadata.comments]
     chunks += metadata.texts
-    start = len(bounds.PNG_SIGNATURE) + 25  # behind IHDR
-    middle = b"".join(bounds.png_chunk(*chunk) for chunk in chunks)
-    return Encoded(data[:start] + middle + data[start:])
+    return b"".join(bounds.png_chunk(*chunk) for chunk in chunks)
 
 
 def _jpeg(levels: np.ndarray, content: Content) -> Encoded:
+    data = jpeg_data(on_white(levels), content)
+    middle, lost = jpeg_segments(content)
+    return Encoded(b"".join([jpeg_head(data, content), middle, memoryview(data)[20:]]), lost)
+
+
+def jpeg_data(levels: np.ndarray, content: Content) -> bytes:
+    """A JPEG with nothing but its pixels and their profile."""
     options = {"icc_profile": content.profile} if content.profile else {}
     # Not by simplejpeg, which would need no copy of 4 bytes a pixel: its fast transform errs more.
-    data = _by_pillow(on_white(levels), "JPEG", quality=content.quality, subsampling=0, **options)
+    return _by_pillow(levels, "JPEG", quality=content.quality, subsampling=0, **options)
+
+
+def jpeg_head(data: bytes, content: Content) -> bytes:
+    """The start of a JPEG and its JFIF segment, 20 bytes."""
+    head = bytearray(data[:20])
+    if content.metadata.density is not None:
+        head[13:18] = _jfif(content.metadata.density)
+    return bytes(head)
+
+
+def jpeg_segments(content: Content) -> Encoded:
+    """The segments of a JPEG with all that is beside its pixels, and what has no place there."""
     metadata = content.metadata
     segments = []  # what it is called, if it may be too long, the marker and the content
     block = _noted(content)
@@ -137,9 +171,6 @@ def _jpeg(levels: np.ndarray, content: Content) -> Encoded:
     for keyword, text in map(text_of, metadata.texts):
         name = f"the text {keyword.decode('latin-1')!r}"
         segments.append((name, 0xFE, text if keyword == b"Comment" else keyword + b": " + text))
-    head = bytearray(data[:20])  # the start and the JFIF segment
-    if metadata.density is not None:
-        head[13:18] = _jfif(metadata.density)
     written = [
         bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
         for _, marker, body in segments
@@ -148,39 +179,48 @@ def _jpeg(levels: np.ndarray, content: Content) -> Encoded:
     lost = tuple(
         f"{name} of {len(body):,} bytes" for name, _, body in segments if len(body) > MOST_SEGMENT
     )
-    return Encoded(b"".join([head, *written, memoryview(data)[20:]]), lost)
+    return Encoded(b"".join(written), lost)
 
 
 def _tiff(levels: np.ndarray, content: Content) -> Encoded:
-    metadata, file = content.metadata, BytesIO()
-    density = metadata.density
-    options: dict[str, Any] = {"extrasamples": ["unassalpha"]} if levels.shape[-1] == 4 else {}
+    file = BytesIO()
+    tifffile.imwrite(file, levels, **tiff_options(levels.shape, levels.itemsize, content))
+    return Encoded(exif.merged(file.getvalue(), *tiff_fields(content)), lost_of_tiff(content))
+
+
+def tiff_options(shape: tuple[int, ...], itemsize: int, content: Content) -> dict[str, Any]:
+    """How tifffile shall write levels."""
+    density = content.metadata.density
+    options: dict[str, Any] = {"extrasamples": ["unassalpha"]} if shape[-1] == 4 else {}
     if density is not None and density.per_metre:
         across, down = (round(side * 0.0254, 4) for side in (density.across, density.down))
         options |= {"resolution": (across, down), "resolutionunit": 2}
-    order: Literal["<", ">"] = (
-        ">" if metadata.exif.startswith(b"MM") else "<"
-    )  # the block is copied as it is
-    tifffile.imwrite(
-        file,
-        levels,
-        photometric="rgb",
-        compression="zlib",
-        compressionargs={"level": 6},
-        predictor=True,
-        rowsperstrip=max(1, (1 << 18) // (levels.shape[1] * levels.itemsize * levels.shape[-1])),
-        metadata=None,
-        software=False,
-        bigtiff=False,
-        byteorder=order,
-        **options,
-    )
+    is_motorola = content.metadata.exif.startswith(b"MM")  # the block is copied as it is
+    return options | {
+        "photometric": "rgb",
+        "compression": "zlib",
+        "compressionargs": {"level": TIFF_LEVEL},
+        "predictor": True,
+        "rowsperstrip": max(1, (1 << 18) // (shape[1] * itemsize * shape[-1])),
+        "metadata": None,
+        "software": False,
+        "bigtiff": False,
+        "byteorder": ">" if is_motorola else "<",
+    }
+
+
+def tiff_fields(content: Content) -> tuple[bytes, dict[int, bytes]]:
+    """The block of EXIF and the fields that `exif.merged` puts into a TIFF."""
+    metadata = content.metadata
     fields = {_XMP_TAG: metadata.xmp, _ICC_TAG: content.profile}
-    fields |= {_PHOTOSHOP_TAG: metadata.resources}
-    data = exif.merged(file.getvalue(), _noted(content), fields)
-    lost = ["a comment"] * len(metadata.comments)
-    lost += [f"the text {text_of(text)[0].decode('latin-1')!r}" for text in metadata.texts]
-    return Encoded(data, tuple(lost))
+    return _noted(content), fields | {_PHOTOSHOP_TAG: metadata.resources}
+
+
+def lost_of_tiff(content: Content) -> tuple[str, ...]:
+    """What has no place in a TIFF."""
+    lost = ["a comment"] * len(content.metadata.comments)
+    texts = content.metadata.texts
+    return (*lost, *(f"the text {text_of(text)[0].decode('latin-1')!r}" for text in texts))
 
 
 def _webp(levels: np.ndarray, content: Content) -> Encoded:

@@ -5,6 +5,7 @@ in the encoding that it went in with. Only of a TIFF, whose directory also descr
 the entries that are about the photograph are copied into a block of their own.
 """
 
+import mmap
 import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -33,6 +34,8 @@ class Entry(NamedTuple):
 
 
 Directory = dict[int, Entry]
+Block = bytes | mmap.mmap  # a file, or what it has of one
+PLACE_OF_FIRST = slice(4, 8)  # of a file's first directory, as its header says it
 
 
 def changed(block: bytes, width: int, height: int, *, is_srgb: bool = True) -> bytes:
@@ -77,6 +80,14 @@ def merged(data: bytes, block: bytes, fields: Mapping[int, bytes]) -> bytes:
     The file's own entries stay; its first directory is written anew behind everything, so that
     nothing that it points to moves. `fields` is by their tags; empty ones are left out.
     """
+    start, written = directory_behind(data, block, fields)
+    result = bytearray(data.ljust(start, b"\0") + written)
+    result[PLACE_OF_FIRST] = struct.pack(header(data)[0] + "I", start)
+    return bytes(result)
+
+
+def directory_behind(data: Block, block: bytes, fields: Mapping[int, bytes]) -> tuple[int, bytes]:
+    """What `merged` writes behind a file, and where: its header has to say that place."""
     order, first = header(data)
     top = _directory(data, order, first)
     parts: dict[int, Directory] = {}
@@ -86,10 +97,9 @@ def merged(data: bytes, block: bytes, fields: Mapping[int, bytes]) -> bytes:
     top = carried | top
     top |= {tag: Entry(7, len(body), body, 0) for tag, body in fields.items() if body}
     start = len(data) + len(data) % 2
-    written = _tree(order, {0: top, **{tag: parts.get(tag, {}) for tag in (_EXIF, _GPS)}}, start)
-    result = bytearray(data.ljust(start, b"\0") + written)
-    result[4:8] = struct.pack(order + "I", start)
-    return bytes(result)
+    return start, _tree(
+        order, {0: top, **{tag: parts.get(tag, {}) for tag in (_EXIF, _GPS)}}, start
+    )
 
 
 def field(data: bytes, tag: int) -> bytes:
@@ -128,7 +138,7 @@ def within(block: bytes, tag: int) -> Directory:
     return _directory(block, order, _number(top[tag], order)) if tag in top else {}
 
 
-def header(block: bytes) -> tuple[str, int]:
+def header(block: Block) -> tuple[str, int]:
     """The byte order, as `struct` writes it, and the place of the first directory.
 
     Raises:
@@ -140,15 +150,15 @@ def header(block: bytes) -> tuple[str, int]:
     return order, struct.unpack(order + "I", block[4:8])[0]
 
 
-def _count(block: bytes, order: str, place: int) -> int:
+def _count(block: Block, order: str, place: int) -> int:
     return int(struct.unpack(order + "H", block[place : place + 2])[0])
 
 
-def _directory(block: bytes, order: str, place: int) -> Directory:
+def _directory(block: Block, order: str, place: int) -> Directory:
     return dict(_entries(block, order, place))
 
 
-def _entries(block: bytes, order: str, place: int) -> Iterator[tuple[int, Entry]]:
+def _entries(block: Block, order: str, place: int) -> Iterator[tuple[int, Entry]]:
     for i in range(_count(block, order, place)):
         at = place + 2 + 12 * i
         tag, kind, count = struct.unpack(order + "HHI", block[at : at + 8])

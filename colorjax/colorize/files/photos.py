@@ -24,7 +24,8 @@ from PIL import Image, UnidentifiedImageError
 from colorjax.colorize.files import metadata
 from colorjax.colorize.files.kinds import EXTRAS, FORMATS
 from colorjax.colorize.files.metadata import Metadata
-from colorjax.data import bounds, decoding, raws, tiffs
+from colorjax.data import bounds, decoding, levels, raws, tiffs
+from colorjax.data.rows import Rows
 from colorjax.errors import UserError, first_line
 
 Source = str | os.PathLike[str] | Image.Image | np.ndarray  # what a photograph comes as
@@ -32,6 +33,7 @@ Source = str | os.PathLike[str] | Image.Image | np.ndarray  # what a photograph 
 
 _PILLOWS = tuple(dict.fromkeys(kind for kind in FORMATS.values() if kind != "RAW"))
 MOST_PIXELS = 400 * 10**6  # of one photograph, where nobody says anything
+LARGE = 32 * 10**6  # pixels from which on memory is worth a rounding of its own
 _SIZE_LOCK = threading.Lock()  # Pillow's own limit on sizes is one for all threads
 _COLOUR_ABOVE = 2.5 / 255.0  # what a JPEG of a gray picture differs by between its channels
 _STRIP_ROWS = 256
@@ -58,11 +60,13 @@ class Photo:
         return self.pixels.on_white
 
 
-def read(source: Source, most_pixels: int = MOST_PIXELS, page: int = 0) -> Photo:
+def read(
+    source: Source, most_pixels: int = MOST_PIXELS, page: int = 0, *, in_rows: bool = False
+) -> Photo:
     """A photograph from a file, a picture of Pillow's or an array.
 
     An array is uint8, or of fractions in [0,1]; its shape is [h,w], [h,w,1] or [h,w,3]. `page` is
-    that of a file of several, from 0.
+    that of a file of several, from 0. `in_rows` is as of `load_photo`.
 
     Raises:
         UserError: it cannot be read, or is no photograph; see `load_photo`.
@@ -70,7 +74,7 @@ def read(source: Source, most_pixels: int = MOST_PIXELS, page: int = 0) -> Photo
     if isinstance(source, Image.Image):
         return _in_memory(source, most_pixels)
     if isinstance(source, str | os.PathLike):
-        return load_photo(source, most_pixels, page)
+        return load_photo(source, most_pixels, page, in_rows=in_rows)
     pixels = decoding.Pixels(_rgb(source, most_pixels))
     return Photo(pixels, _is_colour(pixels.rgb), Metadata(), "array")
 
@@ -118,17 +122,25 @@ def _rgb(array: Any, most_pixels: int) -> Float[np.ndarray, "h w 3"]:
     return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)), np.float32)
 
 
-def _is_colour(rgb: Float[np.ndarray, "h w 3"]) -> bool:
-    if rgb.strides[-1] == 0:  # one channel shown as three
+def _is_colour(rgb: Float[np.ndarray, "h w 3"] | Rows) -> bool:
+    if rgb[:1].strides[-1] == 0:  # one channel shown as three
         return False
     strips = (rgb[top : top + _STRIP_ROWS] for top in range(0, len(rgb), _STRIP_ROWS))
     return any(np.abs(s[..., 1:] - s[..., :1]).max() > _COLOUR_ABOVE for s in strips)
 
 
 def load_photo(
-    path: str | os.PathLike[str], most_pixels: int = MOST_PIXELS, page: int = 0
+    path: str | os.PathLike[str],
+    most_pixels: int = MOST_PIXELS,
+    page: int = 0,
+    *,
+    in_rows: bool = False,
 ) -> Photo:
     """Reads a picture of any mode and depth; of an animation or a multi-page file, one page.
+
+    Args:
+        in_rows: whether the colours of one of more than `LARGE` pixels may be `Rows`, which
+            takes a quarter of the memory.
 
     Raises:
         UserError: it cannot be read, is damaged, or has more than `most_pixels` (checked before
@@ -151,7 +163,8 @@ def load_photo(
             with picture:
                 turned, kind = decoding.orientation(picture), str(picture.format)
                 carried = metadata.of_file(data, picture)
-                pixels = _decoded(data, picture, page)
+                is_large = picture.width * picture.height > LARGE
+                pixels = _decoded(data, picture, page, in_rows=in_rows and is_large)
                 carried = carried.turned if turned > 4 else carried
         digest = hashlib.sha256(data).hexdigest()
         return Photo(pixels, _is_colour(pixels.rgb), carried, kind, digest)
@@ -221,13 +234,13 @@ def _of_any_size() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _decoded(data: bytes, picture: Image.Image, page: int) -> decoding.Pixels:
+def _decoded(data: bytes, picture: Image.Image, page: int, *, in_rows: bool) -> decoding.Pixels:
     """Of a size that was allowed, which Pillow asks about once more when it decodes a TIFF."""
     limit = Image.MAX_IMAGE_PIXELS
-    if limit is None or picture.width * picture.height <= 2 * limit:  # up to here it only warns
-        return decoding.pixels(data, picture, page)
-    with _of_any_size():
-        return decoding.pixels(data, picture, page)
+    is_usual = limit is None or picture.width * picture.height <= 2 * limit  # then it only warns
+    with contextlib.nullcontext() if is_usual else _of_any_size():
+        shown = levels.pixels(data, picture, page) if in_rows else None
+        return decoding.pixels(data, picture, page) if shown is None else shown
 
 
 def _opened(data: bytes, name: str, most_pixels: int, page: int) -> Image.Image | None:

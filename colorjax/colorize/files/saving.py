@@ -11,10 +11,11 @@ from PIL import Image, UnidentifiedImageError
 
 from colorjax import files
 from colorjax.colorize.chroma import recombine
-from colorjax.colorize.files import comment, encoding, statement
+from colorjax.colorize.files import comment, encoding, rowwise, statement
 from colorjax.colorize.files.metadata import EXIF, NOTE, XMP, Metadata
 from colorjax.colorize.files.statement import Note
 from colorjax.data import bounds
+from colorjax.data.rows import Rows
 from colorjax.errors import UserError
 
 OUTPUT_SUFFIXES = tuple(encoding.SUFFIXES)
@@ -30,7 +31,7 @@ def to_picture(rgb: Float[np.ndarray, "h w 3"]) -> Image.Image:
 
 def save_photo(
     path: str | os.PathLike[str],
-    photo: np.ndarray | Image.Image,
+    photo: np.ndarray | Rows | Image.Image,
     carried: Metadata | None = None,
     quality: int = encoding.QUALITY,
     note: Note | None = None,
@@ -43,7 +44,8 @@ def save_photo(
     It appears complete or not at all, and its folder is made.
 
     Args:
-        photo: levels as `encoding.encoded` takes them, sRGB in [0,1], or a picture of Pillow's.
+        photo: levels as `encoding.encoded` takes them, or rows of such, which are written one after
+            another where the format can be; sRGB in [0,1]; or a picture of Pillow's.
         quality: 1..95 of a JPEG (4:4:4), 1..100 of a WebP or AVIF.
         profile: ICC's, that the levels are of; none is sRGB.
 
@@ -59,11 +61,20 @@ def save_photo(
         raise UserError(f"'{path}' cannot be written; end its name in {SUFFIXES_TOLD}.")
     content = encoding.Content(carried or Metadata(), note, quality, profile)
     try:
+        if isinstance(photo, Rows) and rowwise.writes(suffix):
+            return _save_rows(path, photo, content)
         data, lost = encoding.encoded(_levels(photo), suffix, content)
         files.write_bytes(path, data)
     except (OSError, ValueError) as error:
         raise UserError(f"'{path}' cannot be written ({error}); choose another place.") from error
     return lost
+
+
+def _save_rows(path: Path, rows: Rows, content: encoding.Content) -> tuple[str, ...]:
+    suffix = path.suffix.lower()
+    lost: list[str] = []
+    files.replace(path, lambda partial: lost.extend(rowwise.write(partial, rows, suffix, content)))
+    return tuple(lost)
 
 
 def note_of(path: Path) -> Note | None:
@@ -113,7 +124,9 @@ def _texts_of_other(path: Path) -> Iterator[str]:
         return
 
 
-def _levels(photo: np.ndarray | Image.Image) -> np.ndarray:
+def _levels(photo: np.ndarray | Rows | Image.Image) -> np.ndarray:
+    if isinstance(photo, Rows):
+        return np.asarray(photo)
     if isinstance(photo, Image.Image):
         has_alpha = photo.mode in _TRANSPARENT or photo.has_transparency_data
         return np.asarray(photo.convert("RGBA" if has_alpha else "RGB"))

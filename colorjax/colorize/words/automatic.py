@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from colorjax.colorize.chroma import recombine
 from colorjax.data import captions
+from colorjax.data.rows import Rows
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.methods import naming
 
@@ -22,7 +23,7 @@ class Captioner:
         """
         self.classify = naming.Classifier(directory, tokenize)
 
-    def __call__(self, lightness: Float[np.ndarray, "h w"]) -> str:
+    def __call__(self, lightness: Float[np.ndarray, "h w"] | Rows) -> str:
         """The caption of a photograph of CIE L* 0..100; `captions.SCARCE[0]` if none is likely."""
         side = self.classify.side
         small = recombine.to_model_size(lightness, side, side)
