@@ -9,7 +9,7 @@ from colorjax import release
 from colorjax.colorize import finished
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.running import PictureColorizer
-from colorjax.devices import precision, processes, replicas
+from colorjax.devices import precision, replicas
 from colorjax.methods import registry
 from colorjax.methods.method import Value
 
@@ -100,25 +100,20 @@ def _exported(args: argparse.Namespace) -> Chosen:
 
     settings = {name: getattr(args, name) for name in registry.settings()}
     settings = {name: value for name, value in settings.items() if value is not None}
-    loaded = colorjax.load(args.model, args.method, mesh=args.mesh, dtype=args.dtype, **settings)
+    mesh = replicas.local_mesh(args.mesh)
+    loaded = colorjax.load(args.model, args.method, mesh=mesh, dtype=args.dtype, **settings)
     colorizer = loaded.colorizer
     name = colorizer.method.name
     return Chosen(loaded.digest, name, colorizer.settings, None, lambda: colorizer)
 
 
 def make_colorizer(args: argparse.Namespace, directory: Path) -> Colorizer:
-    """The chosen method's colorizer with the settings of a command line.
-
-    Joins a distributed run if it is to use all devices of one.
+    """The chosen method's colorizer with the settings of a command line, on this process's devices.
 
     Raises:
         UserError: a setting is another method's, or cannot have its value.
     """
     chosen = {name: getattr(args, name) for name in registry.settings()}
-    mesh = None
-    if args.mesh is not None:
-        if args.mesh == "all":
-            processes.join()
-        mesh = replicas.mesh_of(args.mesh)
+    mesh = replicas.local_mesh(args.mesh)
     dtype = precision.compute_type(args.dtype)
     return Colorizer(directory, args.method, dtype=dtype, mesh=mesh, **chosen)

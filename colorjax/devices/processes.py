@@ -19,6 +19,7 @@ from colorjax.errors import UserError, first_line, one_of
 
 STOPPED = 75  # the exit code after SIGTERM (EX_TEMPFAIL): the state is saved, start again to go on
 HEARTBEAT_SECONDS = 30
+SHUTDOWN_SECONDS = 300
 
 
 def join(
@@ -27,6 +28,8 @@ def join(
     count: int | None = None,
     index: int | None = None,
     heartbeat_seconds: int = HEARTBEAT_SECONDS,
+    shutdown_seconds: int = SHUTDOWN_SECONDS,
+    heeds_sigterm: bool = True,
 ) -> None:
     """Makes this process one of many, if it is; before the first use of a device.
 
@@ -37,6 +40,8 @@ def join(
             them this is: all three, and nothing is looked for. The environment may hold them too:
             JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID.
         heartbeat_seconds: silence after which a process counts as lost, which ends all others.
+        shutdown_seconds: how long one that is done waits for the others, which it then ends.
+        heeds_sigterm: whether SIGTERM is kept for `Stop`; otherwise it ends the process as usual.
 
     Raises:
         UserError: an incomplete address, or a coordinator that does not answer.
@@ -54,12 +59,15 @@ def join(
         )
     if mode == "off" or (mode == "auto" and not named and not several(environment)):
         return
+    config: Any = jax.config
+    config.update("jax_enable_preemption_service", heeds_sigterm)
     try:
         jax.distributed.initialize(
             coordinator or None,
             num_processes=count,
             process_id=index,
             heartbeat_timeout_seconds=heartbeat_seconds,
+            shutdown_timeout_seconds=shutdown_seconds,
             coordinator_bind_address=_bind_address(coordinator, environment),
         )
     except (RuntimeError, ValueError) as error:
@@ -94,6 +102,16 @@ def several(environment: Mapping[str, str]) -> bool:
     hosts = environment.get("TPU_WORKER_HOSTNAMES", "")
     slices = environment.get("MEGASCALE_NUM_SLICES", "1")
     return "," in hosts or slices != "1" or int(environment.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
+
+
+def share() -> tuple[int, int]:
+    """Which of the processes that have joined this is, from 0, and how many they are.
+
+    Asks no device for it: where nothing was joined, none has to be there yet.
+    """
+    if not jax.distributed.is_initialized():
+        return 0, 1
+    return jax.process_index(), jax.process_count()
 
 
 def is_first() -> bool:

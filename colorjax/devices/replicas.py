@@ -35,6 +35,19 @@ def mesh_of(devices: str) -> Mesh:
     return sharding.make_mesh(devices=local[: int(devices)])
 
 
+def local_mesh(devices: str | None) -> Mesh | None:
+    """This process's devices, where processes share pictures and not the devices for one of them.
+
+    `devices` is `all`, a number, or None for none.
+
+    Raises:
+        UserError: as `mesh_of`.
+    """
+    if devices is None:
+        return None
+    return mesh_of(str(jax.local_device_count()) if devices == "all" else devices)
+
+
 def program(function: Callable[..., Any], mesh: Mesh, *specs: Any) -> Any:
     """`function`, jitted, for inputs that were placed by these specs; its results are cut.
 

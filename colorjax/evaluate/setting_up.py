@@ -3,9 +3,6 @@
 import argparse
 from pathlib import Path
 
-import jax
-from jax.sharding import Mesh
-
 from colorjax import release
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.words.automatic import Captioner
@@ -23,17 +20,6 @@ def join(args: argparse.Namespace) -> None:
     """Joins the other processes of a run over all devices."""
     if args.mesh == "all":
         processes.join()
-
-
-def local_mesh(args: argparse.Namespace) -> Mesh | None:
-    """This process's devices: processes share the batches, its devices a batch.
-
-    Raises:
-        UserError: `--mesh` is no number of devices that there are.
-    """
-    if args.mesh is None:
-        return None
-    return replicas.mesh_of(str(jax.local_device_count()) if args.mesh == "all" else args.mesh)
 
 
 def selection(args: argparse.Namespace, protocol: Protocol) -> Selection:
@@ -76,7 +62,7 @@ def measurement(args: argparse.Namespace) -> Measurement:
     size = next(iter(sizes), protocol.size)
     if not size:
         raise UserError("--outputs alone do not say a size; choose a protocol that has one")
-    mesh = local_mesh(args)
+    mesh = replicas.local_mesh(args.mesh)
     batch_size = models[0].colorizer.batch_size if models else int(args.batch_size)
     level = protocol.captions if args.captions is None else args.captions
     frame = Frame(size, batch_size, level, painters.no_tokens)
@@ -109,7 +95,9 @@ def _model(args: argparse.Namespace, name: str) -> ModelPainter:
     directory = release.locate(model)
     settings = {setting: getattr(args, setting) for setting in registry.settings()}
     dtype = precision.compute_type(args.dtype)
-    colorizer = Colorizer(directory, method, dtype=dtype, mesh=local_mesh(args), **settings)
+    colorizer = Colorizer(
+        directory, method, dtype=dtype, mesh=replicas.local_mesh(args.mesh), **settings
+    )
     shown = name if model == "bundled" else str(Path(model)) + (f":{method}" if colon else "")
     captioner = Captioner(directory, colorizer.tokenize) if args.prompt else None
     shown += f", prompt {args.prompt}" if args.prompt else ""

@@ -1,11 +1,13 @@
 """The command with a model without networks: what is killed is reading, waiting, writing."""
 
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,9 +41,12 @@ sys.exit(run.main(sys.argv[2:]))
 ROOT = Path(__file__).parents[2]
 
 
-def start(log: Path, *arguments: object) -> subprocess.Popen:
+def start(
+    log: Path, *arguments: object, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen:
     command = [sys.executable, "-c", COMMAND, str(log), *map(str, arguments), "--quiet"]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    told = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | dict(environment or {}), **told)
 
 
 def photographs(folder: Path, count: int, damaged: int) -> Path:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.colorize.command import checks, flags, likeness
+from colorjax.colorize.command import checks, flags, likeness, run
 from colorjax.colorize.command.selection import Prompts, Shard, beside, listed
 from colorjax.colorize.files import saving, statement
+from colorjax.devices import processes
 from colorjax.errors import UserError
 from colorjax.methods import registry
 
@@ -173,3 +174,21 @@ def test_help_is_a_screen_and_a_half_with_every_default() -> None:
     for row, _ in registry.settings().values():
         (action,) = (a for a in parser._actions if f"--{row.name}" in a.option_strings)
         assert f"({row.default or 'none'})" in (action.help or "")
+
+
+def test_processes_divide_a_share() -> None:
+    names = [Path(f"{i}.png") for i in range(300)]
+    for share in (Shard(), Shard(2, 3)):
+        parts = [share.divided(i, 4) for i in range(4)]
+        assert share.divided(0, 1) == share
+        for name in names:
+            assert sum(part.has(name) for part in parts) == share.has(name)
+        assert all(any(part.has(name) for name in names) for part in parts)
+
+
+def test_a_film_is_of_one_process(monkeypatch) -> None:
+    monkeypatch.setattr(processes, "join", lambda **_: None)
+    monkeypatch.setattr(processes, "share", lambda: (1, 2))
+    run._join(argparse.Namespace(frames=False))
+    with pytest.raises(UserError, match="--frames is one film"):
+        run._join(argparse.Namespace(frames=True))

@@ -16,8 +16,7 @@ import numpy as np
 from colorjax.colorize import finished
 from colorjax.colorize.command import checks, flags, likeness, paths, stages
 from colorjax.colorize.command.report import Report, say
-from colorjax.colorize.command.selection import Shard
-from colorjax.colorize.command.tasks import Task, due_of, is_single, requests_of
+from colorjax.colorize.command.tasks import Task, due_of, is_single, requests_of, shard_of
 from colorjax.colorize.files import saving
 from colorjax.colorize.files.encoding import SUFFIXES
 from colorjax.colorize.film import film
@@ -34,6 +33,7 @@ from colorjax.errors import UserError
 from colorjax.methods.method import AUTO
 
 INTERRUPTED = 130
+_MOST_SECONDS = 30 * 24 * 3600  # that a process waits for the others at its end
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         for line in likeness.told(likeness.note_in(args.show_settings)):
             say(line)
         return 0
+    if args.mesh == "all":
+        _join(args)
     like = None if args.like is None else likeness.adopt(args)
     prompt = checks.check(args)
     model = chosen(args)
@@ -54,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     note = finished.made_by(model.digest, args.method, args.seed, model.settings, str(args.model))
     note |= finished.batched(batch) | dict(painter.about) | finished.of_files(args)
     task = Task(args, prompt, painter, note)
-    if like is not None:
+    if like is not None and requests:
         for remark in likeness.remarks(like, task.note_of(requests[0]), requests[0].source):
             report.remark(remark)
     report.start(len(requests))
@@ -79,6 +81,20 @@ def main(arguments: list[str] | None = None) -> int:
     if left:
         return INTERRUPTED
     return 1 if report.failed else 0
+
+
+def _join(args: argparse.Namespace) -> None:
+    """Becomes one of the processes of several hosts, if a launcher started them.
+
+    Each reads, colours and writes its own share of the photographs, so one may be done hours before
+    another, and there is nothing to be saved together when they are told to end.
+
+    Raises:
+        UserError: the others do not answer, or what is to be coloured is one film.
+    """
+    processes.join(shutdown_seconds=_MOST_SECONDS, heeds_sigterm=False)
+    if args.frames and processes.share()[1] > 1:
+        raise UserError("--frames is one film, whose frames need each other: give one process")
 
 
 def _captioner(model: Chosen, colorizer: PictureColorizer) -> Captioner:
@@ -153,8 +169,6 @@ def _write(task: Task, outcome: Outcome) -> tuple[float, list[str]]:
     for part in rendered(task.painter, outcome):
         if is_only_one and outcome.job is not None:
             outcome.job.let_go()
-        if not processes.is_first():
-            continue
         levels, profile = part.levels, b""
         if args.keep_profile and "doubt" not in part.about:
             levels, profile = _in_own_space(outcome, np.asarray(levels))
@@ -203,7 +217,6 @@ def _write_skipped(args: argparse.Namespace, report: Report) -> None:
     output = Path(args.output)
     if output.suffix.lower() in SUFFIXES and not output.is_dir():
         return
-    shard = Shard.parse(args.shard)
+    shard = shard_of(args)
     name = "skipped.jsonl" if shard.of == 1 else f"skipped-{shard.number}-of-{shard.of}.jsonl"
-    if processes.is_first():
-        report.write_skipped(output, name)
+    report.write_skipped(output, name)

@@ -60,6 +60,10 @@ class Shard:
             raise UserError(f"shard is {text!r}; give I/N with I in 1..N, such as 1/3")
         return cls(number, of)
 
+    def divided(self, index: int, count: int) -> "Shard":
+        """The share of one of so many processes, from 0, that have this one together."""
+        return Shard(self.number + index * self.of, self.of * count)
+
     def has(self, relative: Path) -> bool:
         """Whether a photograph is in this share."""
         digest = hashlib.sha256(relative.as_posix().encode("utf-8", "surrogateescape")).digest()

@@ -43,7 +43,8 @@ def is_single(args: argparse.Namespace, requests: Sequence[Request]) -> bool:
     if args.batch is not None:
         return bool(args.batch == 1)
     samples = max(args.variations, args.doubt)
-    return len(requests) == 1 and samples <= 1 and args.pages != "all" and args.shard is None
+    is_alone = args.shard is None and processes.share()[1] == 1
+    return len(requests) == 1 and samples <= 1 and args.pages != "all" and is_alone
 
 
 def requests_of(args: argparse.Namespace, prompt: str, report: Report) -> list[Request]:
@@ -58,7 +59,7 @@ def requests_of(args: argparse.Namespace, prompt: str, report: Report) -> list[R
         report.remark(f"left out: {photographs.told}")
     suffix = None if args.format is None else f".{args.format}"
     outputs = paths.output_paths(photographs.pictures, args.output, suffix)
-    shard, texts = Shard.parse(args.shard), Prompts(args.prompts, prompt)
+    shard, texts = shard_of(args), Prompts(args.prompts, prompt)
     requests = []
     for (path, folder), output in zip(photographs.pictures, outputs, strict=True):
         relative = folder / path.name
@@ -71,6 +72,15 @@ def requests_of(args: argparse.Namespace, prompt: str, report: Report) -> list[R
         some = ", ".join(map(repr, texts.unused[:3]))
         report.remark(f"prompts for {len(texts.unused)} names that no photograph has: {some}")
     return requests
+
+
+def shard_of(args: argparse.Namespace) -> Shard:
+    """What of the photographs is this process's: of `--shard`, or of all of them.
+
+    Raises:
+        UserError: `--shard` is none.
+    """
+    return Shard.parse(args.shard).divided(*processes.share())
 
 
 def _request(args: argparse.Namespace, path: Path, prompt: str, output: Path) -> Request:
@@ -113,15 +123,14 @@ def due_of(task: Task, requests: Sequence[Request], report: Report) -> list[Requ
     for request in kept:
         assert request.output is not None
         report.keep(request.output)
-    if processes.is_first():
-        outputs = [output for request in due for output in _outputs(task, request)]
-        if len(set(outputs)) < len(outputs):
-            twice = next(output for output in outputs if outputs.count(output) > 1)
-            raise UserError(f"'{twice}' would be two results; give one of the photographs alone")
-        paths.check_writable(outputs, task.args.output)
-        folders = {request.output.parent for request in requests if request.output is not None}
-        if swept := sum(map(files.sweep, folders)):
-            report.remark(f"unfinished files of a killed run, now removed: {swept}")
+    outputs = [output for request in due for output in _outputs(task, request)]
+    if len(set(outputs)) < len(outputs):
+        twice = next(output for output in outputs if outputs.count(output) > 1)
+        raise UserError(f"'{twice}' would be two results; give one of the photographs alone")
+    paths.check_writable(outputs, task.args.output)
+    folders = {request.output.parent for request in requests if request.output is not None}
+    if swept := sum(map(files.sweep, folders)):
+        report.remark(f"unfinished files of a killed run, now removed: {swept}")
     return due
 
 
