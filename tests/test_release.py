@@ -3,9 +3,12 @@
 import copy
 import json
 import os
+import shutil
 import subprocess
 import tracemalloc
+from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from colorjax import release
 from colorjax.configs import diffusing_colors, lcad
 from colorjax.data.tokenizer import FILES
 from colorjax.errors import UserError
+from colorjax.methods import lcad as lcad_method
 from colorjax.release import shapes
 from tests import small
 
@@ -371,3 +375,18 @@ def test_shapes_are_worked_out_once_for_a_configuration(tmp_path, monkeypatch) -
             path.write_text(damage)
         times.clear()
         assert kept() == traced and len(times) == 1, damage
+
+
+def test_a_path_is_a_folder_before_it_is_a_name(small_release, tmp_path, monkeypatch) -> None:
+    """Though it is called as the model that comes with the package."""
+    monkeypatch.chdir(tmp_path)
+    assert release.locate("bundled") == release.locate(Path("bundled")) == release.BUNDLED
+    shutil.copytree(small_release, "bundled")
+    assert release.locate("bundled") == release.BUNDLED
+    own = lcad_method.load(small_release)[1]["unet"]["conv_in"]
+    for name in ("./bundled", str(tmp_path / "bundled"), Path("bundled")):
+        directory = release.locate(name)
+        assert directory.resolve() == tmp_path / "bundled"
+        # By the same path once more, as a colorizer's method reads it.
+        read = lcad_method.load(directory)[1]["unet"]["conv_in"]
+        assert all(map(np.array_equal, jax.tree.leaves(read), jax.tree.leaves(own)))

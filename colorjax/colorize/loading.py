@@ -26,7 +26,7 @@ def load(
     **settings: Value,
 ) -> PhotoColorizer:
     """See `colorjax.load`."""
-    directory = release.locate(os.fspath(model))
+    directory = release.locate(model)
     if isinstance(mesh, str):
         mesh = replicas.mesh_of(mesh)
     computed = precision.compute_type(dtype)

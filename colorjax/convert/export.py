@@ -20,7 +20,7 @@ DTYPES = {"float16": np.float16, "float32": np.float32}
 
 def read(directory: Path) -> tuple[dict[str, Any], Parts, Tensors]:
     """Configuration, parts and extras of a release, mapped from its files, checksums compared."""
-    directory = release.locate(str(directory))
+    directory = release.locate(directory)
     config = release.read_config(directory)
     files = {path.stem: path for path in sorted(directory.glob("*.safetensors"))}
     tensors = {name: readers.read(path) for name, path in files.items()}
@@ -180,7 +180,7 @@ def bundle(directory: Path, output: Path, dtype: str = "float16") -> None:
     float16 keeps 11 bits of each weight; what that changes is measured by `colorjax.evaluate` on
     both. Raises `UserError` for a damaged release.
     """
-    directory = release.locate(str(directory))
+    directory = release.locate(directory)
     config, names = release.read_config(directory), sorted(release.parts_in(directory))
     parts = {name: release.read_part(directory, name, DTYPES[dtype]) for name in names}
     tokenizer = directory / "tokenizer"

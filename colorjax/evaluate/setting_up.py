@@ -98,7 +98,8 @@ def _model(args: argparse.Namespace, name: str) -> ModelPainter:
     colorizer = Colorizer(
         directory, method, dtype=dtype, mesh=replicas.local_mesh(args.mesh), **settings
     )
-    shown = name if model == "bundled" else str(Path(model)) + (f":{method}" if colon else "")
+    is_plain = Path(model) == Path("bundled")  # one of both is not the other
+    shown = name if is_plain else str(Path(model)) + (f":{method}" if colon else "")
     captioner = Captioner(directory, colorizer.tokenize) if args.prompt else None
     shown += f", prompt {args.prompt}" if args.prompt else ""
     return ModelPainter(shown, colorizer, directory, bool(args.masks), captioner)

@@ -126,7 +126,7 @@ def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[DiffusingColo
     Raises:
         UserError: the release is missing, damaged or incomplete.
     """
-    path = release.locate(str(directory))
+    path = release.locate(directory)
     model, params = load_networks(path, dtype)
     if "ranker" in release.parts_in(path):
         params["ranker"] = vividness.load_ranker(path, dtype)[1]

@@ -166,7 +166,7 @@ def load(directory: str | Path, dtype: Any = jnp.float32) -> tuple[LCAD, Params]
     Raises:
         UserError: the release is missing, damaged or incomplete.
     """
-    path = release.locate(str(directory))
+    path = release.locate(directory)
     config = release.read_config(path)
     model = build(config, dtype)
     # Plain Stable Diffusion has no luminance encoder, and its UNet does not ask for one.

@@ -1,6 +1,7 @@
 """How a model's name becomes a directory: bundled, a path, fetched into the cache, or on a hub."""
 
 import json
+import os
 import re
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,8 +19,11 @@ FOREIGN = {"_class_name", "architectures", "model_type"}  # keys of other projec
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")  # of what is in the cache; a path may be called so too
 
 
-def locate(model: str) -> Path:
+def locate(model: str | os.PathLike[str]) -> Path:
     """The directory of a model, by whatever name.
+
+    A path that is no string, or one with a slash such as "./bundled", is that folder's before it is
+    a name: what was located once is located again.
 
     Args:
         model: "bundled", a directory, the name of one that `python -m colorjax.fetch` has put into
@@ -28,9 +32,11 @@ def locate(model: str) -> Path:
     Raises:
         UserError: there is no model.
     """
+    is_folder = not isinstance(model, str) and (Path(model) / "config.json").is_file()
+    model = os.fspath(model)
     if model.startswith(hub.PREFIX):
         return on_hub(hub.parse(model))
-    directory = BUNDLED if model == "bundled" else Path(model)
+    directory = BUNDLED if model == "bundled" and not is_folder else Path(model)
     named = bool(_NAME.fullmatch(model))
     for place in (directory, *([cached(model)] if named else ())):
         if (place / "config.json").is_file() and not _is_transformers(place):
