@@ -37,13 +37,22 @@ def jpeg(seed: int, **size: int) -> bytes:
 
 def linear_profile() -> bytes:
     """sRGB's profile with its tone curves replaced by the identity (curve type, no entries)."""
+    return _with_curves(b"curv" + bytes(8))
+
+
+def profile_of_gamma(gamma: float) -> bytes:
+    """sRGB's profile with values to a power for its tone curves (curve type, one entry)."""
+    return _with_curves(b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)))
+
+
+def _with_curves(curve: bytes) -> bytes:
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     for index in range(struct.unpack(">I", data[128:132])[0]):
         at = 132 + 12 * index
         name, offset, _ = struct.unpack(">4sII", data[at : at + 12])
         if name in (b"rTRC", b"gTRC", b"bTRC"):
-            data[offset : offset + 12] = b"curv" + bytes(8)
-            data[at + 8 : at + 12] = struct.pack(">I", 12)
+            data[offset : offset + len(curve)] = curve
+            data[at + 8 : at + 12] = struct.pack(">I", len(curve))
         elif name == b"desc":
             text = data.index("sRGB".encode("utf-16-be"))
             data[text : text + 8] = "line".encode("utf-16-be")

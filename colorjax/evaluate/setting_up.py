@@ -98,7 +98,7 @@ def _model(args: argparse.Namespace, name: str) -> ModelPainter:
     colorizer = Colorizer(
         directory, method, dtype=dtype, mesh=replicas.local_mesh(args.mesh), **settings
     )
-    is_plain = Path(model) == Path("bundled")  # one of both is not the other
+    is_plain = Path(model) == Path("bundled")  # with a slash or without, which differ
     shown = name if is_plain else str(Path(model)) + (f":{method}" if colon else "")
     captioner = Captioner(directory, colorizer.tokenize) if args.prompt else None
     shown += f", prompt {args.prompt}" if args.prompt else ""

@@ -18,7 +18,9 @@ from PIL import Image, ImageCms, ImageOps
 
 from colorjax.colorize import jobs, painters, processing
 from colorjax.colorize.chroma import looks
+from colorjax.colorize.command import run
 from colorjax.colorize.files import saving
+from tests import pictures
 from tests.colorize.test_controls import Painted
 
 HEIGHT, WIDTH = 16, 24
@@ -183,8 +185,43 @@ def test_what_goes_in_comes_out(tmp_path: Path, name: str, suffix: str) -> None:
         assert saved.getexif().get(0x010E) == had.get(0x010E)
         if kind != "lossy":  # of which some say 72 by themselves
             dpi = None if before is None else before.info.get("dpi")
-            assert dpi is None or saved.info.get("dpi", dpi) == pytest.approx(dpi, abs=0.1)
+            if dpi is not None and suffix in (".png", ".tif", ".jpg"):  # what has a place for it
+                assert saved.info["dpi"] == pytest.approx(dpi, abs=0.1)
         assert (b"box 7" in saved.info.get("xmp", b"")) == (b"box 7" in source.read_bytes())
+
+
+PROFILE = pictures.profile_of_gamma(1.8)
+IN_A_SPACE: dict[str, Write] = {
+    "l.png": plain("L", icc_profile=PROFILE),
+    "rgb.png": plain("RGB", icc_profile=PROFILE),
+    "rgb.tif": plain("RGB", icc_profile=PROFILE),
+    "rgb16.tif": tiff(three(SIXTEEN), photometric="rgb", iccprofile=PROFILE),
+    "rgb.jpg": plain("RGB", quality=100, subsampling=0, icc_profile=PROFILE),
+    "rgb.webp": plain("RGB", lossless=True, icc_profile=PROFILE),
+    "rgb.avif": plain("RGB", quality=100, subsampling="4:4:4", icc_profile=PROFILE),
+}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".avif"])
+@pytest.mark.parametrize("name", IN_A_SPACE)
+def test_profiles_are_converted_or_kept(tmp_path: Path, name: str, suffix: str) -> None:
+    IN_A_SPACE[name](tmp_path / name)
+    painter, model = painters.Colouring(looks.Look(scale=0.0)), Painted()
+    prepared = jobs.ready([jobs.Request(tmp_path / name, "")], model.buckets, painter)
+    (done,) = processing.process(model, prepared, painter, 0)
+    (part,) = processing.rendered(painter, done)
+    light = RAMP**1.8
+    in_srgb = np.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light)
+    kept, profile = run._in_own_space(done, np.asarray(part.levels))
+    for levels, own, expected in ((part.levels, b"", in_srgb), (kept, profile, RAMP)):
+        output = tmp_path / f"result{suffix}"
+        saving.save_photo(output, levels, done.metadata, 100, profile=own)
+        with Image.open(output) as saved:
+            assert saved.info.get("icc_profile", b"") == own
+        losses = name.endswith((".jpg", ".avif")) + (suffix in (".jpg", ".webp", ".avif"))
+        tolerance = 1.5 + 4.0 * losses
+        assert np.abs(levels_of(output) - expected[..., None] * 255.0).max() <= tolerance
+    assert profile == PROFILE
 
 
 def opened(path: Path) -> Any:
@@ -209,7 +246,7 @@ def test_pictures_of_phones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("turned", range(1, 9))
-@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".webp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".webp", ".png", ".avif"])
 def test_orientation_is_applied_and_reset(tmp_path: Path, turned: int, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = turned

@@ -1,6 +1,5 @@
 """Large photographs, which are never whole in memory: the same as those that are."""
 
-import struct
 import tracemalloc
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image
 
 from colorjax.colorize import jobs, painters, processing
 from colorjax.colorize.chroma import looks, recombine
@@ -19,6 +18,7 @@ from colorjax.data.rows import Rows
 from colorjax.errors import UserError
 from tests.colorize.test_controls import Painted
 from tests.colorize.test_formats import SIXTEEN, opencv, pillow, three, tiff
+from tests.pictures import profile_of_gamma
 
 RNG = np.random.default_rng(0)
 SMOOTH = cv2.resize(RNG.integers(0, 256, (7, 9)).astype(np.float32), (211, 157))
@@ -117,7 +117,7 @@ def test_all_levels_are_as_whole_files_have_them(tmp_path: Path, bits: int) -> N
 
 
 def test_profiles_apply_to_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.fromarray(COLOUR).save(tmp_path / "a.png", icc_profile=of_gamma(1.8))
+    Image.fromarray(COLOUR).save(tmp_path / "a.png", icc_profile=profile_of_gamma(1.8))
     whole = prepared(tmp_path / "a.png")
     monkeypatch.setattr(photos, "LARGE", 0)
     job = prepared(tmp_path / "a.png")
@@ -240,15 +240,3 @@ def test_memory_grows_as_the_file(tmp_path: Path, is_large: None, suffix: str) -
             tracemalloc.stop()
     assert sizes[1] - sizes[0] > 1e6
     assert peaks[1] - peaks[0] < 1.3 * (sizes[1] - sizes[0])
-
-
-def of_gamma(gamma: float) -> bytes:
-    """A profile of sRGB's colorants with another curve."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    (count,) = struct.unpack(">I", profile[128:132])
-    for i in range(count):
-        name, start, size = struct.unpack(">4sII", profile[132 + 12 * i : 144 + 12 * i])
-        if name.endswith(b"TRC"):
-            curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
-            profile[start : start + len(curve)] = curve
-    return bytes(profile)
