@@ -34,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         add_help=False,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=26, width=100
+            prog, max_help_position=27, width=100
         ),
     )
     _add_what(parser.add_argument_group("what to colour, and where to"))
