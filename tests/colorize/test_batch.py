@@ -53,10 +53,10 @@ def outcomes(paths, colorizer) -> list:
 def test_whatever_goes_wrong_in_reading_is_one_picture(photographs, monkeypatch, error) -> None:
     read = jobs.photos.read
 
-    def fail(source, *more):
+    def fail(source, *more, **options):
         if source == photographs[1]:
             raise error
-        return read(source, *more)
+        return read(source, *more, **options)
 
     monkeypatch.setattr(jobs.photos, "read", fail)
     done = outcomes(photographs, Gray())

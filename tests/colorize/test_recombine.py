@@ -92,7 +92,7 @@ def test_strips_leave_no_seams(monkeypatch):
     lightness, ab = _two_regions(128)
     small = _small(ab, 16), _small(lightness, 16)
     whole = to_full_size(lightness, *small)
-    monkeypatch.setattr("colorjax.colorize.chroma.recombine._STRIP_PIXELS", 128 * 5)
+    monkeypatch.setattr("colorjax.data.rows._STRIP_PIXELS", 128 * 5)
     np.testing.assert_array_equal(to_full_size(lightness, *small), whole)
 
 
