@@ -1,9 +1,10 @@
 """What colouring photographs waits for: `python -m benchmarks.photographs [--count N]`.
 
 Reads, computes and writes photographs of one size one stage after another and tells the processor's
-seconds of each, their shares, and the seconds by clock when the command does it together. Then a
-device that takes so long for a picture, and none of the processor, stands for the model: how many
-pictures a second the cores keep up with, and how much of the time the device waits for reading.
+seconds of each, their shares, and the pictures a second by the clock when the command's stages work
+together. Then a device that takes so long for a picture, and none of the processor, stands for the
+model: how many pictures a second the cores keep up with, and how much of the time the device waits
+for reading and for room behind it, once its first batch is there.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -19,7 +20,6 @@ from PIL import Image
 from colorjax import release
 from colorjax.colorize import jobs, processing
 from colorjax.colorize.colorizer import Colorizer
-from colorjax.colorize.command import run
 from colorjax.colorize.command import stages as reading
 from colorjax.colorize.files import saving
 from colorjax.colorize.painters import Colouring
@@ -59,7 +59,8 @@ def by_batch(sources: list[Path], folder: Path, args: argparse.Namespace) -> Non
     for batch in BATCHES:
         seconds = np.array(stages(sources, folder / "out", batch, args.num_steps))
         shares = seconds / seconds.sum()
-        together = len(sources) / overlapped(folder, batch, args.num_steps)
+        model = Colorizer(release.BUNDLED, batch_size=batch, num_steps=args.num_steps)
+        together = len(sources) / overlapped(sources, folder / "together", model).wall
         row = (*(seconds / len(sources)), shares[0], shares[2], together)
         print(f"{batch:18}" + "".join(f"{value:18.3f}" for value in row), flush=True)
 
@@ -83,15 +84,32 @@ class Device(Colorizer):
 
 def device(sources: list[Path], output: Path, seconds: float) -> str:
     """A row of the table of devices: the command's three stages around one."""
-    model, painter = Device(seconds), Colouring()
+    took = overlapped(sources, output, Device(seconds))
+    row = (len(sources) / took.wall, took.reading / took.wall, took.writing / took.wall)
+    return "".join(f"{value:18.2f}" for value in row)
+
+
+class Took(NamedTuple):
+    """Seconds by the clock: all of it, and what the model waited for photographs and for room."""
+
+    wall: float
+    reading: float
+    writing: float
+
+
+def overlapped(sources: list[Path], output: Path, model: Colorizer) -> Took:
+    """The command's stages around a model, which is called once before."""
+    painter = Colouring()
     requests = [jobs.Request(path, "a colorful image") for path in sources]
-    prepared = reading.ahead(jobs.ready(requests, model.buckets, painter), lambda: False)
+    first = jobs.ready(requests[: model.batch_size], model.buckets, painter)
+    list(processing.process(model, first, painter, 0))  # compiled
     waited = {"reading": 0.0, "writing": 0.0}
 
     def timed(items: Iterator[Any]) -> Iterator[Any]:
         start = time.monotonic()
-        for item in items:
-            waited["reading"] += time.monotonic() - start
+        for number, item in enumerate(items):
+            if number >= model.batch_size:  # what comes before, everybody waits for
+                waited["reading"] += time.monotonic() - start
             yield item
             start = time.monotonic()
 
@@ -101,14 +119,13 @@ def device(sources: list[Path], output: Path, seconds: float) -> str:
             saving.save_photo(output / name, part.levels, outcome.metadata)
 
     start, behind = time.monotonic(), reading.Behind(write)
+    prepared = reading.ahead(jobs.ready(requests, model.buckets, painter), lambda: False)
     for outcome in processing.process(model, timed(prepared), painter, 0):
         before = time.monotonic()
         list(behind.give(outcome, 0 if outcome.job is None else outcome.job.pixels))
         waited["writing"] += time.monotonic() - before
     list(behind.rest())
-    wall = time.monotonic() - start
-    row = (len(sources) / wall, waited["reading"] / wall, waited["writing"] / wall)
-    return "".join(f"{value:18.2f}" for value in row)
+    return Took(time.monotonic() - start, **waited)
 
 
 def photographs(folder: Path, count: int, pixels: int) -> list[Path]:
@@ -141,19 +158,6 @@ def stages(sources: list[Path], output: Path, batch: int, steps: int) -> list[fl
             saving.save_photo(output / f"{i}.jpg", part.levels, outcome.metadata)
     times.append(time.process_time())
     return list(np.diff(times))
-
-
-def overlapped(folder: Path, batch: int, steps: int) -> float:
-    """Seconds of the command, less what comes once: with half of the photographs and with all."""
-    seconds = []
-    for some in ("in/00[0-7].jpg", "in/*.jpg"):
-        inputs = [str(path) for path in sorted(folder.glob(some))]
-        common = ["--batch_size", str(batch), "--num_steps", str(steps), "--quiet", "--overwrite"]
-        start = time.monotonic()
-        run.main([*inputs, "--output", str(folder / "together"), *common])
-        seconds.append((time.monotonic() - start, len(inputs)))
-    (few, least), (all_of_it, most) = seconds
-    return (all_of_it - few) / (most - least) * most
 
 
 if __name__ == "__main__":
