@@ -56,7 +56,7 @@ class Setting(NamedTuple):
             raise mistake
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise mistake from None
         if self.kind is not int:
             return number

@@ -61,6 +61,49 @@ def test_reading_needs_little_more_memory_than_the_result(tmp_path) -> None:
     assert size == 20_000_000 and peak < 1.3 * size
 
 
+@pytest.mark.parametrize(
+    ("leaves", "message"),
+    [
+        ({"kernel": (2, 3), "more": (10_000_000,)}, "of another model: unknown: more"),
+        ({"kernel": (1000, 10_000)}, "of another model: of another shape: kernel"),
+        ({"many": (10_000_000,)}, "of another model: missing: kernel; unknown: many"),
+    ],
+)
+def test_another_models_tensors_are_refused_before_they_are_read(tmp_path, leaves, message) -> None:
+    tree = {name: np.ones(shape, np.float16) for name, shape in leaves.items()}
+    release.write(tmp_path, {}, {"vae": tree}, dtype=np.float16)
+    expected = {"kernel": jax.ShapeDtypeStruct((2, 3), np.float32)}
+    tracemalloc.start()
+    with pytest.raises(UserError, match=message):
+        release.read_model(tmp_path, ["vae"], expected, "part 'vae'")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_parts_are_read_as_one_model(tmp_path) -> None:
+    """A scalar with an axis, as it was once written, is one of them."""
+    text = {"w": np.arange(6.0).reshape(2, 3), "logit_scale": np.full(1, 3.0)}
+    release.write(tmp_path, {}, {"text": text, "image": {"b": np.ones(4)}})
+    expected = {
+        "text": {"w": np.zeros((2, 3)), "logit_scale": np.zeros(())},
+        "image": {"b": np.zeros(4)},
+        "more": np.zeros(2),
+    }
+    got = release.read_model(
+        tmp_path,
+        ("text", "image"),
+        expected,
+        "both",
+        assemble=lambda text, image: {"text": text, "image": image},
+        dtype=jnp.bfloat16,
+        may_lack="^more$",
+    )
+    assert got["text"]["logit_scale"] == 3.0 and got["text"]["logit_scale"].shape == ()
+    assert got["text"]["w"].dtype == jnp.bfloat16 and got["image"]["b"].dtype == np.float32
+    np.testing.assert_array_equal(got["text"]["w"], text["w"])
+
+
 def test_missing_things_are_named(tmp_path) -> None:
     with pytest.raises(UserError, match="unknown"):
         release.locate(str(tmp_path))
@@ -193,6 +236,19 @@ def test_a_configuration_of_megabytes_is_not_read(tmp_path) -> None:
         release.read_config(written(tmp_path, config))
 
 
+def test_a_configuration_that_is_deep_is_told(tmp_path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="config.json' cannot be read"):
+        release.read_config(release.locate(str(tmp_path)))
+
+
+def test_checksums_of_megabytes_are_not_read(tmp_path) -> None:
+    with (write(tmp_path) / "SHA256SUMS").open("r+b") as file:
+        file.truncate(2**30)
+    with pytest.raises(UserError, match="SHA256SUMS' cannot be read .it has more than 1048576"):
+        release.read_part(tmp_path, "vae")
+
+
 def test_many_blocks_that_are_few_each_for_itself_are_too_many(tmp_path) -> None:
     config = copy.deepcopy(MODEL)
     config["unet"] |= {"layers_per_block": 8, "transformer_depth": 16}
@@ -310,6 +366,7 @@ def test_a_full_disk_at_a_part_is_a_sentence(small_disk) -> None:
         {"a": "F32", "a/b": "F32"},
         {"a/b": "F32", "a": "F32"},
         {"a": "F8_E4M3"},  # a type that NumPy has not
+        {"a": "I32"},  # one that weights have not
         {"a": "F32", "b": ""},
     ],
 )

@@ -68,10 +68,12 @@ def check_chunks(data: bytes) -> None:
     OpenCV makes room for a chunk before it looks whether there are so many.
     """
     at = len(PNG_SIGNATURE)
-    while at + 8 <= len(data) and data[at + 4 : at + 8] != b"IEND":
+    while at + 8 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
-        if length > len(data):
+        if length > len(data):  # of the last one, which is empty, too
             raise ValueError(f"a chunk claims {length} bytes")
+        if data[at + 4 : at + 8] == b"IEND":
+            return
         at += 12 + length
 
 

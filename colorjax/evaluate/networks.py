@@ -15,8 +15,10 @@ from colorjax.errors import UserError
 from colorjax.maths import color
 from colorjax.maths.types import Array, Image, Params
 from colorjax.models.clip import CLIP, CLIPTextModel, CLIPVisionModel
+from colorjax.models.inception import Inception
 from colorjax.models.layers import apply
 from colorjax.models.ranker import NORMALIZATIONS
+from colorjax.release import shapes
 
 INCEPTION = "inception"
 FEATURES = 2048  # of Inception's
@@ -96,18 +98,24 @@ def _inception(where: str) -> tuple[Params, str]:
             f"a FID needs the weights of pytorch-fid's Inception, which '{path}' has not: get them "
             "by python -m colorjax.fetch inception, and leave DIR out"
         )
-    return release.read_part(path, INCEPTION), release.digest(path, INCEPTION)
+    picture = jnp.zeros((1, 299, 299, 3))
+    expected = shapes.kept(INCEPTION, {}, lambda key: Inception().init(key, picture)["params"])
+    params = release.read_model(path, [INCEPTION], expected, f"part {INCEPTION!r} of '{path}'")
+    return params, release.digest(path, INCEPTION)
 
 
 def _clip(directory: Path) -> tuple[Clip, Params, Tokenizer]:
     config = release.read_config(directory)
-    text, image = (release.read_part(directory, f"{tower}_encoder") for tower in ("text", "image"))
-    params = {"text_model": text, **image}
-    if missing := {"text_projection", "visual_projection"} - params.keys():
-        raise UserError(
-            f"'{directory}' has no {', '.join(sorted(missing))}, which a CLIP score needs; give "
-            "another model by --clip, such as 'bundled'"
-        )
+
+    def assemble(text: Params, image: Params) -> Params:
+        params = {"text_model": text, **image}
+        if missing := {"text_projection", "visual_projection"} - params.keys():
+            raise UserError(
+                f"'{directory}' has no {', '.join(sorted(missing))}, which a CLIP score needs; "
+                "give another model by --clip, such as 'bundled'"
+            )
+        return params
+
     model = CLIP(
         CLIPTextModel(**config["text_encoder"]),
         CLIPVisionModel(**config["image_encoder"]),
@@ -115,8 +123,15 @@ def _clip(directory: Path) -> tuple[Clip, Params, Tokenizer]:
     )
     length, size = config["text_encoder"]["max_position_embeddings"], model.vision.image_size
     inputs = jnp.zeros((1, size, size, 3)), jnp.zeros((1, length), jnp.int32)
-    expected = jax.eval_shape(lambda key: model.init(key, *inputs)["params"], jax.random.key(0))
-    params = release.conform(expected, params, f"CLIP of '{directory}'", "^logit_scale$")
+    expected = shapes.kept("clip", config, lambda key: model.init(key, *inputs)["params"])
+    params = release.read_model(
+        directory,
+        ("text_encoder", "image_encoder"),
+        expected,
+        f"CLIP of '{directory}'",
+        assemble=assemble,
+        may_lack="^logit_scale$",
+    )
     params["logit_scale"] = np.zeros((), np.float32)  # scales all similarities alike
     tokenize = Tokenizer(
         release.tokenizer(directory, FILES), length, config["text_encoder"]["vocab_size"]

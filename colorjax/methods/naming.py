@@ -70,11 +70,16 @@ def load(path: Path, dtype: Any = jnp.float32) -> tuple[Namer, Params]:
     """
     config = release.read_config(path)
     namer = build(config, dtype)
-    text, image = (release.read_part(path, part, dtype) for part in PARTS)
-    if "visual_projection" not in image:
-        raise UserError(f"'{path}' has an image tower without a projection: it names nothing")
     expected = shapes.kept("namer", config, lambda key: init(namer, key))
-    return namer, release.conform(expected, {"text_model": text, **image}, f"CLIP of '{path}'")
+
+    def assemble(text: Params, image: Params) -> Params:
+        if "visual_projection" not in image:
+            raise UserError(f"'{path}' has an image tower without a projection: it names nothing")
+        return {"text_model": text, **image}
+
+    what = f"CLIP of '{path}'"
+    params = release.read_model(path, PARTS, expected, what, assemble=assemble, dtype=dtype)
+    return namer, params
 
 
 def embed(namer: Namer, params: Params, input_ids: TokenIds) -> Float[Array, "b p"]:

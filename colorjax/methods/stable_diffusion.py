@@ -140,8 +140,8 @@ def load_parts(path: Path, parts: Iterable[str], expected: Params, dtype: Any) -
     """
     params = {}
     for part in parts:
-        tree = release.read_part(path, part, dtype)
-        params[part] = release.conform(expected[part], tree, f"part {part!r} of '{path}'")
+        what = f"part {part!r} of '{path}'"
+        params[part] = release.read_model(path, [part], expected[part], what, dtype=dtype)
     return params
 
 

@@ -170,21 +170,21 @@ def load_ranker(path: Path, dtype: Any = jnp.float32) -> tuple[Ranker, Params]:
         raise UserError(f"'{path}' has no ranker to choose a vividness; give a number")
     config = release.read_config(path)
     ranker = build_ranker(config, dtype)
-    trained, tower = (release.read_part(path, part, dtype) for part in PARTS)
     expected = shapes.kept("ranker", config, lambda key: init_ranker(ranker, key))
-    params = complete_ranker(trained, tower)
-    return ranker, release.conform(expected, params, f"part 'ranker' of '{path}'")
+    what, assemble = f"part 'ranker' of '{path}'", complete_ranker
+    params = release.read_model(path, PARTS, expected, what, assemble=assemble, dtype=dtype)
+    return ranker, params
 
 
 def complete_ranker(ranker: Params, image_encoder: Params) -> Params:
     """The ranker's trained leaves, and CLIP's for the part of the tower that was frozen."""
-    return _overlaid({"vision_model": image_encoder["vision_model"]}, ranker)
+    return _overlaid({"vision_model": image_encoder.get("vision_model", {})}, ranker)
 
 
 def _overlaid(below: Params, above: Params) -> Params:
     merged = dict(below)
     for name, leaf in above.items():
-        inner = isinstance(leaf, dict) and name in below
+        inner = isinstance(leaf, dict) and isinstance(below.get(name), dict)
         merged[name] = _overlaid(below[name], leaf) if inner else leaf
     return merged
 

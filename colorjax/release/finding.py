@@ -85,8 +85,9 @@ def _no_release(repository: hub.Repository) -> UserError:
 def _is_transformers(directory: Path) -> bool:
     """Whether the `config.json` is one of transformers or diffusers, which name a class there."""
     try:
-        config = json.loads((directory / "config.json").read_bytes()[:MOST_CONFIG_BYTES])
-    except (OSError, ValueError):
+        with (directory / "config.json").open("rb") as file:
+            config = json.loads(file.read(MOST_CONFIG_BYTES))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and "format" not in config and bool(FOREIGN & config.keys())
 

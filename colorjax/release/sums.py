@@ -14,6 +14,7 @@ from colorjax.errors import UserError, first_line
 
 CHECKSUMS = "SHA256SUMS"
 LISTED = (".safetensors", ".json", ".txt")
+_MOST_BYTES = 2**20  # a line takes about a hundred
 _ROW = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 
 # Name -> what the file may hash to: two values while a release is being written, as it was and as
@@ -31,8 +32,10 @@ def read(directory: Path) -> Digests:
     if not path.is_file():
         raise UserError(f"'{directory}' has no {CHECKSUMS}: the release is incomplete")
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it has more than {_MOST_BYTES} bytes")
         lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"'{path}' cannot be read ({first_line(error)}); get it again") from error
     digests: Digests = {}
     for number, line in enumerate(lines, 1):

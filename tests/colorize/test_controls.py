@@ -1,6 +1,7 @@
 """What a person steers by: golden values are closed forms, or another implementation's."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -207,6 +208,19 @@ def test_strokes_and_points_are_read_alike(tmp_path, photograph) -> None:
         assert shown[12, 12, 0] > plain[12, 12, 0] + 15, "redder there"
 
 
+def test_points_that_cover_each_other() -> None:
+    """The later one is seen; thousands of them are no work for minutes."""
+    many = [{"x": 1, "y": 1, "color": "blue", "radius": 8}] * 4000
+    last = {"x": 2000, "y": 2000, "color": "rgb(200, 40, 30)", "radius": 1500}
+    begun = time.process_time()
+    read = hints.read([*many, last, {"x": 1, "y": 1, "color": "blue", "radius": 8}], 8000, 8000)
+    assert time.process_time() - begun < 10.0
+    red, blue = rgb2lab(np.array([[[200, 40, 30]], [[0, 0, 255]]], np.uint8))[:, 0, 1:]
+    np.testing.assert_allclose(read.ab[500, 500], red, atol=0.1)
+    np.testing.assert_allclose(read.ab[0, 0], blue, atol=0.1)
+    assert not read.where[-1, -1] and not read.ab[-1, -1].any()
+
+
 def test_hints_of_a_large_photograph_are_kept_small(monkeypatch) -> None:
     monkeypatch.setattr(hints, "_MOST_PIXELS", 400)
     point = [{"x": 150, "y": 80, "color": "red", "radius": 12}]
@@ -225,6 +239,9 @@ def test_hints_of_a_large_photograph_are_kept_small(monkeypatch) -> None:
         ('[{"x": 1, "y": 2}]', "point 1 .* cannot be used"),
         ('[{"x": 1, "y": 2, "color": "reddish"}]', "cannot be used"),
         ('[{"x": 99, "y": 2, "color": "red"}]', "outside of the photograph's 64 x 48"),
+        (f'[{{"x": 1{0:0400d}, "y": 2, "color": "red"}}]', "cannot be used"),
+        ('[{"x": 1e999, "y": 2, "color": "red"}]', "outside of the photograph"),
+        ('[{"x": 1, "y": 2, "color": "rgb(256, 0, 0)"}]', "levels go from 0 to 255"),
         ("{", "cannot be read"),
     ],
 )
@@ -232,6 +249,17 @@ def test_hints_that_cannot_be_used_are_told(tmp_path, content, words) -> None:
     (tmp_path / "points.json").write_text(content)
     with pytest.raises(UserError, match=words):
         hints.read(tmp_path / "points.json", 48, 64)
+
+
+def test_hints_out_of_proportion_are_told(tmp_path) -> None:
+    (tmp_path / "points.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="points.json' cannot be read"):
+        hints.read(tmp_path / "points.json", 48, 64)
+    with pytest.raises(UserError, match="has 5001 points; give at most 5000"):
+        hints.read([{"x": 1, "y": 2, "color": "red"}] * 5001, 48, 64)
+    Image.new("1", (8001, 8000)).save(tmp_path / "strokes.png")
+    with pytest.raises(UserError, match="more pixels than a photograph may"):
+        hints.read(tmp_path / "strokes.png", 48, 64)
 
 
 def test_strokes_that_cannot_be_used_are_told(tmp_path) -> None:

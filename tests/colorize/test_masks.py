@@ -124,6 +124,13 @@ def test_mistakes_are_told(tmp_path):
 
     refused(tmp_path / "none", PHRASES, "none' does not exist")
     refused(tmp_path, PHRASES, "has 0 masks .*but there are 3 phrases: 'the blue cup', ")
+    with (tmp_path / "1.npy").open("wb") as file:
+        np.savez(file, a=block(0))
+    refused(tmp_path / "1.npy", PHRASES, "1.npy' cannot be read as a mask")
+    with (tmp_path / "1.npy").open("wb") as file:  # a header that asks for gigabytes
+        header = {"descr": "|b1", "fortran_order": False, "shape": (60_000, 60_000)}
+        np.lib.format.write_array_header_1_0(file, header)
+    refused(tmp_path / "1.npy", PHRASES, "shape .60000, 60000., more than 64000000 values")
     np.save(tmp_path / "1.npy", block(0))
     refused(tmp_path, PHRASES, "has 1 masks .*3 phrases")
     refused(tmp_path / "1.npy", PHRASES, "labels True in bool; for 3 phrases")

@@ -138,6 +138,12 @@ def test_what_does_not_go_together_is_told_first(words, said) -> None:
         checks.make_painter(args, checks.check(args))
 
 
+def test_a_table_of_prompts_that_is_deep_is_told(tmp_path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"file": ' + "[" * 100_000 + "\n")
+    with pytest.raises(UserError, match="a.jsonl' cannot be read"):
+        Prompts(str(tmp_path / "a.jsonl"), "usual")
+
+
 def test_a_like_picture_has_the_settings_of_the_result(tmp_path) -> None:
     note = {"method": "lcad", "seed": 7, "prompt": "a red car", "guidance_scale": 2.5}
     note |= {"num_steps": 4, "tint": "8,-3", "model_name": "bundled", "refine_step_size": 10.0}
@@ -154,6 +160,35 @@ def test_a_like_picture_has_the_settings_of_the_result(tmp_path) -> None:
     assert any(line.startswith("seed is 7") for line in said)
     assert any("weights are others" in line for line in said)
     assert said[-1] == "the photograph is another one than the result's"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"seed": None}, "seed: None is not of type 'integer'"),
+        ({"seed": "x"}, "seed: 'x' is not of type 'integer'"),
+        ({"batch": "5"}, "batch: '5'"),
+        ({"batch": 10**30}, "batch: 10000"),
+        ({"prompt": ["red"]}, "prompt: "),
+        ({"page": [1]}, "page: "),
+        ({"quality": "a"}, "quality: 'a'"),
+        ({"grid": 10**9}, "grid: "),
+        ({"num_steps": 10**400}, "num_steps is 1000"),
+        ({"guidance_scale": [1]}, "guidance_scale is"),
+        ({"lora": 3}, "lora is 3"),
+        ({"method": "another"}, "method is 'another'"),
+        ({"model_name": ["a"]}, "model_name: "),
+        ({"model_name": "hub:any/one"}, "add --model=hub:any/one"),
+        ({"model_name": "here; rm x.cjx"}, "add --model='here; rm x.cjx'"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_a_picture_says_is_not_trusted(tmp_path, said, message) -> None:
+    """With the settings of somebody's result: what they can be, and a model that is there."""
+    note = {"method": "lcad", "seed": 7, "prompt": "a red car"} | said
+    saving.save_photo(tmp_path / "a.png", np.full((9, 9, 3), 99, np.uint8), note=note)
+    with pytest.raises(UserError, match=message):
+        likeness.adopt(flags.parse(["b.jpg", "--like", str(tmp_path / "a.png")]))
 
 
 def test_help_is_a_screen_and_a_half_with_every_default() -> None:

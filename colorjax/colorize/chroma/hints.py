@@ -6,7 +6,6 @@ pixel to the model's own chroma, so that a stroke wins where it is near and noth
 and what no stroke is about stays as the model has it.
 """
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image, ImageColor
 
+from colorjax import files
 from colorjax.colorize.chroma.recombine import Chroma, enlarged, to_model_size
+from colorjax.data.bounds import MAX_PIXELS
 from colorjax.data.rows import Rows
 from colorjax.errors import UserError, first_line
 from colorjax.maths import color
@@ -28,12 +29,14 @@ SIDE = 256  # of the square whose area the system is solved at, in pixels, if th
 PULL = (
     1e-4  # of the model's chroma, which bounds how far a stroke is felt: some 1/sqrt(PULL) pixels
 )
+_ADVICE = "give a PNG or a JSON file of points"
 _FELT, _SURE = 0.05, 0.35  # of confidence: where a stroke begins to count, where it is all
 _RADIUS = 0.01  # of a point, as a share of the photograph's longer side
 # Of lightness: noise is no edge, and no texture is so rough that an edge would be like it.
 _LEAST_VARIANCE, _MOST_VARIANCE = 4.0, 36.0
 _OPAQUE = 0.5
 _MOST_PIXELS = 4 * 10**6  # that hints are kept at: the system is solved at fewer
+_MOST_POINTS = 5000  # each may cover the whole photograph, a millisecond's work
 
 
 class Hints(NamedTuple):
@@ -59,9 +62,11 @@ def read(source: HintSource, height: int, width: int) -> Hints:
         try:
             if path.suffix.lower() != ".json":
                 with Image.open(path, formats=("PNG",)) as picture:
+                    if picture.width * picture.height > MAX_PIXELS:
+                        raise UserError(f"hints '{path}' have more pixels than a photograph may")
                     picture.load()
                 return _of_strokes(picture, f"'{path}'", height, width)
-            points = json.loads(path.read_text("utf-8"))
+            points = files.read_json(path, advice=_ADVICE)
         except UserError:
             raise
         except FileNotFoundError:
@@ -201,17 +206,21 @@ def _of_points(points: Any, name: str, height: int, width: int) -> Hints:
         raise UserError(
             f'{name} must be a list of points such as {{"x": 40, "y": 25, "color": "#7a2b1f"}}'
         )
+    if len(points) > _MOST_POINTS:
+        raise UserError(f"{name} has {len(points)} points; give at most {_MOST_POINTS}")
     scale = _scale(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    ab, where = np.zeros((*size, 2), np.float32), np.zeros(size, np.uint8)
+    # Which point is seen in a pixel, from 1: the last one that covers it.
+    seen = np.zeros(size, np.int32)
+    codes: list[tuple[int, ...]] = [(0, 0, 0)]
     for number, point in enumerate(points, 1):
         x, y, code, radius = _point(point, f"point {number} of {name}", height, width)
-        disc = np.zeros(size, np.uint8)
         place = (min(round(x * scale), size[1] - 1), min(round(y * scale), size[0] - 1))
-        cv2.circle(disc, place, max(0, round(radius * scale)), 1, cv2.FILLED)
-        ab[disc > 0] = color.srgb_to_lab(np.array(code, np.float32) / np.float32(255.0))[1:]
-        where |= disc
-    return Hints(ab, where > 0)
+        cv2.circle(seen, place, max(0, round(radius * scale)), number, cv2.FILLED)
+        codes.append(code)
+    ab = color.srgb_to_lab(color.unit_from_bytes(np.array(codes, np.uint8)))[:, 1:]
+    ab[0] = 0.0
+    return Hints(ab[seen], seen > 0)
 
 
 def _point(
@@ -221,7 +230,9 @@ def _point(
         x, y = float(point["x"]), float(point["y"])
         radius = float(point.get("radius", _RADIUS * max(height, width)))
         code = ImageColor.getrgb(str(point["color"]))[:3]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if not all(0 <= level <= 255 for level in code):
+            raise ValueError("a color's levels go from 0 to 255")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(
             f'{name} cannot be used ({first_line(error)}): give x, y and a color such as "#7a2b1f"'
         ) from None

@@ -3,10 +3,13 @@
 import argparse
 import hashlib
 import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from colorjax import files
 from colorjax.colorize import finished
 from colorjax.colorize.files import saving
 from colorjax.data import captions
@@ -19,6 +22,24 @@ _FLAGS = (
     *("tint", "grid", "compare", "variations", "levels", "vividness_grid", "enhance", "restore"),
     *("keep_profile", "quality"),
 )
+
+
+_SWITCH, _TEXT = {"type": "boolean"}, {"type": "string", "maxLength": 100_000}
+_WHOLE = {"type": "integer", "minimum": 1, "maximum": 10_000}
+# A note is what somebody's picture says. What the settings of a method may be is theirs to check.
+_NOTE = {
+    "type": "object",
+    "required": ["method", "seed"],
+    "properties": {
+        **dict.fromkeys(("method", "prompt", "tint", "enhance", finished.MODEL_NAME), _TEXT),
+        **dict.fromkeys(("grid", "compare", "levels", "vividness_grid"), _SWITCH),
+        **dict.fromkeys(("restore", "keep_profile"), _SWITCH),
+        **dict.fromkeys(("variations", "quality", "page", finished.BATCH), _WHOLE),
+        "seed": {"type": "integer"},
+    },
+}
+# Names of models that may be anybody's: one would be downloaded, the other's programs run.
+_FOREIGN = re.compile(r"hub:.*|.*\.cjx", re.IGNORECASE | re.DOTALL)
 
 
 def note_in(path: Path) -> Mapping[str, Any]:
@@ -48,16 +69,18 @@ def adopt(args: argparse.Namespace) -> Mapping[str, Any]:
     """Sets the values of a command line to those that made the result that it names.
 
     Raises:
-        UserError: the result says nothing, or the command line says something else itself.
+        UserError: the result says nothing or what cannot be, the command line says something else
+            itself, or the model is one that only a person should choose.
     """
     note = note_in(args.like)
-    method = registry.find(str(note.get("method")))
-    args.method, args.seed = method.name, int(note["seed"])
-    if args.prompt is None and note.get("prompt") != captions.SCARCE[0]:
-        args.prompt = str(note.get("prompt"))
+    files.check_json(note, _NOTE, args.like, "give another result, or the flags themselves")
+    method = registry.find(note["method"])
+    args.method, args.seed = method.name, note["seed"]
+    if args.prompt is None and note.get("prompt") not in (None, captions.SCARCE[0]):
+        args.prompt = note["prompt"]
     for row in method.settings:
         if row.name in note and getattr(args, row.name, None) is None:
-            setattr(args, row.name, note[row.name])
+            setattr(args, row.name, row.parse(note[row.name]))
     if note.get("masks") is None:
         for name in ("refine_step_size", "refine_objective", "replay", "mask_steps"):
             setattr(args, name, None)  # without effect
@@ -71,8 +94,14 @@ def adopt(args: argparse.Namespace) -> Mapping[str, Any]:
         args.batch_size = args.batch
     if "page" in note:
         args.pages = str(note["page"])
-    if args.model == "bundled" and note.get(finished.MODEL_NAME):
-        args.model = str(note[finished.MODEL_NAME])
+    model = note.get(finished.MODEL_NAME)
+    if args.model == "bundled" and model:
+        if _FOREIGN.fullmatch(model):
+            raise UserError(
+                f"'{args.like}' says that model {model!r} made it, which a picture alone shall not "
+                f"choose; if you trust that model, add --model={shlex.quote(model)}"
+            )
+        args.model = model
     return note
 
 

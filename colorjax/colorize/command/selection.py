@@ -144,7 +144,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
                 rows = list(csv.DictReader(file))
             else:
                 rows = [json.loads(line) for line in file if line.strip()]
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise UserError(f"prompts '{path}' cannot be read ({first_line(error)})") from error
     for number, row in enumerate(rows, 1):
         values = [row.get(name) for name in _COLUMNS] if isinstance(row, dict) else [None]

@@ -1,5 +1,6 @@
 """Instance masks on disk: which part of a photograph each phrase of a prompt is about."""
 
+import math
 import os
 import re
 import warnings
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from colorjax.data.bounds import MAX_PIXELS
 from colorjax.data.phrases import without_article
 from colorjax.errors import UserError, first_line
 
@@ -156,7 +158,7 @@ def _values(path: Path) -> np.ndarray:
     if path.suffix.lower() not in _SUFFIXES:
         raise UserError(f"'{path}' is no mask; masks are {' or '.join(_SUFFIXES)} files")
     try:
-        array = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else _png(path)
+        array = _npy(path) if path.suffix.lower() == ".npy" else _png(path)
     except UserError:
         raise
     # Broken files leave NumPy and Pillow as OSError, ValueError, SyntaxError, EOFError and more.
@@ -177,6 +179,21 @@ def _checked(name: str | Path, array: np.ndarray) -> np.ndarray:
     if not np.isfinite(array).all() or array.min() < 0:
         raise UserError(f"'{name}' holds negative or infinite values; a mask goes from 0 up")
     return array
+
+
+def _npy(path: Path) -> np.ndarray:
+    """An array of a size that a picture may have; its header comes first and says which."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            read = np.lib.format.read_array_header_2_0
+        shape = read(file)[0]
+        if math.prod(shape) > MAX_PIXELS:
+            raise ValueError(f"it has shape {shape}, more than {MAX_PIXELS} values")
+        file.seek(0)
+        array: np.ndarray = np.load(file, allow_pickle=False)
+        return array
 
 
 def _png(path: Path) -> np.ndarray:

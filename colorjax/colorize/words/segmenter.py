@@ -19,6 +19,7 @@ from colorjax.maths import color
 from colorjax.maths.types import Array, Params, TokenIds
 from colorjax.models import clipseg
 from colorjax.models.layers import apply
+from colorjax.release import shapes
 
 PART = "clipseg"
 # Below this share of a map's largest value nothing is a thing of its own.
@@ -53,8 +54,13 @@ class Segmenter:
             text["max_position_embeddings"],
             text["vocab_size"],
         )
-        self._params = release.read_part(directory, PART)
-        self._run = jax.jit(functools.partial(_probabilities, clipseg.build(config["model"])))
+        model, side = clipseg.build(config["model"]), config["model"]["vision_config"]["image_size"]
+        ids = jnp.zeros((1, self._tokenize.max_length), jnp.int32)
+        inputs = jnp.zeros((1, side, side, 3)), ids
+        expected = shapes.kept(PART, config, lambda key: model.init(key, *inputs)["params"])
+        what = f"part {PART!r} of '{directory}'"
+        self._params = release.read_model(directory, [PART], expected, what)
+        self._run = jax.jit(functools.partial(_probabilities, model))
 
     def __call__(
         self,
