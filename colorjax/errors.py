@@ -39,6 +39,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
+def say(text: object, *, error: bool = False) -> None:
+    """Prints a line without control characters, on stdout or as an `error` on stderr."""
+    print(printable(text), file=sys.stderr if error else sys.stdout, flush=True)
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Runs an entry point; a `UserError` becomes one line on stderr and exit code 2.
 
@@ -52,7 +57,7 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         code = main()
     except (UserError, OSError) as error:
-        print(f"colorjax: {printable(error)}", file=sys.stderr)
+        say(f"colorjax: {error}", error=True)
         code = 2
     except KeyboardInterrupt:
         print("colorjax: interrupted", file=sys.stderr)

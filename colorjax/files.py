@@ -206,12 +206,17 @@ def read_json(
     try:
         if path.stat().st_size > most_bytes:
             raise ValueError(f"it has more than {most_bytes} bytes")
-        value = json.loads(path.read_text("utf-8"), parse_constant=_no_number)
+        value = parse_json(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"'{path}' cannot be read ({first_line(error)}); {advice}") from error
     if schema is not None:
         check_json(value, schema, path, advice)
     return value
+
+
+def parse_json(text: str) -> Any:
+    """A JSON text's value; raises `ValueError` for NaN and infinity too, which JSON knows not."""
+    return json.loads(text, parse_constant=_no_number)
 
 
 def check_pickle(file: Any) -> None:

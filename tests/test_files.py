@@ -168,6 +168,12 @@ def test_what_a_terminal_would_obey_is_escaped(text, shown) -> None:
     assert errors.printable(text) == shown
 
 
+def test_what_is_said_is_one_line_without_control_characters(capsys) -> None:
+    errors.say("wrote 'a\x1b[2J\nb'")
+    errors.say("not 'a\r'", error=True)
+    assert capsys.readouterr() == ("wrote 'a\\x1b[2J\\nb'\n", "not 'a\\r'\n")
+
+
 def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path) -> None:
     """Its own files, once it is gone: no others', none of a living one, of old ones the name."""
     running = subprocess.Popen(

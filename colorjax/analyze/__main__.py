@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files.write_text(request.output / "analysis.json", json.dumps(figures, indent=1) + "\n")
     figure.draw(request.output / "analysis.png", figures, tables["shown"][:SHOWN])
     print(report(figures))
-    print(f"\nfigure and JSON in '{request.output}'")
+    print()
+    errors.say(f"figure and JSON in '{request.output}'")
     return 0
 
 

@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         _export(args)
     else:
         _import(args)
-    print(f"colorjax: wrote '{args.output}'")
+    errors.say(f"colorjax: wrote '{args.output}'")
     return 0
 
 
@@ -168,7 +168,7 @@ def convert(
     config |= {"source": {"format": kind, "spelling": source.spelling}, **(about or {})}
     _write_new(output, lambda directory: _write(source, config, tokenizer, directory))
     if assumed:
-        print(f"colorjax: assumed, since nothing tells it: {'; '.join(assumed)}")
+        errors.say(f"colorjax: assumed, since nothing tells it: {'; '.join(assumed)}")
     if tokenizer is None and NEEDS_TOKENIZER & config.keys():
         print("colorjax: no tokenizer: colorize needs one, give it by --tokenizer=DIR")
 

@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     programs = exporting.write(args.output, colorizer, directory, platforms, include)
     size = args.output.stat().st_size / 1e6
-    print(
+    errors.say(
         f"{args.output}: {len(programs)} programs for {', '.join(platforms)}, {size:.1f} MB, "
         f"{time.monotonic() - start:.0f} s"
     )

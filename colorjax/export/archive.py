@@ -21,6 +21,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 MOST_MANIFEST_BYTES = 2**24
 MOST_PACKED_BYTES = 2**28  # of a program; those of a full-size model have a few megabytes
+MOST_PACKED_IN_ALL = 2**32  # a file of a few megabytes could unpack for hours
 _COMMENT = re.compile(rb"colorjax sha256 ([0-9a-f]{64})")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say: the same parts, the same file
 _PIECE = 2**20
@@ -87,15 +88,12 @@ class Archive:
             text = _content(archive, MANIFEST, MOST_MANIFEST_BYTES)
             if hashlib.sha256(text).hexdigest() != self.digest:
                 raise ValueError(f"{MANIFEST} does not match its checksum")
-            self.manifest: dict[str, Any] = json.loads(text)
+            self.manifest: dict[str, Any] = files.parse_json(text.decode())
             self._check_format()
             names = sorted([*self.manifest["parts"], MANIFEST])
             if sorted(archive.namelist()) != names:
                 raise ValueError(f"it holds other parts than {MANIFEST} lists")
-            for info in archive.infolist():
-                # What is not packed cannot be more than the file has.
-                if info.compress_type != zipfile.ZIP_STORED and info.file_size > MOST_PACKED_BYTES:
-                    raise ValueError(f"{info.filename} is larger than it can be")
+            self._check_sizes(archive)
             for name in self.manifest["parts"]:
                 self._check(name, _pieces(archive, name))
 
@@ -119,6 +117,19 @@ class Archive:
                 break
         if size != row["bytes"] or total.hexdigest() != row["sha256"]:
             raise ValueError(f"{name} does not match its checksum")
+
+    def _check_sizes(self, archive: zipfile.ZipFile) -> None:
+        """Looks at what parts say that they unpack to, which is all that will be unpacked."""
+        # What is not packed cannot be more than the file has, unless parts share their bytes.
+        infos = archive.infolist()
+        packed = [info for info in infos if info.compress_type != zipfile.ZIP_STORED]
+        for info in packed:
+            if info.file_size > MOST_PACKED_BYTES:
+                raise ValueError(f"{info.filename} is larger than it can be")
+        stored = sum(info.file_size for info in infos) - sum(info.file_size for info in packed)
+        is_shared = stored > self.path.stat().st_size
+        if is_shared or sum(info.file_size for info in packed) > MOST_PACKED_IN_ALL:
+            raise ValueError("its parts are larger than they can be")
 
     def _check_format(self) -> None:
         version = self.manifest.get("format")

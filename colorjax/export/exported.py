@@ -40,6 +40,8 @@ class ExportedColorizer(PictureColorizer):
         self._archive = Archive(path)
         about = self._archive.manifest
         files.check_json(about, manifest.SCHEMA, path, _ADVICE)
+        for contradiction in manifest.contradictions(about):
+            raise UserError(f"'{path}' cannot be used ({contradiction}); {_ADVICE}")
         self.digest: str = about["release"]
         self._platform = platform()
         if self._platform not in about["platforms"]:

@@ -1,16 +1,16 @@
 """What an exported file says of itself, as JSON: settings tables, sizes, and its programs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from colorjax.inputs import Pictures, Setting, Table
 
 _KINDS = {"float": float, "int": int, "str": str}
-_TEXT = {"type": "string"}
-_VALUE = {"type": ["number", "string", "null"]}
-_TEXTS = {"type": "array", "items": _TEXT}
-_WHOLE = {"type": "integer", "minimum": 1}
+
+
+def _texts(most: int) -> dict[str, Any]:
+    return {"type": "array", "maxItems": most, "items": _TEXT}
 
 
 def _section(**properties: Any) -> dict[str, Any]:
@@ -18,36 +18,78 @@ def _section(**properties: Any) -> dict[str, Any]:
 
 
 def _each(of: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": of}
+    return {"type": "object", "additionalProperties": of, "maxProperties": 10_000}
 
 
+def _list(of: Mapping[str, Any], most: int) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "maxItems": most, "items": of}
+
+
+def _whole(most: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": 1, "maximum": most}
+
+
+_TEXT = {"type": "string", "maxLength": 10_000}
+_NUMBER = {"type": ["number", "null"], "minimum": -1e9, "maximum": 1e9}
+_VALUE = _NUMBER | {"type": ["number", "string", "null"], "maxLength": 10_000}
+_SIDE = _whole(16_384)
 _ROW = _section(name=_TEXT, kind={"enum": list(_KINDS)}, help=_TEXT, default=_VALUE)
+# What a row may say besides.
+_ROW["properties"] |= dict(
+    traced={"type": "boolean"},
+    least=_NUMBER,
+    most=_NUMBER,
+    choices=_texts(100),
+    words=_texts(100),
+    neutral=_VALUE,
+)
+_TABLE = _section(
+    name=_TEXT,
+    title=_TEXT,
+    settings={"type": "array", "maxItems": 1000, "items": _ROW},
+)
 _PROGRAM = _section(
     name=_TEXT,
-    count=_WHOLE,
-    height=_WHOLE,
-    width=_WHOLE,
-    fields={"type": "array", "items": {"enum": list(Pictures._fields)}},
+    count=_whole(4096),
+    height=_SIDE,
+    width=_SIDE,
+    fields={"type": "array", "items": {"enum": list(Pictures._fields)}, "maxItems": 100},
     part=_TEXT,
 )
 SCHEMA = _section(
     colorjax=_TEXT,
     jax=_TEXT,
-    platforms=_TEXTS,
+    platforms=_texts(16),
     dtype={"enum": ["float32", "bfloat16"]},
     release=_TEXT,
     method=_TEXT,
-    methods={"type": "array", "items": _section(name=_TEXT, title=_TEXT, settings={"items": _ROW})},
+    methods=_list(_TABLE, 16),
     settings=_each(_VALUE),
     refused=_each(_TEXT),
-    image_size=_WHOLE,
-    batch_size=_WHOLE,
-    buckets={"type": "array", "items": {"type": "array", "items": _WHOLE, "minItems": 2}},
-    tokenizer=_section(max_length=_WHOLE, most_ids=_WHOLE, files=_TEXTS),
+    image_size=_whole(4096),
+    batch_size=_whole(4096),
+    buckets=_list({"type": "array", "items": _SIDE, "minItems": 2, "maxItems": 2}, 100),
+    tokenizer=_section(max_length=_whole(1024), most_ids=_whole(1_000_000), files=_texts(16)),
     weights=_each(_TEXT),
-    programs={"type": "array", "items": _PROGRAM},
+    programs={"type": "array", "items": _PROGRAM, "maxItems": 10_000},
     parts=_each(_section(bytes={"type": "integer", "minimum": 0}, sha256=_TEXT)),
 )
+
+
+def contradictions(about: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong between values that are right each for itself, in half a sentence each."""
+    tables = {table["name"]: table for table in about["methods"]}
+    if len(tables) < len(about["methods"]) or about["method"] not in tables:
+        yield f"method {about['method']!r} is not one of its methods"
+        return
+    needed = {row["name"] for row in tables[about["method"]]["settings"]}
+    needed |= {"vividness", "negative_prompt", *about["refused"]}
+    if missing := needed - about["settings"].keys():
+        yield f"its settings lack {', '.join(sorted(missing))}"
+    named = {*about["weights"].values(), *about["tokenizer"]["files"]}
+    named |= {program["part"] for program in about["programs"]}
+    if missing := named - about["parts"].keys():
+        yield f"its parts lack {', '.join(sorted(missing)[:5])}"
 
 
 def of_table(table: Table) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def _release(args: argparse.Namespace) -> None:
     repository = hub.parse(args.name)
     directory = release.on_hub(repository, newest=not args.offline, offline=args.offline)
     release.read_config(directory)
-    print(f"colorjax: '{args.name}' is in '{directory}'; give it by --model {args.name}")
+    errors.say(f"colorjax: '{args.name}' is in '{directory}'; give it by --model {args.name}")
 
 
 def _model(args: argparse.Namespace) -> None:
@@ -81,12 +81,12 @@ def _model(args: argparse.Namespace) -> None:
         raise UserError(f"--from can be given {len(model.inputs)} times for {model.name!r}")
     cache.check_licence(model, args.accept_licence)
     if cache.is_there(model) and not args.again:
-        print(f"colorjax: {model.name!r} is there already, in '{release.cached(model.name)}'")
+        errors.say(f"colorjax: {model.name!r} is there already, in '{release.cached(model.name)}'")
         return
     print(f"colorjax: {model.name} is {model.purpose} ({model.megabytes / 1000:.1f} GB)")
     print(f"colorjax: its licence is {model.licence}: {model.meaning}", flush=True)
     directory = cache.fetch(model, args.own, offline=args.offline, again=args.again)
-    print(f"colorjax: {model.name!r} is in '{directory}'")
+    errors.say(f"colorjax: {model.name!r} is in '{directory}'")
     if model.use:
         print(f"use it by\n    {model.use}")
 

@@ -27,6 +27,7 @@ SOLVERS = ("algorithm_2", "euler", "heun")
 Times = Float[Array, "b"]
 Strength = Float[Array, "b"] | Float[Array, ""] | float
 
+MOST_STEPS = 1000  # as many as the pretrained network has times
 LAST_TIMESTEP = 999.0  # of the pretrained network that cold diffusion starts from
 _SMALLEST_TIME = 1e-3
 
@@ -68,8 +69,8 @@ def check(num_steps: int, solver: str) -> None:
     Raises:
         UserError: no step, or an unknown solver.
     """
-    if num_steps < 1:
-        raise UserError(f"num_steps is {num_steps}; it must be 1 or more")
+    if not 1 <= num_steps <= MOST_STEPS:
+        raise UserError(f"num_steps is {num_steps}; it must be in 1..{MOST_STEPS}")
     one_of("solver", solver, SOLVERS)
 
 

@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for reason, count in assembly.reasons(outcome.rejected).items():
             print(f"  left out: {count} {reason}")
     if any(outcome.rejected for outcome in summary.values()):
-        print(f"{args.output / assembly.REJECTED} names what was left out")
+        errors.say(f"{args.output / assembly.REJECTED} names what was left out")
     split, outcome = next(iter(summary.items()))
     if outcome.colours["either"]:
         print(f"pictures of the {split} split with each colour word")

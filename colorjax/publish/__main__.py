@@ -56,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         card.read_figures(args.figures),
         card.read_text(args.card or own),
     )
-    text, paths = card.written(directory, described), list(_checked(directory))
+    paths = list(_checked(directory))
+    text = card.written(directory, described)
 
     def write(folder: Path) -> None:
         for path in paths:
@@ -68,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
     files.replace(args.to, write)
     if not described.figures and not described.text:
         print("colorjax: the card has no figures; measure them by colorjax.evaluate, see --help")
-    print(f"colorjax: '{args.to}' is ready: look at its README.md, then")
-    print(f"    hf upload {args.repository or 'OWNER/NAME'} {shlex.quote(str(args.to))}")
+    errors.say(f"colorjax: '{args.to}' is ready: look at its README.md, then")
+    errors.say(f"    hf upload {args.repository or 'OWNER/NAME'} {shlex.quote(str(args.to))}")
     return 0
 
 

@@ -1,6 +1,5 @@
 """The model card: what a hub reads, what it is, its figures, licence and origin."""
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -115,11 +114,15 @@ def _parts(directory: Path, parts: Sequence[str]) -> str:
 
 def _content(path: Path) -> tuple[int, set[str]]:
     """How many numbers a file of weights has, and of which types, by its header."""
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    header.pop("__metadata__", None)
-    count = sum(math.prod(entry["shape"]) for entry in header.values())
-    return count, {str(entry["dtype"]) for entry in header.values()}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            leaves = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"'{path}' is no file of weights ({first_line(error)})") from error
+    count = sum(math.prod(leaf.get_shape()) for leaf in leaves)
+    return count, {str(leaf.get_dtype()) for leaf in leaves}
 
 
 def _table(figures: Mapping[str, Mapping[str, float]]) -> str:

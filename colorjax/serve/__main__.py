@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 import os
-import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     # A service that others reach is called by names that it does not know; it has a token.
     hosts = Access().hosts if args.host in LOOPBACK else ()
     app = application(service, args.model, Access(token, hosts))
-    print(f"colorjax: http://{args.host}:{args.port} colours photographs", file=sys.stderr)
+    errors.say(f"colorjax: http://{args.host}:{args.port} colours photographs", error=True)
     run(app, args.host, args.port)
 
 
@@ -125,7 +124,7 @@ def _loaded(args: argparse.Namespace) -> "list[PhotoColorizer]":
 
     loaded, refused = loading.load_methods(args.model, **how)
     for title, error in refused.items():
-        print(f"colorjax: without {title}: {error}", file=sys.stderr)
+        errors.say(f"colorjax: without {title}: {error}", error=True)
     return loaded
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from colorjax import files, release
 from colorjax.data import records
 from colorjax.devices import processes
-from colorjax.errors import UserError
+from colorjax.errors import UserError, say
 from colorjax.methods import diffusing_colors, registry
 from colorjax.prepare import assembly, planning, zero_shot
 from colorjax.prepare.run import prepare
@@ -112,7 +112,7 @@ def _prepare(config: ConfigDict, folder: Path, directory: Path, workdir: Path) -
         print(f"{split}: {counts[split]['records']} pictures, {outcome.captions} sentences")
         for reason, count in assembly.reasons(outcome.rejected).items():
             print(f"  left out: {count} {reason}")
-    print(f"'{output / assembly.REJECTED}' names what was left out", flush=True)
+    say(f"'{output / assembly.REJECTED}' names what was left out")
 
 
 def _captioner(directory: Path) -> str | None:
@@ -121,7 +121,7 @@ def _captioner(directory: Path) -> str | None:
     try:
         zero_shot.load(directory.resolve())
     except UserError as error:
-        print(f"{error}; pictures without captions have generic ones")
+        say(f"{error}; pictures without captions have generic ones")
         return None
     return named
 
@@ -148,8 +148,8 @@ def finish(config: ConfigDict, workdir: Path) -> None:
         path = workdir / "before_after.png"
         levels = {name.partition("/")[0] for name in before}
         files.write_bytes(path, _beside(sheets[0], sheets[1], len(held_out.SHOWN), len(levels)))
-        print(f"'{path}' shows them: gray, truth, then {', '.join(sorted(levels))}, each twice")
-    print(f"the release is '{workdir / 'release'}'", flush=True)
+        say(f"'{path}' shows them: gray, truth, then {', '.join(sorted(levels))}, each twice")
+    say(f"the release is '{workdir / 'release'}'")
 
 
 def _measured(path: Path) -> list[tuple[int, dict[str, float]]]:

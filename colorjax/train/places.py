@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from colorjax import release
 from colorjax.devices import processes
-from colorjax.errors import UserError
+from colorjax.errors import UserError, say
 from colorjax.models.unet import UNet
 from colorjax.train.stages import STAGES
 from colorjax.train.stages import learned as adapters
@@ -82,7 +82,7 @@ def find(
             raise UserError(_missing(name, candidates[-1], config, workdir))
         if refused and not coming and processes.is_first():
             part, directory = places.start[role]
-            print(f"[{name}] {refused}; it starts from {part!r} of '{directory}' instead")
+            say(f"[{name}] {refused}; it starts from {part!r} of '{directory}' instead")
     return places
 
 

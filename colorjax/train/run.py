@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import release
+from colorjax import errors, release
 from colorjax.data import captions, pipeline, records, tokenizer
 from colorjax.devices import processes, sharding
 from colorjax.errors import UserError, one_of
@@ -170,7 +170,8 @@ def _batches_from(
 def say(message: str) -> None:
     """Prints on process 0."""
     if processes.is_first():
-        print(message, flush=True)
+        for line in message.splitlines():
+            errors.say(line)
 
 
 def check(name: str, config: ConfigDict, mesh: Mesh) -> None:

@@ -22,7 +22,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from colorjax import files
 from colorjax.devices import chips, processes
-from colorjax.errors import UserError
+from colorjax.errors import UserError, say
 
 SILENT_AT_ZERO = ("skipped", "skipped_in_a_row", "longest_skipped_in_a_row")
 
@@ -166,7 +166,7 @@ class Tracker:
     def say(self, message: str) -> None:
         """Prints on the first process, after the stage's name."""
         if self._active:
-            print(f"[{self._stage}] {message}", flush=True)
+            say(f"[{self._stage}] {message}")
 
     def costs(self, analysis: Any, device_kind: str) -> None:
         """Takes from the compiler what a step costs a device, for the FLOP/s and MFU of `write`.

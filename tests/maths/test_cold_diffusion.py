@@ -132,7 +132,12 @@ def test_drawn_times_have_their_atom_at_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "solver", "words"), [(0, "euler", "num_steps is 0"), (1, "ddim", "'ddim'")]
+    ("steps", "solver", "words"),
+    [
+        (0, "euler", "num_steps is 0"),
+        (10**12, "euler", "num_steps is 1000000000000"),
+        (1, "ddim", "'ddim'"),
+    ],
 )
 def test_impossible_options_are_told(steps, solver, words) -> None:
     with pytest.raises(UserError, match=words):

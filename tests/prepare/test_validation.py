@@ -248,6 +248,16 @@ def test_tables_with_bad_lines(tmp_path):
     lines = {"captions.csv line 3": "bad row", "captions.csv line 4": "bad row"}
     others = {"b.jpg": "missing caption", "c.jpg": "missing caption", "d.jpg": "missing file"}
     assert rejected == lines | others | {"../a.jpg": "path leaves its folder"}
+    # A text longer than any caption, and a line that ends in the middle as on old systems.
+    (folder / "captions.csv").write_bytes(
+        b"file_name,caption\na.jpg," + b"x" * 200_000 + b"\nb.jpg,red\rc.jpg,blue\n"
+    )
+    kept, rejected = run("folder", folder, tmp_path / "long")
+    assert kept == {"b.jpg", "c.jpg"}
+    assert rejected == {"captions.csv line 2": "bad row", "a.jpg": "missing caption"}
+    (folder / "captions.csv").write_bytes(b"x" * 200_000 + b"\na.jpg,red\n")
+    with pytest.raises(UserError, match="captions.csv' has the columns"):
+        run("folder", folder, tmp_path / "header")
     (folder / "captions.csv").unlink()
     rows = [b'{"file_name": "a.jpg", "text": "red"}', b"{", b"[1]", b"", b'{"text": "x"}', b"\xff"]
     (folder / "captions.jsonl").write_bytes(b"\n".join(rows))

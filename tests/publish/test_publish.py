@@ -165,6 +165,13 @@ def test_a_damaged_or_too_large_release_is_not_published(
     with pytest.raises(UserError, match="vae.*damaged"):
         published(tmp_path / "release", tmp_path / "folder", "--licence", "mit")
     assert not (tmp_path / "folder").exists()
+    # A header that is none, and right checksums.
+    (tmp_path / "release" / "vae.safetensors").write_bytes((2**62).to_bytes(8, "little") + b"{}")
+    config = release.read_config(tmp_path / "release")
+    (tmp_path / "release" / "SHA256SUMS").unlink()
+    release.write(tmp_path / "release", config, {})
+    with pytest.raises(UserError, match="vae.safetensors' is no file of weights"):
+        published(tmp_path / "release", tmp_path / "folder", "--licence", "mit")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="exists; give another folder"):
         published(small_release, tmp_path / "folder", "--licence", "mit")

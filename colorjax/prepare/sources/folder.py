@@ -153,8 +153,10 @@ def _csv(table: Path, lines: list[bytes]) -> Iterator[tuple[str, Any] | Rejectio
         except UnicodeDecodeError:
             bad.append(Rejection(f"{table.name} line {number}", "bad row", "it is not UTF-8"))
     yield from bad
-    reader = csv.reader(io.StringIO("".join(text)), delimiter="\t" if ".tsv" in table.name else ",")
-    header = next(reader, [])
+    # With every kind of line end as it is: a quoted text may have lines of its own.
+    lines_of_text = io.StringIO("".join(text), newline="")
+    reader = csv.reader(lines_of_text, delimiter="\t" if ".tsv" in table.name else ",")
+    header = _row(reader) or []
     try:
         name, caption = (header.index(_column(header, c)) for c in (_NAME_COLUMNS, _TEXT_COLUMNS))
     except KeyError:
@@ -162,11 +164,20 @@ def _csv(table: Path, lines: list[bytes]) -> Iterator[tuple[str, Any] | Rejectio
             f"{str(table)!r} has the columns {', '.join(header)}; it must have 'file_name' and "
             "'caption' in its first line"
         ) from None
-    for row in reader:
+    while (row := _row(reader)) is not None:
         if len(row) == len(header):
             yield row[name], row[caption]
         elif row:
             yield Rejection(f"{table.name} line {reader.line_num}", "bad row")
+
+
+def _row(reader: Any) -> list[str] | None:
+    """The next row, and None at the end; what is no row, such as a text of megabytes, is [""]."""
+    try:
+        row: list[str] | None = next(reader, None)
+        return row
+    except csv.Error:
+        return [""]
 
 
 def _column(names: Any, known: tuple[str, ...]) -> str:
