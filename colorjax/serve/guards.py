@@ -35,6 +35,21 @@ HEADERS = {
 }
 
 
+def _hostname(host: str) -> str | None:
+    """The name in a Host header, without a port; None of what is none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # such as "["
+        return None
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
 def refusal(status: int, message: str, **headers: str) -> JSONResponse:
     """An error in the shape that image clients read."""
     kind = "invalid_request_error" if status < 500 else "server_error"
@@ -103,10 +118,10 @@ class Guard:
 
     def _refused(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         host = headers.get("host", "")
-        if self._hosts and urlsplit(f"//{host}").hostname not in self._hosts:
+        if self._hosts and _hostname(host) not in self._hosts:
             return refusal(400, f"host is {host!r}; it must be one of {', '.join(self._hosts)}")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _netloc(origin) != host:
             return refusal(403, "requests from pages of other sites are refused")
         if self._token is not None and scope["path"] not in OPEN:
             shown = headers.get("authorization", "").removeprefix("Bearer ")
@@ -115,6 +130,9 @@ class Guard:
                 return refusal(
                     401, "give the service's token: Authorization: Bearer TOKEN", **answer
                 )
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # Two who read one connection, such as a proxy and this, could cut it otherwise.
+            return refusal(400, "give Content-Length or Transfer-Encoding, not both")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._most:
             return _too_large(self._most)

@@ -148,6 +148,10 @@ def test_strangers_and_too_much_are_refused_before_a_look(service) -> None:
         }
         error_of(client.get("/api/models", headers={"Host": "evil.example"}), 400)
         error_of(client.get("/api/models", headers={"Origin": "http://evil.example"}), 403)
+        error_of(client.get("/api/models", headers={"Host": "[", "Origin": HERE}), 400)
+        error_of(client.get("/api/models", headers={"Origin": "http://["}), 403)
+        both = {"Content-Length": "4", "Transfer-Encoding": "chunked"}
+        error_of(client.post("/api/colorize", content=b"abcd", headers=both), 400)
         assert client.get("/api/models", headers={"Origin": HERE}).status_code == 200
         large = {"image": b"\0" * 20_000}
         assert "larger than" in error_of(client.post("/v1/images/edits", files=large), 413)

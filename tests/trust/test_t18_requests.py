@@ -66,8 +66,14 @@ PATHS = (
     ),
     "/file=/etc/passwd",
 )
-ORIGINS = ("http://evil.example", "null", "http://127.0.0.1.evil.example", "https://localhost:1")
-HOSTS = ("evil.example", "127.0.0.1.evil.example", "", "localhost@evil.example", "127.0.0.1, evil")
+ORIGINS = (
+    *("http://evil.example", "null", "http://127.0.0.1.evil.example", "https://localhost:1"),
+    *("http://[", "http://[::1", "//"),
+)
+HOSTS = (
+    *("evil.example", "127.0.0.1.evil.example", "", "localhost@evil.example", "127.0.0.1, evil"),
+    *("[", "[::1"),
+)
 
 
 def asked(client: httpx.Client) -> int:
