@@ -108,6 +108,25 @@ class Result:
         Raises:
             UserError: the result is an error, the suffix is another one, or the disk refuses.
         """
+        picture, note = self._to_write(quality, plain)
+        for lost in saving.save_photo(path, picture, self._metadata, quality, note):
+            warnings.warn(f"'{path}' has no place for {lost}", stacklevel=2)
+
+    def encoded(
+        self, suffix: str = ".png", quality: int = encoding.QUALITY, *, plain: bool = False
+    ) -> bytes:
+        """The bytes of the file that `save` writes under a name that ends so.
+
+        Raises:
+            UserError: the result is an error, or the format has no place for so large a picture.
+        """
+        picture, note = self._to_write(quality, plain)
+        return saving.encoded(suffix, picture, self._metadata, quality, note).data
+
+    def _to_write(
+        self, quality: int, plain: bool
+    ) -> tuple[Image.Image | np.ndarray, dict[str, Any] | None]:
+        """The picture, as deep as its photograph, and what is noted in its file."""
         if self.image is None:
             raise self.error or UserError("there is no picture to save")
         picture: Image.Image | np.ndarray = self.image
@@ -118,8 +137,7 @@ class Result:
         note = None if plain or self._note is None else dict(self._note)
         if note is not None and quality != encoding.QUALITY:
             note["quality"] = quality
-        for lost in saving.save_photo(path, picture, self._metadata, quality, note):
-            warnings.warn(f"'{path}' has no place for {lost}", stacklevel=2)
+        return picture, note
 
 
 def picture_of(job: Job, chroma: Chroma) -> Image.Image:

@@ -4,10 +4,8 @@ import asyncio
 import base64
 import io
 import json
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -20,16 +18,12 @@ from colorjax.serve.service import Service
 
 TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff"}
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
-PREFIX = "colorjax-serve-"
 _LOOK_SECONDS = 0.1
 
 
 def file_of(result: Result, kind: str = "png") -> bytes:
     """The bytes of the file that `Result.save` writes."""
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-        path = Path(folder, "result").with_suffix(_SUFFIXES[kind])
-        result.save(path)
-        return path.read_bytes()
+    return result.encoded(_SUFFIXES[kind])
 
 
 def doubt_of(results: Sequence[Result]) -> tuple[bytes, dict[str, str]]:

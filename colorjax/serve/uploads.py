@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from colorjax.errors import UserError, first_line
-from colorjax.serve.answers import PREFIX
 
+PREFIX = "colorjax-serve-"  # of temporary folders
 _MOST_POINTS = 2**20  # characters of hints as JSON
 
 

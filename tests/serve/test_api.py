@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from colorjax.errors import UserError
 from colorjax.serve import __main__ as command
-from colorjax.serve.answers import PREFIX
 from colorjax.serve.api import Access, application
+from colorjax.serve.uploads import PREFIX
 from tests.serve.conftest import opened, photo, png
 
 HERE = "http://127.0.0.1:7860"

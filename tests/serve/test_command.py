@@ -1,49 +1,16 @@
 """The command from its start to SIGTERM, with the client that others use."""
 
 import base64
-import contextlib
-import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
 import colorjax
-from tests.serve.conftest import opened, png
-
-ROOT = Path(__file__).parents[2]
-
-
-@contextlib.contextmanager
-def serving(model: str | Path, *more: str) -> Iterator[tuple[subprocess.Popen, str]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [sys.executable, "-m", "colorjax.serve", "--model", str(model), "--port", str(port)]
-    words += more
-    # No proxy, which a client would ask for this machine too.
-    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    process = subprocess.Popen(words, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{address}/readyz", trust_env=False).status_code == 200:
-                    break
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            time.sleep(0.2)
-        yield process, address
-    finally:
-        process.kill()
-        process.communicate()
+from tests.serve.conftest import opened, png, serving
 
 
 def waiting(web: httpx.Client, address: str) -> float:

@@ -1,102 +1,14 @@
 """The page in a real browser, at two widths, against a service of its own."""
 
-import io
-import os
-import shutil
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
-import numpy as np
 import pytest
-from PIL import Image
 
 import colorjax
-from tests.serve.conftest import opened, png
-from tests.serve.test_command import serving
+from tests.serve.browsing import PROOFS, ROOT, batches, counted, kept, until
+from tests.serve.conftest import opened, serving
 
-ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium")
-# Where pictures of the page are kept for people to look at.
-SCREENSHOTS = os.environ.get("COLORJAX_SCREENSHOTS")
-
-pytestmark = [
-    pytest.mark.proof,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def model(small_release) -> str:
-    return os.environ.get("COLORJAX_PAGE_MODEL", str(small_release))
-
-
-@pytest.fixture(scope="module")
-def address(model) -> Iterator[str]:
-    with serving(model) as (_, address):
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        # Chromium asks for a sandbox that root has not.
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-def counted(address: str, name: str) -> float:
-    lines = httpx.get(f"{address}/metrics", trust_env=False).text.splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(name + " "))
-
-
-def batches(address: str) -> float:
-    return counted(address, "colorjax_batch_seconds_count")
-
-
-# Browsers do not tell what is in a form of files, so the page is made to keep what it sends.
-KEEP = """
-const send = window.fetch;
-window.sent = [];
-window.fetch = async (path, options) => {
-  if (options?.body instanceof FormData) {
-    for (const [name, value] of options.body) {
-      if (!(value instanceof Blob)) continue;
-      const bytes = Array.from(new Uint8Array(await value.arrayBuffer()));
-      window.sent.push([name, bytes]);
-    }
-  }
-  return send(path, options);
-};
-"""
-
-
-def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """Paints a line on the canvas, from and to fractions of it."""
-    page.locator("#canvas").scroll_into_view_if_needed()
-    box = page.locator("#canvas").bounding_box()
-    page.mouse.move(box["x"] + start[0] * box["width"], box["y"] + start[1] * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + end[0] * box["width"], box["y"] + end[1] * box["height"], steps=4)
-    page.mouse.up()
-
-
-def kept(page: Any, name: str) -> None:
-    if SCREENSHOTS:
-        page.screenshot(path=Path(SCREENSHOTS, f"{name}.png"), full_page=True)
-
-
-def until(page: Any, condition: str) -> None:
-    """Waits for a condition; the browser's own way would need what the page's policy forbids."""
-    for _ in range(600):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(condition)
+pytestmark = PROOFS
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -142,103 +54,6 @@ def test_a_photograph_is_coloured_compared_adjusted_and_saved(
     page.close()
     assert not mistakes, mistakes
     assert all(url.startswith((address, "blob:")) for url in asked), "nobody else is asked"
-
-
-def test_strokes_masks_and_variations_are_those_that_were_painted(
-    browser, address, model, tmp_path
-) -> None:
-    """What the page sends is given to the library, whose result the download is."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.add_init_script(KEEP)
-    page.goto(address)
-    photograph = ROOT / "examples" / "car.png"
-    page.set_input_files("#photo", photograph)
-    page.fill("#prompt", "the red car, the gray road")
-    page.press("#prompt", "Tab")
-    until(page, "document.querySelector('#layer').options.length === 3")
-    page.fill("#count", "2")
-    page.click("#steer summary")
-    page.fill("#ink", "#20a040")
-    drag(page, (0.1, 0.1), (0.9, 0.1))
-    drag(page, (0.1, 0.2), (0.9, 0.2))
-    page.click("#undo")
-    for layer, height in (("the red car", 0.5), ("the gray road", 0.9)):
-        page.select_option("#layer", layer)
-        page.locator("#size").fill("20")
-        drag(page, (0.2, height), (0.8, height))
-    kept(page, "painting")
-    page.click("#start")
-    page.wait_for_selector("#result:not([hidden])", timeout=240_000)
-    sent = [(name, bytes(data)) for name, data in page.evaluate("window.sent")]
-    assert [name for name, _ in sent] == ["photo", "strokes", "layers", "layers"]
-    strokes = Image.open(io.BytesIO(sent[1][1]))
-    painted = np.asarray(strokes)[..., 3] == 255  # edges are soft
-    rows = np.flatnonzero(painted.any(1)) / len(painted)
-    assert rows.min() > 0.05 and rows.max() < 0.15, "the second stroke was taken back"
-    assert (np.asarray(strokes)[painted][:, :3] == (0x20, 0xA0, 0x40)).all()
-    layers = [np.asarray(Image.open(io.BytesIO(data)))[..., 3] for _, data in sent[2:]]
-    masks = np.stack(layers) / np.float32(255.0)
-    ours = colorjax.load(model).variations(
-        photograph, 2, "the red car, the gray road", masks=masks, hints=strokes
-    )
-    page.locator("#choices button").nth(1).click()
-    until(
-        page, "document.querySelectorAll('#choices [aria-pressed=true]')[0]?.innerText == 'Seed 1'"
-    )
-    page.wait_for_timeout(1000)
-    with page.expect_download() as download:
-        page.click("#download")
-    ours[1].save(tmp_path / "ours.png")
-    theirs = opened(Path(download.value.path()).read_bytes())
-    assert (theirs == opened((tmp_path / "ours.png").read_bytes())).all()
-    before = batches(address)
-    page.click("#doubtful")
-    until(page, "document.querySelector('#doubt').naturalWidth > 0")
-    page.select_option("#layer", "")
-    page.click("#dropper")
-    page.locator("#canvas").scroll_into_view_if_needed()
-    box = page.locator("#canvas").bounding_box()
-    page.mouse.click(box["x"] + 0.503 * box["width"], box["y"] + 0.503 * box["height"])
-    height, width = theirs.shape[:2]
-    picked = "#" + "".join(f"{value:02x}" for value in theirs[height // 2, width // 2])
-    assert page.input_value("#ink") == picked, "the eyedropper takes the coloured picture's"
-    assert batches(address) == before
-    kept(page, "doubt")
-    page.close()
-
-
-def test_several_photographs_become_a_zip_and_the_browser_remembers(
-    browser, address, model, tmp_path
-) -> None:
-    for number in (1, 2):
-        (tmp_path / f"{number}.png").write_bytes(png(number))
-    (tmp_path / "3.png").write_text("no picture")
-    page = browser.new_page(viewport={"width": 390, "height": 850})
-    page.goto(address)
-    page.set_input_files("#photo", [tmp_path / f"{number}.png" for number in (1, 2, 3)])
-    page.fill("#prompt", "a red car")
-    page.click("#start")
-    page.wait_for_selector("#zip:not([hidden])", timeout=240_000)
-    said = page.inner_text("#status")
-    assert "2 of 3 photographs are coloured" in said and "3.png: the photograph" in said
-    with page.expect_download() as download:
-        page.click("#zip")
-    with zipfile.ZipFile(download.value.path()) as packed:
-        assert packed.testzip() is None and packed.namelist() == ["1.png", "2.png"]
-        ours = colorjax.load(model)(tmp_path / "2.png", "a red car")
-        assert np.abs(opened(packed.read("2.png")).astype(int) - np.asarray(ours.image)).max() <= 1
-    page.set_input_files("#photo", tmp_path / "1.png")
-    page.click("#start")
-    page.wait_for_selector("#history:not([hidden])", timeout=240_000)
-    page.reload()
-    page.wait_for_selector("#history:not([hidden])")
-    page.click("#earlier button")
-    until(page, "document.querySelector('#after').naturalWidth === 44")
-    assert page.input_value("#prompt") == "a red car" and not page.is_visible("#vividness")
-    kept(page, "earlier")
-    page.click("#forget")
-    until(page, "document.querySelector('#history').hidden")
-    page.close()
 
 
 def test_a_run_is_shown_by_step_and_cancelled_in_the_middle(browser, model) -> None:

@@ -21,7 +21,6 @@ from colorjax.data.rows import Rows, strips
 _BLOCK = 8  # rows and columns that a JPEG has together, where all channels are of one size
 _MOST_INTERVAL = 65_535  # blocks between two restarts of a JPEG: DRI has 16 bits
 _JPEG_PIXELS = 1 << 18  # of a strip, about
-_PNG_LEVEL = 6  # of zlib
 _PNG_COLOUR = 2  # IHDR's word for RGB
 
 
@@ -84,7 +83,7 @@ def _png(path: Path, rows: Rows, content: Content) -> tuple[str, ...]:
     with path.open("wb") as file:
         file.write(bounds.PNG_SIGNATURE + bounds.png_chunk(b"IHDR", header))
         file.write(encoding.png_chunks(content))
-        packer = zlib.compressobj(_PNG_LEVEL)
+        packer = zlib.compressobj(encoding.PNG_LEVEL)
         above = np.zeros((1, width * 3 * rows.dtype.itemsize), np.uint8)
         for strip in strips(height, width):
             levels = rows[strip].astype(rows.dtype.newbyteorder(">"))

@@ -77,6 +77,27 @@ def _save_rows(path: Path, rows: Rows, content: encoding.Content) -> tuple[str, 
     return tuple(lost)
 
 
+def encoded(
+    suffix: str,
+    photo: np.ndarray | Image.Image,
+    carried: Metadata,
+    quality: int = encoding.QUALITY,
+    note: Note | None = None,
+) -> encoding.Encoded:
+    """The bytes of the file that `save_photo` writes under a name that ends so.
+
+    Raises:
+        UserError: the suffix is another one, or the format has no place for so large a picture.
+    """
+    if suffix not in OUTPUT_SUFFIXES:
+        raise UserError(f"{suffix!r} is no format to write; take {SUFFIXES_TOLD}")
+    content = encoding.Content(carried, note, quality, b"")
+    try:
+        return encoding.encoded(_levels(photo), suffix, content)
+    except ValueError as error:
+        raise UserError(f"the picture cannot be written as {suffix} ({error})") from error
+
+
 def note_of(path: Path) -> Note | None:
     """What `save_photo` noted in a file; None if it is no result, or not readable."""
     try:

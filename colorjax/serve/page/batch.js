@@ -10,7 +10,8 @@ const PICTURES = /\.(png|jpe?g|webp|tiff?|bmp|gif|avif|heic|heif|jxl|jp2)$/i;
 export async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
-  return (await Promise.all(entries.map(walk))).flat().filter(isPicture);
+  const files = (await Promise.all(entries.map(walk))).flat().filter(isPicture);
+  return files.sort((one, other) => (one.place < other.place ? -1 : 1));
 }
 
 export function isPicture(file) {

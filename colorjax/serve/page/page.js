@@ -7,20 +7,29 @@ import * as painting from "./painting.js";
 import * as result from "./result.js";
 import * as service from "./service.js";
 
-const state = { files: [], job: null, methods: [], phrases: [], isWanted: false, zip: null };
+const state = { files: [], job: null, methods: [], phrases: [], isBusy: false, isWanted: false, zip: null };
 
 // Where a field's value goes in an order.
 const FIELDS = { prompt: "prompt", negative: "negative_prompt", guidance: "guidance_scale", method: "method" };
 
 async function take(files) {
-  if (!files.length) return;
+  if (!files.length) {
+    tell("There is no photograph among these files.");
+    return;
+  }
   state.files = files;
   at("name").textContent = files.length === 1 ? files[0].name : `${files.length} photographs`;
-  at("start").disabled = false;
+  tell(files.length === 1 ? "" : `${files.length} photographs are chosen.`);
+  enable();
   at("result").hidden = at("zip").hidden = true;
   at("steer").hidden = files.length > 1;
   // Formats that a browser cannot show are painted on once they are coloured.
   painting.setBase(files.length === 1 ? await createImageBitmap(files[0]).catch(() => null) : null);
+}
+
+// One job at a time, whatever is chosen meanwhile.
+function enable() {
+  at("start").disabled = state.isBusy || !state.files.length;
 }
 
 function orderOf(file) {
@@ -45,17 +54,18 @@ async function orderOfOne(file) {
 
 async function colour(event) {
   event.preventDefault();
-  at("start").disabled = true;
+  state.isBusy = state.isWanted = true;
+  enable();
   at("cancel").hidden = at("progress").hidden = false;
   at("progress").removeAttribute("value");
-  state.isWanted = true;
   try {
-    await (state.files.length === 1 ? colourOne(state.files[0]) : colourAll());
+    await (state.files.length === 1 ? colourOne(state.files[0]) : colourAll(state.files));
   } catch (error) {
     if (state.isWanted) tell(error.message);
   } finally {
     state.job = null;
-    at("start").disabled = false;
+    state.isBusy = false;
+    enable();
     at("cancel").hidden = at("progress").hidden = at("preview").hidden = true;
   }
 }
@@ -81,7 +91,7 @@ async function colourOne(file) {
   if (failed) throw new Error(failed.error);
   tell(["Done.", ...job.notes].join(" "));
   const files = await result.reveal(job, pictures, file.name);
-  if (!painting.hasBase()) painting.setBase(await createImageBitmap(files.before));
+  if (!painting.hasBase() && state.files[0] === file) painting.setBase(await createImageBitmap(files.before));
   await history.keep({ name: file.name, prompt: at("prompt").value, ...files });
   await history.list(recall);
 }
@@ -97,13 +107,13 @@ function told({ position, pictures }) {
   tell(`${done} of ${pictures.length} done${step}${before}.`);
 }
 
-async function colourAll() {
-  tell(`Colouring ${state.files.length} photographs.`);
-  const { zip, count, failed } = await batch.coloured(state.files, orderOf, (share) => {
+async function colourAll(files) {
+  tell(`Colouring ${files.length} photographs.`);
+  const { zip, count, failed } = await batch.coloured(files, orderOf, (share) => {
     at("progress").value = share;
   }, () => state.isWanted);
   if (!state.isWanted) return;
-  tell([`${count} of ${state.files.length} photographs are coloured.`, ...failed].join(" "));
+  tell([`${count} of ${files.length} photographs are coloured.`, ...failed].join(" "));
   if (state.zip) URL.revokeObjectURL(state.zip);
   state.zip = URL.createObjectURL(zip);
   Object.assign(at("zip"), { href: state.zip, download: "coloured.zip", hidden: !count });
@@ -142,12 +152,19 @@ function describe() {
   at("guidance").placeholder = value("guidance_scale");
 }
 
+// The field is emptied, so that the same files can be chosen again.
+function chosen(event, isWanted) {
+  const files = [...event.target.files];
+  event.target.value = "";
+  if (files.length) take(files.filter(isWanted));
+}
+
 function listen() {
   at("form").addEventListener("submit", colour);
   at("cancel").addEventListener("click", cancel);
   at("method").addEventListener("change", describe);
-  at("photo").addEventListener("change", (event) => take([...event.target.files]));
-  at("folder").addEventListener("change", (event) => take([...event.target.files].filter(batch.isPicture)));
+  at("photo").addEventListener("change", (event) => chosen(event, () => true));
+  at("folder").addEventListener("change", (event) => chosen(event, batch.isPicture));
   at("sample").addEventListener("click", async () => {
     take([new File([await service.blob("sample.jpg")], "sample.jpg", { type: "image/jpeg" })]);
   });
@@ -168,7 +185,9 @@ function listen() {
       if (kind === "drop") take(await batch.dropped(event.dataTransfer));
     });
   }
-  window.addEventListener("paste", (event) => take([...event.clipboardData.files]));
+  window.addEventListener("paste", ({ clipboardData }) => {
+    if (clipboardData.files.length) take([...clipboardData.files]);
+  });
 }
 
 listen();

@@ -2,31 +2,29 @@
 // Strokes are kept as lines in fractions of the photograph, so that each can be taken back, and
 // are drawn at whatever size is asked for.
 
+import * as brush from "./brush.js";
 import { at, isPressed, press } from "./dom.js";
 
 const COLOUR = ""; // the layer of strokes; the others are called as their phrases
 const SHADE = "#00a0ff";
 const MOST = 2048; // pixels of the longer side of what is sent
-const state = { base: null, strokes: [], now: null, cursor: [0.5, 0.5], onPick: null };
+const state = { base: null, strokes: [], now: null, onPick: null };
 
 export function begin(onPick) {
   state.onPick = onPick;
-  const canvas = at("canvas");
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    start(place(event));
-  });
-  canvas.addEventListener("pointermove", (event) => state.now && extend(place(event)));
-  canvas.addEventListener("pointerup", () => { state.now = null; });
-  canvas.addEventListener("keydown", byKey);
-  at("undo").addEventListener("click", () => { state.strokes.pop(); draw(); });
+  const end = () => { state.now = null; };
+  const name = () => at("layer").value || at("ink").value;
+  brush.begin({ canPaint: hasBase, begin: start, extend, end, undo, draw, name });
+  at("undo").addEventListener("click", undo);
   at("clear").addEventListener("click", () => { state.strokes = []; draw(); });
   at("layer").addEventListener("change", draw);
+  at("size").addEventListener("input", draw);
   at("dropper").addEventListener("click", () => press(at("dropper"), !isPressed(at("dropper"))));
 }
 
 // Another photograph to paint on, without what was painted on the last one.
 export function setBase(bitmap) {
+  brush.lift();
   state.base = bitmap;
   state.strokes = [];
   draw();
@@ -60,22 +58,19 @@ export async function painted(phrases) {
   };
 }
 
-function place(event) {
-  const box = at("canvas").getBoundingClientRect();
-  return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-}
-
+// Begins a line, or takes a colour where the eyedropper is pressed; whether it is a line.
 function start(point) {
-  if (!state.base) return;
+  if (!state.base) return false;
   if (isPressed(at("dropper"))) {
     press(at("dropper"), false);
     const picked = state.onPick(point);
     if (picked) at("ink").value = picked;
-    return;
+    return false;
   }
   state.now = { layer: at("layer").value, ink: at("ink").value, size: at("size").value / 200, points: [] };
   state.strokes.push(state.now);
   extend(point);
+  return true;
 }
 
 function extend(point) {
@@ -83,18 +78,11 @@ function extend(point) {
   draw();
 }
 
-const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-function byKey(event) {
-  const step = STEPS[event.key];
-  if (!step && event.key !== " ") return;
-  event.preventDefault();
-  if (step) {
-    state.cursor = state.cursor.map((value, axis) => Math.min(1, Math.max(0, value + step[axis] / 50)));
-    if (state.now) extend(state.cursor);
-    draw();
-  } else if (state.now) state.now = null;
-  else start(state.cursor);
+// Whether there was a line to take back.
+function undo() {
+  const last = state.strokes.pop();
+  draw();
+  return last !== undefined;
 }
 
 function lines(context, layer, width, height, ink) {
@@ -125,11 +113,20 @@ function draw() {
   context.globalAlpha = layer === COLOUR ? 1 : 0.5;
   lines(context, layer, canvas.width, canvas.height, layer === COLOUR ? null : SHADE);
   context.globalAlpha = 1;
-  if (document.activeElement === canvas) {
-    const [x, y] = state.cursor;
-    context.strokeStyle = "#ffffff";
-    context.lineWidth = 2;
-    context.strokeRect(x * canvas.width - 5, y * canvas.height - 5, 10, 10);
+  const place = brush.shown();
+  if (place) ring(context, place, canvas.width, canvas.height);
+}
+
+// The keys' brush, in its size; light within dark, to be seen on every photograph.
+function ring(context, [x, y], width, height) {
+  const pixel = Math.max(1, width / at("canvas").clientWidth); // as wide on a phone
+  const radius = Math.max(4 * pixel, (at("size").value / 400) * Math.max(width, height));
+  for (const [thickness, colour] of [[5, "#000000"], [2, "#ffffff"]]) {
+    context.lineWidth = thickness * pixel;
+    context.strokeStyle = colour;
+    context.beginPath();
+    context.arc(x * width, y * height, radius, 0, 2 * Math.PI);
+    context.stroke();
   }
 }
 

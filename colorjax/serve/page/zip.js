@@ -26,8 +26,15 @@ function fields(...pairs) {
 const UTF8 = 0x0800; // of names
 const DATE = 0x0021; // the first that there is: 1980-01-01
 
+const MOST = 0xffff; // files
+const MOST_BYTES = 0xffffffff;
+
 // Takes [name, Blob] pairs whose names differ.
 export async function zipped(files) {
+  const bytes = files.reduce((sum, [, { size }]) => sum + size, 0);
+  if (files.length > MOST || bytes > 0.99 * MOST_BYTES) {
+    throw new Error("The pictures are more than a zip holds (4 GB); colour the folder in parts.");
+  }
   const parts = [];
   const directory = [];
   let place = 0;
