@@ -1,6 +1,9 @@
 """Several photographs on the page, a dropped folder, their zip, and what the browser keeps."""
 
+import io
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
