@@ -58,10 +58,14 @@ BENCHMARKS = {
 
 
 def modules() -> set[str]:
-    """The benchmarks that are commands, but for the two sides of the one for GPUs."""
-    sides = {"__main__", "gpu_jax", "gpu_torch"}
-    paths = Path(__file__).parent.glob("*.py")
-    return {path.stem for path in paths if "__name__ ==" in path.read_text()} - sides
+    """The benchmarks that are commands, but for the two sides of the one for GPUs.
+
+    Not the reproduction, which takes hours and has a page of its own: `make reproduce`.
+    """
+    others = {"__main__", "gpu_jax", "gpu_torch", "reproduction"}
+    folder = Path(__file__).parent
+    files_ = {path.stem for path in folder.glob("*.py") if "__name__ ==" in path.read_text()}
+    return (files_ | {path.parent.name for path in folder.glob("*/__main__.py")}) - others
 
 
 def lacking(needs: str) -> str:

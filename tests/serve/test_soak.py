@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import serve
+from benchmarks.serve import __main__ as serve
 
 
 @pytest.mark.proof

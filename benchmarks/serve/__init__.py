@@ -1,0 +1,1 @@
+"""What the service bears: `python -m benchmarks.serve PART`."""
