@@ -11,15 +11,15 @@ import dataclasses
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
 
-from colorjax.colorize import batching, failures, finished, jobs
+from colorjax.colorize import batching, failures, jobs
 from colorjax.colorize.library import Batch, PhotoColorizer
 from colorjax.colorize.painters import Colouring, seed_of
 from colorjax.errors import UserError, one_of
 from colorjax.inputs import AUTO
-from colorjax.serve import runs
+from colorjax.serve.computing import Computing
 from colorjax.serve.metrics import Metrics
 from colorjax.serve.orders import Full, Limits, Order, Task, Ticket, group_of
 from colorjax.serve.turns import Turns
@@ -47,10 +47,7 @@ class Service:
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()
         self._changed = threading.Condition()
         self._is_closing = False
-        self._seconds = 1.0  # that a batch took lately
-        self._runs: list[runs.Run] = []  # of the thread that computes
-        self._previewed = 0.0
-        self._rendering = ThreadPoolExecutor(2, "rendering")
+        self._computing = Computing(limits, self.metrics, self._changed)
         self._thread = threading.Thread(target=self._work, name="computing", daemon=True)
         self._thread.start()
         self.metrics.watch(lambda: len(self._turns))
@@ -72,7 +69,7 @@ class Service:
         if self._is_closing or no_room or own + pictures > self.limits.of_client:
             self.metrics.rejected.inc()
             batches = 1 + waiting / self.photographs.colorizer.batch_size
-            raise Full(max(1, round(batches * self._seconds)))
+            raise Full(max(1, round(batches * self._computing.seconds)))
 
     def submit(self, client: str, order: Order) -> Ticket:
         """Reads a photograph and puts its pictures into the queue.
@@ -162,7 +159,7 @@ class Service:
             self._is_closing = True
             self._changed.notify_all()
         self._thread.join(seconds)
-        self._rendering.shutdown(wait=seconds is None, cancel_futures=seconds is not None)
+        self._computing.close(is_patient=seconds is None)
 
     def _forget_old(self) -> None:
         """Drops tickets whose results are kept for too long or take too much; has the lock."""
@@ -176,115 +173,30 @@ class Service:
 
     def _work(self) -> None:
         while True:
-            tasks, run = self._next()
-            if not tasks and not self._runs:
+            tasks = self._next()
+            if not tasks and not self._computing.is_busy:
                 return
             if tasks:
-                self._begin(tasks, run)
-            del tasks, run  # or their photographs would be kept until others come
-            self._advance()
+                self._computing.begin(tasks)
+            del tasks  # or their photographs would be kept until others come
+            self._computing.advance()
 
-    def _next(self) -> tuple[list[Task], runs.Run | None]:
-        """Whose turn it is, and the run that they join; nobody when it is time to close.
-
-        While there are runs, nobody is waited for.
-        """
+    def _next(self) -> list[Task]:
+        """Whose turn it is; nobody when it is time to close, or, while there are runs, at once."""
+        computing = self._computing
         with self._changed:
-            if not self._runs:
+            if not computing.is_busy:
                 self._changed.wait_for(lambda: len(self._turns) or self._is_closing)
-            first = self._turns.together(1, self._may_begin)
+            first = self._turns.together(1, computing.may_begin)
             if not first:
-                return [], None
-            run = self._shared_run(first[0])
+                return []
+            run = computing.shared_run(first[0])
             if run is not None:
-                return self._turns.take(run.free, self._may_begin), run
+                return self._turns.take(run.free, computing.may_begin)
             most = first[0].batch.colorizer.batch_size
             due = first[0].arrived + self.limits.window
             self._changed.wait_for(
                 lambda: len(self._turns.together(most)) in (0, most) or self._is_closing,
-                timeout=0.0 if self._runs else max(0.0, due - time.monotonic()),
+                timeout=0.0 if computing.is_busy else max(0.0, due - time.monotonic()),
             )
-            return self._turns.take(most, self._may_begin), None
-
-    def _shared_run(self, task: Task) -> runs.Run | None:
-        """The run that a picture can be in, or waits for a seat in."""
-        return next((run for run in self._runs if run.is_shared and run.group == task.group), None)
-
-    def _may_begin(self, task: Task) -> bool:
-        run = self._shared_run(task)
-        if run is not None:
-            return run.free > 0
-        at_once = task.batch.colorizer.num_steps <= self.limits.steps
-        return at_once or len(self._runs) < self.limits.runs
-
-    def _begin(self, tasks: Sequence[Task], run: runs.Run | None) -> None:
-        """Computes pictures at once where that takes few steps, or gives them seats."""
-        if tasks[0].batch.colorizer.num_steps <= self.limits.steps:
-            self._compute(tasks)
-            return
-        try:
-            if run is None:
-                self._runs.append(runs.Run(tasks))
-            else:
-                run.enter(tasks)
-        except Exception:  # of memory, say: then without the others
-            self._compute(tasks)
-
-    def _advance(self) -> None:
-        """Takes each run a piece further; one that fails is computed picture by picture."""
-        for run in list(self._runs):
-            run.drop()
-            start, tasks = time.monotonic(), run.tasks
-            if not tasks:
-                self._runs.remove(run)
-                continue
-            try:
-                self._finish(run.advance(self.limits.steps))
-                if start - self._previewed >= self.limits.preview_seconds:
-                    run.preview(start - self.limits.preview_seconds)
-                    self._previewed = time.monotonic()
-            except Exception:
-                self._runs.remove(run)
-                self._compute([task for task in run.tasks if not task.future.done()])
-                continue
-            seconds = time.monotonic() - start
-            self.metrics.advanced(len(tasks), seconds)
-            self._seconds = seconds * run.num_steps / self.limits.steps
-            if not run.tasks:
-                self._runs.remove(run)
-
-    def _compute(self, tasks: Sequence[Task]) -> None:
-        if not tasks:
-            return
-        start = time.monotonic()
-        try:
-            self._finish(runs.at_once(tasks))
-        except Exception as error:  # of ours: the service goes on
-            for task in tasks:
-                task.fail(failures.of_picture("the photograph", error))
-        self._seconds = time.monotonic() - start
-        batch_size = tasks[0].batch.colorizer.batch_size
-        self.metrics.computed(len(tasks), batch_size, self._seconds)
-
-    def _finish(self, outcomes: Iterable[tuple[Task, jobs.Outcome]]) -> None:
-        for task, outcome in outcomes:
-            self._rendering.submit(self._render, task, outcome)
-
-    def _render(self, task: Task, outcome: jobs.Outcome) -> None:
-        if task.future.done():  # it was cancelled
-            return
-        try:
-            if outcome.error is not None:
-                raise outcome.error
-            about, note = task.batch.said
-            note = note | finished.batched(task.progress.batch)
-            batch = dataclasses.replace(task.batch, said=(about, note))
-            result = batch.result(outcome, Colouring(), 0, {"seed": task.seed})
-        except Exception as error:
-            task.fail(failures.of_picture("the photograph", error))
-            self.metrics.failed.inc()
-            return
-        with self._changed:
-            if not task.future.done():
-                task.future.set_result(result)
-        self.metrics.finished(time.monotonic() - task.arrived)
+            return self._turns.take(most, computing.may_begin)

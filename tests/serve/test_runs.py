@@ -86,8 +86,8 @@ def test_what_is_cancelled_leaves_the_batch_and_its_seat_is_taken(service, log) 
     """Four have the seats, one waits; when one of the four is cancelled it comes in at once."""
     kept = service.submit("a", Order(photo(), seed=10, variations=3))
     left = service.submit("b", Order(photo(1), seed=20))
-    waits = service.submit("c", Order(photo(2), seed=30))
     log.until_piece()
+    waits = service.submit("c", Order(photo(2), seed=30))
     assert log.entered == [[10, 20, 11, 12]] and log.pieces == [4]
     log.go()
     service.cancel(left)
