@@ -305,13 +305,17 @@ def test_a_result_is_saved_as_deep_as_its_photograph(colorizer, tmp_path) -> Non
     cv2.imwrite(str(tmp_path / "a.png"), levels)
     result = colorizer(tmp_path / "a.png")
     for name, kind in (("b.png", np.uint16), ("b.tif", np.uint16), ("b.jpg", np.uint8)):
-        result.adjusted(0.0).save(tmp_path / name)
+        gray = result.adjusted(0.0)
+        gray.save(tmp_path / name)
+        assert gray.encoded(Path(name).suffix) == (tmp_path / name).read_bytes()
         saved = cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED)
         assert saved.dtype == kind and saved.shape == (40, 44, 3)
         if kind is np.uint16:
             assert np.abs(saved[..., 1].astype(int) - levels).max() <= 64
     result.save(tmp_path / "plain.png", plain=True)
     assert saving.note_of(tmp_path / "plain.png") is None
+    with pytest.raises(UserError, match="'.gif' is no format to write; take .png"):
+        result.encoded(".gif")
     assert saving.note_of(tmp_path / "b.tif")["chroma_scale"] == 0.0
 
 
