@@ -134,6 +134,21 @@ def _exchange(partial: Path, path: Path) -> None:
     _remove(old)
 
 
+def check_links(root: Path, path: Path) -> None:
+    """Refuses links on the way from a folder that a person has named to a place within it.
+
+    Whoever can write there could lead what is written to any other place.
+
+    Raises:
+        UserError: `path`, or a folder of it below `root`, is a link.
+    """
+    for link in (path, *path.parents):
+        if link == root or root not in link.parents:
+            return
+        if link.is_symlink():
+            raise UserError(f"'{link}' is a link out of '{root}'; remove it there")
+
+
 def sweep(folder: Path) -> int:
     """Removes the unfinished files that killed processes have left in a folder; how many.
 

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from colorjax import files
 from colorjax.devices import processes
 from colorjax.errors import UserError, first_line
 from colorjax.train import manifests
@@ -25,6 +26,17 @@ _REFUSALS = re.compile(
     "No space left on device|Disk quota exceeded|File too large|Read-only file system|"
     "Permission denied"
 )
+
+
+_TIME = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**62}
+_OBJECT = {"type": ["object", "null"]}
+_METADATA = {
+    "type": "object",
+    "properties": {
+        **dict.fromkeys(("init_timestamp_nsecs", "commit_timestamp_nsecs"), _TIME),
+        **dict.fromkeys(("metrics", "performance_metrics", "custom_metadata"), _OBJECT),
+    },
+}
 
 
 class Damaged(Exception):
@@ -70,6 +82,7 @@ class Checkpoints:
         damaged = []
         for step in steps:
             try:
+                _check_metadata(self._directory / str(step))
                 ocp.metadata(self._directory / str(step))
             except Exception as error:  # Orbax raises whatever its parsers raise
                 damaged.append(step)
@@ -256,6 +269,17 @@ def _without_late_callbacks(late: "sys.UnraisableHookArgs") -> None:
 def _is_step(path: Path) -> bool:
     """Whether this is a committed step as Orbax names it: a number without zeros before it."""
     return path.is_dir() and re.fullmatch("0|[1-9][0-9]{0,17}", path.name) is not None
+
+
+def _check_metadata(step: Path) -> None:
+    """What Orbax reads of every step at its start, without a look at what kinds of things they are.
+
+    Raises:
+        UserError: it is something else.
+    """
+    path = step / "_CHECKPOINT_METADATA"
+    if path.exists():
+        files.read_json(path, _METADATA, advice="the step is put aside")
 
 
 def _may_stay(path: Path) -> bool:

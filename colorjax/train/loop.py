@@ -131,7 +131,7 @@ def train(run: Run) -> optim.TrainState:
     )
     folder = run.directory / "checkpoints"
     saved = checkpoint.Checkpoints(folder, run.config.keep_checkpoints, tracker.say)
-    first, state = 0, None
+    first, state, lost_steps = 0, None, 0
     with clock.spent("restore"):
         if saved.latest is not None:
             first, state = saved.restore(compiled.shardings, compiled.abstract)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from colorjax import errors, release
+from colorjax import errors, files, release
 from colorjax.data import captions, pipeline, records, tokenizer
 from colorjax.devices import processes, sharding
 from colorjax.errors import UserError, one_of
@@ -35,6 +35,8 @@ from colorjax.train.weights import find_tokenizer, find_weights, terms
 EXAMPLES = 8
 FINISH_EXAMPLES = 512
 DTYPES = ("float32", "bfloat16")
+# What a stage writes to in its folder that is no single file: files are replaced, links and all.
+_WRITTEN = ("checkpoints", "events", "profile", "samples", held_out.SHEETS, "best")
 
 
 def run_stage(
@@ -56,6 +58,9 @@ def run_stage(
         UserError: the data, the weights or the folder do not fit the configuration.
     """
     options, directory = config[name], workdir / name
+    for written in _WRITTEN:
+        files.check_links(workdir, directory / written)
+    files.check_links(workdir, workdir / "release")
     spans = provenance.batch_sizes(name, directory, options.batch_size)
     total_steps = steps(config, name, spans, provenance.latest_step(directory))
     tokens, weights = find_tokenizer(config, workdir), find_weights(name, config, workdir)

@@ -114,3 +114,16 @@ def test_what_is_no_checkpoint_is_put_aside(folder: Path) -> None:
     jax.tree.map(np.testing.assert_array_equal, got, tree(2))
     aside = {path.name for path in (folder.parent / "damaged").iterdir()}
     assert aside == {f"{name}-0" for name in [*odd, "5"]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "7", '{"commit_timestamp_nsecs": "late"}', '{"metrics": []}', "[" * 100_000, "\0"],
+    ids=lambda content: content[:10],
+)
+def test_metadata_of_another_kind_is_damage(folder: Path, content: str) -> None:
+    """Orbax would look at every step's metadata before it restores any of them."""
+    (folder / "2" / "_CHECKPOINT_METADATA").write_text(content)
+    step, got, said = restore(folder)
+    assert step == 1 and any("checkpoint of step 2 is damaged" in line for line in said)
+    jax.tree.map(np.testing.assert_array_equal, got, tree(1))

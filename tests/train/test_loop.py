@@ -244,3 +244,10 @@ def test_samples_are_drawn_one_by_one_or_not_at_all(
         with Image.open(tmp_path / "samples" / f"{sheet}.png") as picture:
             noise = np.split(np.asarray(picture)[:, -80:], 3)
         assert (noise[0] != noise[1]).any() and (noise[1] != noise[2]).any()
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """What the system says, and not what goes wrong on the way out."""
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises((OSError, UserError), match="metrics.jsonl"):
+        train(tmp_path, config(), 2)

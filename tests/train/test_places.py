@@ -7,9 +7,10 @@ import pytest
 
 from colorjax import release
 from colorjax.configs import diffusing_colors, lcad
+from colorjax.devices import sharding
 from colorjax.errors import UserError
 from colorjax.train import places, weights
-from colorjax.train.run import check_needs
+from colorjax.train.run import check_needs, run_stage
 
 LEAF = {"a": np.zeros(1, np.float32)}
 SHARED = ("text_encoder", "vae")
@@ -133,3 +134,15 @@ def test_the_stand_in_can_be_asked_for() -> None:
     config = begun("tiny,stage=latent,trainable=paper", "bundled")
     config.start_part = "text_to_image_unet"
     assert places.find("latent", config, Path("none")).start["unet"][0] == "text_to_image_unet"
+
+
+@pytest.mark.parametrize("place", ["latent", "latent/checkpoints", "latent/samples", "release"])
+def test_a_run_writes_through_no_link_of_its_folder(tmp_path, place) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "run" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=f"run/{place}' is a link out of '.*run'"):
+        config, mesh = begun("tiny,stage=latent", "bundled"), sharding.make_mesh()
+        run_stage("latent", config, tmp_path / "run", mesh)
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from colorjax import files
 from colorjax.colorize.files.kinds import EXTRAS, FORMATS
 from colorjax.colorize.files.saving import OUTPUT_SUFFIXES, SUFFIXES_TOLD, note_of
 from colorjax.errors import UserError, first_line
@@ -147,11 +148,7 @@ def check_writable(results: Sequence[Path], output: str | os.PathLike[str]) -> N
         UserError: one cannot be written to, is a link within `output`, or a result is a folder.
     """
     for folder in dict.fromkeys(result.parent for result in results):
-        for link in (folder, *folder.parents):
-            if link == Path(output) or Path(output) not in link.parents:
-                break
-            if link.is_symlink():
-                raise UserError(f"'{link}' is a link out of '{output}'; remove it there.")
+        files.check_links(Path(output), folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as file:
