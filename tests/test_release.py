@@ -12,14 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, seed
 
 from colorjax import release
 from colorjax.configs import diffusing_colors, lcad
 from colorjax.data.tokenizer import FILES
 from colorjax.errors import UserError
 from colorjax.methods import lcad as lcad_method
+from colorjax.methods import registry
 from colorjax.release import shapes
 from tests import small
+from tests.searching import changed, searched
 
 TREE = {"conv": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.ones(3)}}
 
@@ -234,6 +237,20 @@ def test_a_configuration_of_megabytes_is_not_read(tmp_path) -> None:
     config = MODEL | {"method": "a" * 2**20}
     with pytest.raises(UserError, match="config.json' cannot be read .it has more than 1048576"):
         release.read_config(written(tmp_path, config))
+
+
+@seed(0)
+@searched(40)
+@given(changed(json.loads((release.BUNDLED / "config.json").read_text())))
+def test_a_configuration_of_anything_is_told_or_describes_a_model(tmp_path_factory, config) -> None:
+    directory = written(tmp_path_factory.mktemp("release"), config)
+    try:
+        read = release.read_config(directory)
+        for method in registry.METHODS.values():
+            method.build(read, jnp.float32)
+            method.resolve(read, {})
+    except UserError as error:
+        assert len(str(error)) < 1000
 
 
 def test_a_configuration_that_is_deep_is_told(tmp_path) -> None:

@@ -148,7 +148,8 @@ def build_ranker(config: Mapping[str, Any], dtype: Any = jnp.float32) -> Ranker:
     missing = [key for key in SIZES if key not in config]
     if missing:
         raise UserError(f"the model's configuration lacks {', '.join(missing)}: it has no ranker")
-    one_of("ranker.normalization", config["ranker"]["normalization"], NORMALIZATIONS)
+    normalization = config["ranker"].get("normalization", Ranker.normalization)
+    one_of("ranker.normalization", normalization, NORMALIZATIONS)
     tower = CLIPVisionModel(**config["image_encoder"], dtype=dtype)
     return Ranker(tower, **config["ranker"], dtype=dtype)
 

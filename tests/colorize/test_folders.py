@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, seed
+from hypothesis import strategies as st
 
-from colorjax.colorize.command.paths import check_writable, find_photos
+from colorjax.colorize.command.paths import check_writable, find_photos, output_paths
 from colorjax.colorize.files.kinds import EXTRAS, FORMATS
-from colorjax.colorize.files.saving import save_photo
+from colorjax.colorize.files.saving import OUTPUT_SUFFIXES, save_photo
 from colorjax.errors import UserError
+from tests.searching import searched
 
 
 def touch(*paths: Path) -> None:
@@ -54,6 +57,33 @@ def test_a_link_to_itself_is_one_bad_picture(tmp_path) -> None:
     assert names == ["a.png", "b.png"]
     assert len(find_photos([tmp_path / "l" / "b.png"]).pictures) == 1
     check_writable([tmp_path / "out" / "a.png"], tmp_path / "out")
+
+
+NAMES = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12
+)
+PHOTOS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "A", "a.b", "\u0130", "\udcff", "-"]) | NAMES,
+        st.sampled_from([".png", ".PNG", ".jpg", ".jpeg", ".tif", "", ".a_2"]),
+        st.sampled_from([".", "b", "b/c", "B"]) | NAMES.filter(lambda name: name != ".."),
+    ),
+    min_size=2,
+    max_size=12,
+    unique=True,
+)
+
+
+@seed(0)
+@searched(60)
+@given(PHOTOS, st.sampled_from([None, ".png", ".webp"]))
+def test_each_photograph_has_a_place_of_its_own_within_the_output(photos, suffix) -> None:
+    """Whatever they are called, also where upper and lower case are one."""
+    files = [(Path("in", folder, stem + end), Path(folder)) for stem, end, folder in photos]
+    results = output_paths(files, "out", suffix)
+    assert len({str(path).lower() for path in results}) == len(files)
+    for path, (_, folder) in zip(results, files, strict=True):
+        assert path.parent == Path("out") / folder and path.suffix in OUTPUT_SUFFIXES
 
 
 def test_results_of_an_earlier_run_are_no_photographs(tmp_path) -> None:

@@ -5,11 +5,13 @@ import zipfile
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, seed
 from safetensors.numpy import save
 
 from colorjax.errors import UserError
 from colorjax.export import archive, exported
 from tests import small
+from tests.searching import changed, searched
 
 
 def module(function) -> bytes:
@@ -76,6 +78,18 @@ ABOUT = dict(
     programs=[],
 )
 ROW = {"name": "a", "kind": "float", "help": "", "default": 1.0}
+
+
+@seed(0)
+@searched(30)
+@given(changed(ABOUT))
+def test_a_manifest_of_anything_is_told_or_read(tmp_path_factory, about) -> None:
+    path = tmp_path_factory.mktemp("export") / "a.cjx"
+    archive.write(path, about, [(part, lambda data=data: data) for part, data in PARTS.items()])
+    try:
+        exported.ExportedColorizer(path)
+    except UserError as error:
+        assert len(str(error)) < 1000
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 import io
 import json
+import os
 import pickle
 import struct
 import tarfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
+from hypothesis import given, seed
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from colorjax.data import records, transforms
@@ -17,8 +20,9 @@ from colorjax.errors import UserError
 from colorjax.prepare import validation
 from colorjax.prepare.planning import Request
 from colorjax.prepare.run import prepare
-from colorjax.prepare.sources import Rejected, archives, cifar10
+from colorjax.prepare.sources import Rejected, archives, cifar10, entries
 from tests import pictures
+from tests.searching import searched
 
 PIXELS = pictures.pixels(0)
 JPEG = pictures.encoded(PIXELS)
@@ -236,6 +240,25 @@ def test_rows_that_are_no_pairs(tmp_path):
         "[7, 'x']": "bad row",
         "b.jpg": "missing file",
     }
+
+
+PIECES = st.sampled_from(["..", ".", "", "a.jpg", "C:", "\\", "~", "\0", "\ud800", "NUL"])
+WAYS = st.lists(PIECES | st.text(max_size=5), max_size=6).flatmap(
+    lambda parts: st.sampled_from("/\\").map(lambda sign: sign.join(parts))
+)
+
+
+@seed(0)
+@searched(150)
+@given(WAYS | st.none() | st.integers() | st.lists(st.text()))
+def test_names_lead_to_a_place_in_their_folder_or_are_rejected(name) -> None:
+    try:
+        checked = entries.checked_name(name)
+    except Rejected:
+        return
+    for path in (PurePosixPath, PureWindowsPath):
+        whole = os.path.normpath(path("/data/set", checked).as_posix())
+        assert whole == "/data/set" or whole.startswith("/data/set/")
 
 
 def test_tables_with_bad_lines(tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 from hypothesis import strategies as st
 
 from colorjax import release
@@ -13,6 +13,7 @@ from colorjax.colorize.words import prompts
 from colorjax.data import phrases
 from colorjax.data.tokenizer import Tokenizer
 from colorjax.errors import UserError
+from tests.searching import searched
 from tests.trust.conftest import Row
 
 WORDS = st.sampled_from(
@@ -32,17 +33,6 @@ PROMPTS = st.one_of(
     st.integers(1, 10_000).flatmap(lambda n: PIECES.map(lambda piece: (piece * n)[:10_000])),
 )
 ORDINARY = "red blue green gray brown white black yellow car truck dog cat horse ship sky".split()
-
-
-def searched(count: int) -> settings:
-    """So many examples, however long each takes; what fails is kept by the row's seed."""
-    return settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.explicit, Phase.generate],  # shrinking prompts of 10,000 takes minutes
-    )
 
 
 @pytest.fixture(scope="module")
