@@ -217,3 +217,42 @@ def test_frames_that_hide_something_are_told(frame: bytes) -> None:
     )
     with pytest.raises(ValueError, match="frame"):
         files.check_pickle(io.BytesIO(hostile))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from colorjax import files
+
+left = int(sys.argv[1])
+
+def counted(of):
+    def call(*arguments, **named):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return of(*arguments, **named)
+    return call
+
+for place, name in ((os, "open"), (os, "fsync"), (Path, "replace"), (Path, "rename")):
+    setattr(place, name, counted(getattr(place, name)))
+files.write_text(Path(sys.argv[2]), "new")
+"""
+
+
+def test_a_process_killed_at_any_call_leaves_the_old_file_or_the_new(tmp_path) -> None:
+    path, seen, left = tmp_path / "a.txt", [], 0
+    while True:
+        path.write_text("old")
+        done = subprocess.run([sys.executable, "-c", KILLED, str(left), str(path)])
+        seen.append(path.read_text())
+        assert {p.name for p in tmp_path.glob("[!.]*")} == {"a.txt"}
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL
+        left += 1
+    # Nothing but a flush of the folder comes after the new name.
+    first = seen.index("new")
+    assert first >= 3 and set(seen[:first]) == {"old"} and set(seen[first:]) == {"new"}
+    assert files.sweep(tmp_path) == first
