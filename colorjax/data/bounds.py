@@ -1,9 +1,12 @@
 """What one file may cost: bytes, pixels, and the work that a few bytes can ask for."""
 
 import struct
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 MAX_BYTES = 2**30
 MAX_PIXELS = 64 * 10**6  # a file of 20 kB may unpack to gigabytes
@@ -34,6 +37,21 @@ def check_size(path: Path) -> None:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ValueError(f"it has {size / 2**30:.1f} GiB, more than {MAX_BYTES >> 30} GiB")
+
+
+def read_npz(path: Path, names: Sequence[str], most: int) -> list[np.ndarray]:
+    """Arrays of a zip of NumPy's, by their names.
+
+    Raises:
+        Exception: whatever zipfile, zlib and NumPy's header parser like of a damaged one;
+            `ValueError` where they unpack to more than `most` bytes.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+    if size > most:
+        raise ValueError(f"it unpacks to {size} bytes, more than {most}")
+    with np.load(path, allow_pickle=False) as arrays:
+        return [arrays[name] for name in names]
 
 
 def check(data: bytes) -> None:

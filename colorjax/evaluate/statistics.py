@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from colorjax import files
+from colorjax.data import bounds
 from colorjax.errors import UserError, first_line
 from colorjax.maths.distributions import Moments, frechet_distance
 
@@ -48,8 +49,9 @@ def read(path: Path, features: int) -> Statistics:
         UserError: it is none, or of another network's features.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            mu, sigma = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
+        most = 16 * features * (features + 1) + 2**20  # twice what they take, and headers
+        arrays = bounds.read_npz(path, ("mu", "sigma"), most)
+        mu, sigma = (np.asarray(array, np.float64) for array in arrays)
     # Damaged zip files raise what zipfile, zlib and NumPy's header parser like.
     except Exception as error:
         raise UserError(

@@ -32,6 +32,10 @@ def test_other_files_are_refused(arrays: dict, words: str, tmp_path: Path) -> No
     np.savez(tmp_path / "s.npz", **arrays)
     with pytest.raises(UserError, match=words):
         statistics.read(tmp_path / "s.npz", 4)
+    # What a small file can unpack to.
+    np.savez_compressed(tmp_path / "bomb.npz", mu=np.zeros(10**7), sigma=np.zeros((4, 4)))
+    with pytest.raises(UserError, match="it unpacks to 8.*bytes, more than"):
+        statistics.read(tmp_path / "bomb.npz", 4)
     (tmp_path / "none.npz").write_bytes(b"PK nothing")
     with pytest.raises(UserError, match="no statistics file"):
         statistics.read(tmp_path / "none.npz", 4)

@@ -19,6 +19,7 @@ from colorjax.prepare import workers as worker_pool
 from colorjax.prepare.__main__ import main
 from colorjax.prepare.planning import Request
 from colorjax.prepare.run import prepare
+from colorjax.prepare.sources import cifar10
 from tests import pictures
 
 RNG = np.random.default_rng(0)
@@ -127,6 +128,14 @@ def test_an_archive_cannot_run_code(tmp_path):
     with pytest.raises(UserError, match="mkdir is not allowed"):
         run("cifar10", path, tmp_path / "data")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["input"]
+
+
+def test_arrays_that_unpack_to_too_much_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar10, "_MOST_UNPACKED", 10**6)
+    images = np.zeros((1000, 32, 32, 3), np.uint8)
+    np.savez_compressed(tmp_path / "train.npz", images=images, labels=np.zeros(1000, np.uint8))
+    with pytest.raises(UserError, match="it unpacks to 30.*bytes, more than 1000000"):
+        next(cifar10.read(tmp_path, "train", None))
 
 
 def test_broken_inputs_leave_no_output(tmp_path):
