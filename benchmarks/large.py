@@ -1,8 +1,8 @@
 """Memory and time of large photographs: `python -m benchmarks.large [--megapixels 1 40 100 400]`.
 
-Colours one gray TIFF of 8 bits after another to a JPEG (or, with `--suffix .tif`, a TIFF) by the
-command, each in a process of its own, and tells the memory at its peak, the processor's seconds and
-those that pass. The first is coloured twice, so that no program is compiled in what is told.
+Colours one gray TIFF of 8 bits after another (`--kind`: another file) to a JPEG (by `--suffix .tif`
+to a TIFF) by the command, each in a process of its own, and tells the memory at its peak and the
+seconds of the processor and by the clock. The first is coloured twice, so that nothing is compiled.
 """
 
 import argparse
@@ -15,6 +15,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from colorjax.colorize.files import saving
+from colorjax.data.rows import Rows, strips
+
+KINDS = ("gray.tif", "gray16.tif", "rgb.jpg", "rgb.png", "rgb.tif", "rgb16.tif")
 ROOT = Path(__file__).parent.parent
 # In a process between, because what children took is told of all of them together.
 MEASURED = """
@@ -30,12 +34,13 @@ print(json.dumps({"code": code, "peak": peak, "cpu": seconds, "wall": time.monot
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megapixels", type=int, nargs="+", default=[1, 40, 100, 400])
+    parser.add_argument("--kind", choices=KINDS, default="gray.tif", help="of photographs")
     parser.add_argument("--suffix", default=".jpg", help="of the results")
     args = parser.parse_args()
     print(f"{'megapixels':>10}{'peak in MB':>12}{'processor s':>13}{'s by clock':>12}")
     with tempfile.TemporaryDirectory() as folder:
         for number, megapixels in enumerate(args.megapixels):
-            source = write(Path(folder, f"{megapixels}.tif"), megapixels)
+            source = write(Path(folder, f"{megapixels}.{args.kind}"), megapixels)
             output = source.with_name(f"{megapixels}.result{args.suffix}")
             for _ in range(1 + (number == 0)):
                 told = measured(source, output)
@@ -46,16 +51,24 @@ def main() -> None:
 
 
 def write(path: Path, megapixels: int) -> Path:
-    """Smooth with grain, as scans are; written in strips, as large as it is."""
+    """Smooth with grain, as scans are; written in strips."""
     side = round((megapixels * 10**6) ** 0.5)
-    rng = np.random.default_rng(0)
-    across = 128 + 60 * np.sin(np.arange(side) / side * 9)
-    image = tifffile.memmap(path, shape=(side, side), dtype=np.uint8, photometric="minisblack")
-    for top in range(0, side, 256):
-        rows = min(256, side - top)
-        down = 50 * np.cos((top + np.arange(rows)) / side * 7)[:, None]
-        grain = rng.integers(-8, 8, (rows, side))
-        image[top : top + rows] = np.clip(across + down + grain, 0, 255).astype(np.uint8)
+    depth, rng = np.dtype(np.uint16 if "16" in path.name else np.uint8), np.random.default_rng(0)
+    most = float(np.iinfo(depth).max)
+    across = 0.5 + 0.23 * np.sin(np.arange(side) / side * 9)
+
+    def strip(rows: slice) -> np.ndarray:
+        down = 0.2 * np.cos(np.arange(rows.start, rows.stop) / side * 7)[:, None]
+        gray = across + down + rng.integers(-8, 8, (len(down), side)) / 255
+        return (np.clip(gray, 0.0, 1.0) * most).astype(depth)
+
+    if "rgb" in path.name:
+        rows = Rows((side, side, 3), depth, lambda at: np.stack([strip(at)] * 3, axis=-1), 0)
+        saving.save_photo(path, rows)
+        return path
+    image = tifffile.memmap(path, shape=(side, side), dtype=depth, photometric="minisblack")
+    for rows in strips(side, side):
+        image[rows] = strip(rows)
     image.flush()
     return path
 

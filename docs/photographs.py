@@ -14,18 +14,20 @@ from colorjax.colorize.library import PhotoColorizer
 
 ROOT = Path(__file__).parent.parent
 SIDE, GAP, STEPS = 224, 6, 6
+BOATS = ROOT / "examples" / "boats.jpg"
 CAR = ROOT / "examples" / "car.png"
-# x and y as shares of the sides: the suit, the face, the hair, the wall.
+# x and y as shares of the sides: the suit, the face, the hair, the wall, the flag.
 POINTS = (
     *((0.45, 0.75, "#e0702a"), (0.3, 0.6, "#e0702a"), (0.2, 0.8, "#e0702a")),
-    *((0.43, 0.2, "#d09a7c"), (0.42, 0.12, "#6b4a2a"), (0.8, 0.1, "#8fa3b5")),
+    *((0.43, 0.2, "#d09a7c"), (0.42, 0.12, "#6b4a2a"), (0.62, 0.12, "#b9c0c8")),
+    *((0.24, 0.3, "#b9c0c8"), (0.11, 0.3, "#7c3030")),
 )
 
 
 def main() -> None:
     colorizer = colorjax.load("bundled")
     grid(colorizer)
-    result = colorizer(CAR, "a red car")
+    result = colorizer(BOATS, "ships on the sea")
     assert result.image is not None
     gray = result.adjusted(0.0)
     save("compare", [gray.image, result.image])
@@ -58,13 +60,13 @@ def hints(colorizer: PhotoColorizer) -> None:
 
 def frames() -> None:
     """A view that moves over a photograph, coloured frame by frame and along the motion."""
-    whole = Image.open(ROOT / "examples" / "coffee.jpg").convert("L")
+    whole = Image.open(ROOT / "examples" / "chelsea.jpg").convert("L")
     with tempfile.TemporaryDirectory() as folder:
         views = Path(folder, "frames")
         views.mkdir()
         for i in range(STEPS):
-            left, top = 12 * i, 4 * i
-            whole.crop((left, top, left + 400, top + 280)).save(views / f"{i}.png")
+            left, top = 10 * i, 3 * i
+            whole.crop((left, top, left + 300, top + 210)).save(views / f"{i}.png")
         rows = []
         for more in ([], ["--frames"]):
             output = Path(folder, "out" + "".join(more))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 MAX_BYTES = 2**30
+_MOST_BYTES_OF_A_PIXEL = 8  # RGB with alpha, of 16 bits
 MAX_PIXELS = 64 * 10**6  # a file of 20 kB may unpack to gigabytes
 MAX_SCANS = 40  # of a progressive JPEG; encoders write about ten, and each costs a pass
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -22,21 +23,24 @@ _ADAM7 = (
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # JPEG's markers that stand alone
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most_pixels: int = 0) -> bytes:
     """A file's bytes.
 
     Raises:
-        ValueError: there are more than a picture may have.
+        ValueError: there are more than a picture may have, see `check_size`.
     """
-    check_size(path)
+    check_size(path, most_pixels)
     return path.read_bytes()
 
 
-def check_size(path: Path) -> None:
-    """Raises `ValueError` for a file of more bytes than a picture may have."""
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ValueError(f"it has {size / 2**30:.1f} GiB, more than {MAX_BYTES >> 30} GiB")
+def check_size(path: Path, most_pixels: int = 0) -> None:
+    """Raises `ValueError` for a file of more bytes than a picture may have.
+
+    That is `MAX_BYTES`, or what so many pixels take where nothing packs them.
+    """
+    size, most = path.stat().st_size, max(MAX_BYTES, most_pixels * _MOST_BYTES_OF_A_PIXEL)
+    if size > most:
+        raise ValueError(f"it has {size / 2**30:.1f} GiB, more than {most / 2**30:.1f} GiB")
 
 
 def read_npz(path: Path, names: Sequence[str], most: int) -> list[np.ndarray]:

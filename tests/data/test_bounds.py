@@ -7,6 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from colorjax.colorize.files.photos import check, load_photo
@@ -93,7 +94,7 @@ def test_a_file_of_more_bytes_than_a_picture_has(tmp_path) -> None:
     with (tmp_path / "a.png").open("r+b") as file:
         file.truncate(20 << 30)
     for read in (load_photo, check):
-        with pytest.raises(UserError, match="20.0 GiB, more than 1 GiB"):
+        with pytest.raises(UserError, match="20.0 GiB, more than 3.0 GiB"):
             read(tmp_path / "a.png")
 
 
@@ -106,3 +107,17 @@ def test_a_chunk_of_more_bytes_than_the_file() -> None:
     for read in (bounds.check, transforms.decode):
         with pytest.raises((ValueError, UserError), match="a chunk claims 4278190098 bytes"):
             read(hostile)
+
+
+def test_a_files_bytes_are_bounded_by_its_pixels(tmp_path, monkeypatch) -> None:
+    """A file of as many pixels as are allowed is not refused for its bytes, packed or not."""
+    monkeypatch.setattr(bounds, "MAX_BYTES", 1000)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 50, 4), np.uint16), photometric="rgb")
+    assert (tmp_path / "a.tif").stat().st_size > 16_000
+    with pytest.raises(ValueError, match="GiB, more than"):
+        bounds.read_bytes(tmp_path / "a.tif", 1000)
+    assert len(bounds.read_bytes(tmp_path / "a.tif", 2100)) > 16_000
+    assert load_photo(tmp_path / "a.tif").pixels.rgb.shape == (40, 50, 3)
+    assert check(tmp_path / "a.tif") == 1
+    with pytest.raises(UserError, match="more than"):
+        load_photo(tmp_path / "a.tif", 1000)

@@ -149,7 +149,7 @@ def load_photo(
     path = Path(path)
 
     def read_file() -> Photo:
-        data = bounds.read_bytes(path)
+        data = bounds.read_bytes(path, most_pixels)
         is_raw = _is_raw(path)
         picture = None if is_raw else _opened(data, str(path), most_pixels, page)
         if is_raw:
@@ -185,7 +185,7 @@ def check(path: str | os.PathLike[str], most_pixels: int = MOST_PIXELS) -> int:
     path = Path(path)
 
     def look() -> int:
-        bounds.check_size(path)
+        bounds.check_size(path, most_pixels)
         if _is_raw(path):
             _check_size(f"'{path}'", *raws.size(path.read_bytes()), most_pixels)
             return 1
