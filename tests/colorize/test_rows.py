@@ -97,6 +97,35 @@ def test_rows_are_those_of_the_whole(
     assert (apart > 0).mean() < 0.01 or shown.dtype == np.uint16
 
 
+def test_what_needs_all_of_a_picture_gets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hints, sheets and previews of rows are those of the whole; what mixes colours is whole."""
+    small = np.ascontiguousarray(COLOUR[::3, ::3])
+    Image.fromarray(small).save(tmp_path / "a.png")
+    hints = [{"x": 14, "y": 10, "color": "#c03020"}, {"x": 50, "y": 40, "color": "#2030c0"}]
+    request = jobs.Request(tmp_path / "a.png", "", hints=hints)
+    kinds = [painters.Colouring(), painters.Colouring(sheet="compare")]
+    kinds += [painters.Colouring(variations=2, sheet="grid"), painters.Colouring(variations=2)]
+
+    def pictures(painter: painters.Colouring) -> list[np.ndarray]:
+        model = Painted(deviation=20.0)
+        (done,) = processing.process(
+            model, jobs.ready([request], model.buckets, painter), painter, 0
+        )
+        return [np.asarray(part.levels).astype(int) for part in processing.rendered(painter, done)]
+
+    expected = [pictures(painter) for painter in kinds]
+    monkeypatch.setattr(photos, "LARGE", 0)
+    for painter, whole in zip(kinds, expected, strict=True):
+        for one, other in zip(pictures(painter), whole, strict=True):
+            assert np.abs(one - other).max() <= 1
+    for change in ({"restore": True}, {"inside": np.ones(small.shape[:2], np.float32)}):
+        request = jobs.Request(tmp_path / "a.png", "", **change)
+        (job,) = jobs.ready([request], ((32, 32),), painters.Colouring())
+        assert isinstance(job, jobs.Job) and isinstance(job.lightness, np.ndarray)
+
+
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_has_more_than_levels_stays_whole(tmp_path: Path, is_large: None, name: str) -> None:
     WHOLE[name](tmp_path / name)
