@@ -108,8 +108,8 @@ def write(folder: Path, pairs: Sequence[Pair], shown: Mapping[int, Shown]) -> No
         }
         for pair in pairs
     ]
-    # Within a script's element only "</" could end it early.
-    content = json.dumps({"study": identity, "pairs": questions}).replace("</", "<\\/")
+    # Within a script's element "</" could end it early, and "<!--" keep it from ending.
+    content = json.dumps({"study": identity, "pairs": questions}).replace("<", "\\u003c")
     side = next(iter(shown.values())).versions[GRAY].shape[0]
     text = Template(page("study.html")).substitute(
         style=page("style.css"), size="small" if side <= SMALL else "large", study=content

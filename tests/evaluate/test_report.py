@@ -153,6 +153,16 @@ def test_a_study_tells_raters_nothing(measured: tuple, tmp_path: Path) -> None:
         study.draw(["a"], COUNT, 2, 0)
 
 
+def test_a_caption_ends_no_script(measured: tuple, tmp_path: Path) -> None:
+    pairs = study.draw(["good", "<bad> & red"], COUNT, 3, seed=0)
+    shown = gallery.show(measured[0], sorted({pair.place for pair in pairs}))
+    caption = "a </script> cat <!-- <script> b"
+    study.write(tmp_path, pairs, {k: one._replace(caption=caption) for k, one in shown.items()})
+    content = (tmp_path / "study.html").read_text().split('id="study">')[1].split("</script>")[0]
+    assert "<" not in content
+    assert {row["caption"] for row in json.loads(content)["pairs"]} == {caption}
+
+
 def answers_of(folder: Path, prefers: float, rng: np.random.Generator) -> dict:
     """A rater who takes "good" with a probability, in both questions."""
     key = json.loads((folder / "key.json").read_text())
