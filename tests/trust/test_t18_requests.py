@@ -12,10 +12,10 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from colorjax.serve.answers import PREFIX
 from colorjax.serve.api import application
 from colorjax.serve.guards import OPEN
 from colorjax.serve.service import Limits, Service
+from colorjax.serve.uploads import PREFIX
 from tests.serve.conftest import png
 from tests.trust import serving
 from tests.trust.conftest import Row
