@@ -1,8 +1,10 @@
 """Colours photographs by HTTP: `python -m colorjax.serve --model bundled --port 7860`."""
 
 import argparse
+import contextlib
 import importlib.util
 import os
+import socket
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     from colorjax.serve.service import Service
 
     warnings.simplefilter("ignore")  # what is to be said of prompts is told to who sent them
+    place = bound(args.host, args.port)
     compile_cache.setup()
     photographs, *others = _loaded(args)
     limits = Limits(waiting=args.max_waiting, pixels=args.max_pixels)
@@ -86,11 +89,31 @@ def main(arguments: list[str] | None = None) -> None:
     # A service that others reach is called by names that it does not know; it has a token.
     hosts = Access().hosts if args.host in LOOPBACK else ()
     app = application(service, args.model, Access(token, hosts))
-    errors.say(f"colorjax: http://{args.host}:{args.port} colours photographs", error=True)
-    run(app, args.host, args.port)
+    port = place.getsockname()[1]
+    errors.say(f"colorjax: http://{args.host}:{port} colours photographs", error=True)
+    run(app, place)
 
 
-def run(app: Any, host: str, port: int, head_seconds: float = 20.0) -> None:
+def bound(host: str, port: int) -> socket.socket:
+    """The place to listen at, taken before a model is loaded; nobody can connect to it yet.
+
+    Raises:
+        UserError: another program listens there, or it is no address of this machine.
+    """
+    place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # where one has just ended
+    try:
+        place.bind((host, port))
+    except OSError as error:
+        place.close()
+        said = error.strerror or error
+        raise UserError(
+            f"{host}:{port} cannot be listened at ({said}); give another --port or --host"
+        ) from None
+    return place
+
+
+def run(app: Any, place: socket.socket, head_seconds: float = 20.0) -> None:
     """Serves an application until the process is told to end.
 
     Args:
@@ -100,10 +123,8 @@ def run(app: Any, host: str, port: int, head_seconds: float = 20.0) -> None:
 
     from colorjax.serve.connections import patient_for
 
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http=patient_for(head_seconds),
         log_level="warning",
         access_log=False,
@@ -111,6 +132,8 @@ def run(app: Any, host: str, port: int, head_seconds: float = 20.0) -> None:
         proxy_headers=False,
         limit_concurrency=512,
     )
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, when what waits is done
+        uvicorn.Server(config).run([place])
 
 
 def _loaded(args: argparse.Namespace) -> "list[PhotoColorizer]":

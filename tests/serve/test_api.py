@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import socket
 import tempfile
 from pathlib import Path
 
@@ -240,3 +241,18 @@ def test_a_token_or_consent_opens_other_hosts(monkeypatch) -> None:
     assert command.check(command.parse(["--host", "0.0.0.0", "--token", "a"])) == "a"
     monkeypatch.setenv(command.TOKEN, "b")
     assert command.check(command.parse(["--host", "0.0.0.0"])) == "b"
+
+
+def test_a_place_that_is_taken_is_told_before_a_model_is_loaded() -> None:
+    """Another program listens there; one that has only ended does not keep it."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=f"127.0.0.1:{port} cannot be listened at"):
+            command.main([f"--port={port}", "--model=/nowhere"])
+        with socket.create_connection(("127.0.0.1", port)) as web:
+            other.accept()[0].close()
+            web.recv(1)
+    with command.bound("127.0.0.1", port) as place:
+        assert place.getsockname()[1] == port
+    with pytest.raises(UserError, match="give another --port or --host"):
+        command.bound("203.0.113.1", 7860)

@@ -86,7 +86,8 @@ def process(*words: str) -> Iterator[tuple[subprocess.Popen, int]]:
 def main(port: int) -> None:
     service = Service(photographs(), Limits(waiting=64, of_client=64, pixels=10**6))
     access = Access(most_bytes=4 * 2**20, body_seconds=3.0)
-    command.run(application(service, "noise", access), "127.0.0.1", port, head_seconds=3.0)
+    place = command.bound("127.0.0.1", port)
+    command.run(application(service, "noise", access), place, head_seconds=3.0)
 
 
 if __name__ == "__main__":
