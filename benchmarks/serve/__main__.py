@@ -77,7 +77,7 @@ async def batching(served: Served, clients: int, each: int) -> dict[str, Any]:
         "ratio": ratio,
         "levels_that_differ": float(np.mean(differences > 0)),
         "by_at_most": int(differences.max()),
-        "ok": ratio >= RATIO and differences.max() <= 1,
+        "ok": bool(ratio >= RATIO and differences.max() <= 1),
     }
 
 
