@@ -1,5 +1,6 @@
 """A service by HTTP: image clients' own way of asking, and one with all settings and progress."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from colorjax.serve import edits, jobs_api, uploads
 from colorjax.serve.guards import PAGE, Guard, refusal
 from colorjax.serve.orders import Full
 from colorjax.serve.service import Service
+
+_READERS = 2  # photographs that are read at a time
 
 
 class Access(NamedTuple):
@@ -53,6 +56,7 @@ def application(service: Service, name: str = "bundled", access: Access = Access
         lifespan=lifespan,
         **pages,
     )
+    app.state.reading = asyncio.Semaphore(_READERS)
     guard: dict[str, Any] = {"most_bytes": access.most_bytes, "seconds": access.body_seconds}
     app.add_middleware(Guard, token=access.token, hosts=access.hosts, **guard)
     _tell_errors(app)

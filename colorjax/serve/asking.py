@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Form, Request, UploadFile
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from colorjax.colorize.chroma.hints import HintSource
 from colorjax.colorize.words import prompts
@@ -24,8 +25,6 @@ async def submitted(
 ) -> tuple[Ticket, list[str]]:
     """An order's ticket, and what the model will not do with its prompt."""
     client = request.client.host if request.client else ""
-    service.check_room(client, order["variations"])
-    data = await photo.read()
 
     def submit() -> tuple[Ticket, list[str]]:
         with uploads.photograph(data) as path:
@@ -34,7 +33,13 @@ async def submitted(
         tokenize = service.photographs.colorizer.tokenize
         return ticket, list(prompts.remarks(said, prompts.plain(said), tokenize))
 
-    return await run_in_threadpool(submit)
+    service.check_room(client, order["variations"])
+    data = await photo.read()
+    # More threads than cores would take turns with the loop of events, which then answers nobody.
+    async with request.app.state.reading:
+        if await request.is_disconnected():
+            raise HTTPException(499, "the client has left")
+        return await run_in_threadpool(submit)
 
 
 async def mask(service: Service, upload: UploadFile | None) -> Any:
