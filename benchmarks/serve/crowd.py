@@ -32,9 +32,14 @@ async def good(
         while time.monotonic() < until:
             order += 1
             start = time.monotonic()
-            while (answer := await ask(web, order % ORDERS)).status_code == 429:
-                seen.answers["429 to good ones"] += 1
-                await asyncio.sleep(int(answer.headers["retry-after"]))
+            try:
+                while (answer := await ask(web, order % ORDERS)).status_code == 429:
+                    seen.answers["429 to good ones"] += 1
+                    await asyncio.sleep(int(answer.headers["retry-after"]))
+            except httpx.TransportError as error:
+                left = until - time.monotonic()
+                seen.wrong.append(f"{error!r} in place of an answer, {left:.1f} s before the end")
+                continue
             seen.seconds.append(time.monotonic() - start)
             seen.answers[f"{answer.status_code} to good ones"] += 1
             if answer.status_code != 200:

@@ -73,7 +73,9 @@ def _tell_errors(app: FastAPI) -> None:
 
     def full(_request: Request, error: Exception) -> Response:
         assert isinstance(error, Full)
-        return refusal(429, str(error), **{"Retry-After": str(error.seconds)})
+        # A connection that is idle meanwhile may be closed at the very moment of the next try.
+        headers = {"Retry-After": str(error.seconds), "Connection": "close"}
+        return refusal(429, str(error), **headers)
 
     def invalid(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
