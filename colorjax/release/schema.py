@@ -161,6 +161,8 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{name}.block_out_channels: {width} is no multiple of {groups} groups"
     yield from _of_unet(config.get("unet"))
     segmenter = config.get("clipseg", {}).get("model", {})
+    if segmenter:
+        yield from _of_segmenter(segmenter, config["clipseg"]["picture"]["size"])
     towers = {name: config.get(name) for name in ("text_encoder", "image_encoder")}
     for name, tower in (towers | {f"clipseg.{k}": v for k, v in segmenter.items()}).items():
         if isinstance(tower, dict) and tower["hidden_size"] % tower["num_attention_heads"]:
@@ -171,6 +173,18 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     betas = config.get("schedule", {})
     if betas.get("beta_start", 0.0) > betas.get("beta_end", 1.0):
         yield f"schedule: beta_start {betas['beta_start']} is above beta_end {betas['beta_end']}"
+
+
+def _of_segmenter(segmenter: Mapping[str, Any], side: int) -> Iterator[str]:
+    patch = segmenter["vision_config"]["patch_size"]
+    if side % patch:
+        yield f"clipseg: patches of {patch} do not fill a picture of {side}"
+    width, heads = segmenter.get("reduce_dim", 64), segmenter.get("decoder_num_attention_heads", 4)
+    if width % heads:
+        yield f"clipseg: {heads} heads do not divide a reduce_dim of {width}"
+    layers, taps = segmenter.get("conditional_layer", 0), segmenter.get("extract_layers", (3, 6, 9))
+    if layers >= len(taps):
+        yield f"clipseg.conditional_layer is {layers}, of {len(taps)} extract_layers"
 
 
 def _of_unet(unet: Mapping[str, Any] | None) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """Masks from words, with a small random CLIPSeg."""
 
+import copy
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,6 +79,27 @@ def test_masks_have_the_asked_size(segmenter):
     assert masks.shape == (1, 24, 96) and masks.min() >= 0 and masks.max() <= 1
     whole = segmenter(photograph(), ["the cup"], 48, 48)
     np.testing.assert_allclose(masks.mean(), whole.mean(), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("picture.size", 50, "patches of 16 do not fill a picture of 50"),
+        ("model.reduce_dim", 9, "2 heads do not divide a reduce_dim of 9"),
+        ("model.conditional_layer", 2, "conditional_layer is 2, of 2 extract_layers"),
+        ("model.reduce_dim", 16, "part 'clipseg' of .* is of another model"),
+        (None, None, "has no section 'clipseg'"),
+    ],
+)
+def test_a_configuration_of_another_network_is_told(directory, tmp_path, place, value, message):
+    config = {"clipseg": copy.deepcopy(CONFIG)} if place else {}
+    if place:
+        section, key = place.split(".")
+        config["clipseg"][section][key] = value
+    shutil.copytree(directory, tmp_path / "release")
+    release.write(tmp_path / "release", config, {})
+    with pytest.raises(UserError, match=message):
+        Segmenter(tmp_path / "release")
 
 
 def test_colours_are_taken_out_of_the_phrases(segmenter):

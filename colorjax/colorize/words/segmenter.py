@@ -46,7 +46,11 @@ class Segmenter:
                 f"masks from words need CLIPSeg's weights, which '{directory}' has not: get them "
                 f"by python -m colorjax.fetch {PART}, which puts them into '{release.cached(PART)}'"
             )
-        config = release.read_config(directory)[PART]
+        config = release.read_config(directory).get(PART)
+        if config is None:
+            raise UserError(
+                f"'{directory}' has no section {PART!r} in its config.json; get it again"
+            )
         self._picture = config["picture"]
         text = config["model"]["text_config"]
         self._tokenize = Tokenizer(
