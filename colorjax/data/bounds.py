@@ -87,15 +87,17 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def check_chunks(data: bytes) -> None:
     """Raises `ValueError` for a PNG with a chunk of more bytes than the whole file.
 
-    OpenCV makes room for a chunk before it looks whether there are so many.
+    OpenCV makes room for a chunk before it looks whether there are so many, also for chunks behind
+    an end that has something in it or comes before the pixels.
     """
-    at = len(PNG_SIGNATURE)
+    at, has_pixels = len(PNG_SIGNATURE), False
     while at + 8 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        if length > len(data):  # of the last one, which is empty, too
-            raise ValueError(f"a chunk claims {length} bytes")
-        if data[at + 4 : at + 8] == b"IEND":
-            return
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if length > len(data) or (length and kind == b"IEND"):
+            raise ValueError(f"chunk {kind!r} claims {length} bytes")
+        has_pixels = has_pixels or kind == b"IDAT"
+        if has_pixels and kind == b"IEND":
+            return  # what is behind it is not read
         at += 12 + length
 
 

@@ -105,7 +105,7 @@ def test_a_chunk_of_more_bytes_than_the_file() -> None:
     at = whole.index(b"IDAT") - 4
     hostile = whole[:at] + b"\xff\0\0\x12" + whole[at + 4 :]
     for read in (bounds.check, transforms.decode):
-        with pytest.raises((ValueError, UserError), match="a chunk claims 4278190098 bytes"):
+        with pytest.raises((ValueError, UserError), match="claims 4278190098 bytes"):
             read(hostile)
 
 
