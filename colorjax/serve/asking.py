@@ -1,7 +1,8 @@
 """From a form to an order: its fields, as the settings tables have them, and its uploads."""
 
+import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import Form, Request, UploadFile
@@ -36,10 +37,30 @@ async def submitted(
     service.check_room(client, order["variations"])
     data = await photo.read()
     # More threads than cores would take turns with the loop of events, which then answers nobody.
-    async with request.app.state.reading:
-        if await request.is_disconnected():
-            raise HTTPException(499, "the client has left")
+    reading = request.app.state.reading
+    await _while_there(request, reading.acquire())
+    try:
         return await run_in_threadpool(submit)
+    finally:
+        reading.release()
+
+
+async def _while_there(request: Request, turn: Coroutine[Any, Any, Any]) -> None:
+    """Waits for a turn as long as the client does: those who left would else fill the queue.
+
+    Raises:
+        HTTPException: the client has left.
+    """
+    waiting = asyncio.ensure_future(turn)
+    left = asyncio.ensure_future(request.receive())  # the body is whole: nothing else can come
+    try:
+        await asyncio.wait((waiting, left), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left.cancel()
+        if not waiting.done():
+            waiting.cancel()
+    if not waiting.done():
+        raise HTTPException(499, "the client has left")
 
 
 async def mask(service: Service, upload: UploadFile | None) -> Any:
