@@ -14,9 +14,12 @@ and on.
 import argparse
 import asyncio
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -96,10 +99,16 @@ async def start(served: Served) -> dict[str, Any]:
 def fuzz(served: Served, program: str, count: int) -> dict[str, Any]:
     """Requests that a program makes of the service's own description: none may be a 5xx."""
     options = ["--checks=not_a_server_error", "--phases=coverage,fuzzing", "--seed=0"]
-    words = [program, "run", f"{served.address}/api/openapi.json", *options]
+    words = [
+        os.path.abspath(shutil.which(program) or program),
+        "run",
+        f"{served.address}/api/openapi.json",
+        *options,
+    ]
     # Of each address, of which some have less to vary.
     words += [f"--max-examples={1 + count // 6}", "--suppress-health-check=all", "--no-color"]
-    done = subprocess.run(words, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as folder:  # where it leaves a cache of its own
+        done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
     said = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     cases = sum(map(int, re.findall(r"(\d+) generated", done.stdout)))
     return {
