@@ -37,7 +37,8 @@ def main() -> None:
     compile_cache.setup()
     colorizer = Colorizer(release.BUNDLED, args.method).in_batches()
     films = [views(ROOT / "examples" / name, args.frames) for name in PHOTOGRAPHS]
-    list(coloured(colorizer, films[0][:1], None))  # compiled before
+    for frames in films:
+        list(coloured(colorizer, frames[:1], None))  # each shape is compiled before
     print(f"{len(films)} films of {args.frames} frames, {args.method}")
     headings = ("model", "flicker", "error", "seconds")
     print(f"{'keyframes':>14}" + "".join(f"{heading:>10}" for heading in headings))
