@@ -20,7 +20,8 @@ nor the release does, nor what `--config.luminance.shown_weight=100` does: it ad
 stage's loss the squared error that is left when the photograph's lightness is put back, as results
 have it. `--config.latent.lora_rank=8` trains low-rank adapters (Hu et al. 2021) of the
 UNet's attention instead; the release has them merged, and beside that as the part `lora`.
-`:stage=consistency` distils the UNet to few steps (`colorjax/maths/consistency.py`).
+`:stage=consistency` distils the UNet to few steps (`colorjax/maths/consistency.py`), and
+`:stage=decoder` mends the colours of the VAE's means (`colorjax/train/stages/decoder.py`).
 
 Variants, after a colon and between commas: `tiny`, `released`, `stage`, `data` (coco,
 multi_instance, imagenet: `data/<name>`), `captions` (any, scarce), `cec` (none, conv_in,
@@ -64,6 +65,12 @@ PIXEL_LOSS = dict(
     perceptual_size=0,
     # Of what is wrong once the photograph's lightness is put back; ours, neither has it.
     shown_weight=0.0,
+)
+# Of the stage that teaches the decoder what means of latents show, which neither of them has.
+OF_DECODER = dict(
+    versions=2,  # of a picture, in other hues, that its latents are mixed with
+    mixed_share=0.5,  # of the pictures
+    shown_weight=100.0,  # of the squared error at the picture's own lightness, beside L1
 )
 # Of the latent stage, and in neither the paper nor the release: off.
 OURS = dict(min_snr=0.0, **common.lora("unet"))
@@ -166,6 +173,8 @@ def _full(data: str) -> ConfigDict:
         trainable=TRAINABLE["paper"],
     )
     config.latent.update(OURS)
+    config.decoder = common.stage(batch_size=8, total_steps=10_000, learning_rate=1e-5)
+    config.decoder.update(OF_DECODER)
     # As latent consistency models are distilled (Luo et al. 2023), but for our scales.
     config.consistency = common.stage(
         total_steps=10_000,
@@ -202,6 +211,8 @@ def _tiny() -> ConfigDict:
     config.luminance.update(PIXEL_LOSS)
     config.luminance.discriminator.layers = 2  # a patch of 34 pixels: the picture
     config.luminance.perceptual_size = 48
+    config.decoder = common.stage(**small | dict(epochs=2.0, learning_rate=3e-4, ema_decay=0.995))
+    config.decoder.update(OF_DECODER)
     captions = dict(scarce_share=0.3, drop_share=0.1, ema_decay=0.9995)
     config.text_to_image = common.stage(**small | captions | dict(epochs=2.0))
     config.latent = common.stage(**small | captions | dict(epochs=4.0))

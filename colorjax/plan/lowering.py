@@ -52,8 +52,9 @@ def stage_of(name: str, config: ConfigDict) -> Stage:
         fresh = _fresh(config)
         names = (*recipe.needs, *recipe.may_use, luminance.LPIPS_PART)
         parts = {part: fresh[part] for part in names}
-        # Only these stages cannot begin from nothing: their UNets have learned something before.
-        start = {role: fresh[role] for role in recipe.starts_from if role in STARTED}
+        # Only these stages cannot begin from nothing: what they train has learned something before.
+        begun_from = ("vae",) if name == "decoder" else STARTED
+        start = {role: fresh[role] for role in recipe.starts_from if role in begun_from}
         begun = Weights(parts, start, sizes={}, inputs={}, tokenize=_tokens(config))
         stage = recipe.build(config, config[name], begun, 1000)
         built.append(stage)  # its functions are good outside of the trace, its weights are not

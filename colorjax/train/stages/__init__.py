@@ -9,6 +9,7 @@ from colorjax.train.stages import (
     clip,
     cold_diffusion,
     consistency,
+    decoder,
     distill,
     latent,
     luminance,
@@ -34,6 +35,14 @@ STAGES: Mapping[str, Recipe] = {
         starts_from={"luminance_encoder": ("luminance_encoder",)},
         needs=("vae",),
         check=luminance.check,
+    ),
+    "decoder": Recipe(
+        decoder.build,
+        makes=("vae",),
+        starts_from={"vae": ("vae",)},
+        may_use=("luminance_encoder",),
+        must_start=True,
+        check=decoder.check,
     ),
     "text_to_image": Recipe(
         text_to_image.build,
