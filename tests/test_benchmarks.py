@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from skimage import color as skcolor
 
-from benchmarks import pages
+from benchmarks import gpu_stages, pages
 from benchmarks.reproduction import bins, trained
 from colorjax import release
 from colorjax.errors import UserError
+from colorjax.train import optim
 
 
 def test_classes_are_squares_that_screens_can_show() -> None:
@@ -108,3 +109,16 @@ def test_a_trained_baseline_gives_chroma_for_every_pixel(kind) -> None:
     weights = bins.rebalancing(np.full(len(bins.centres()), 1 / len(bins.centres()), np.float32))
     loss = jax.eval_shape(kind.loss, output, shape((2, 32, 32, 2), np.float32), weights)
     assert loss.shape == ()
+
+
+def test_a_step_goes_a_share_of_its_way() -> None:
+    """And so does the average: w + pace * (-1), then e + (1 - decay) * (w - e)."""
+
+    def step(state, frozen, batch, key):
+        return state._replace(step=state.step + 1, params={"w": state.params["w"] - 1.0}), {}
+
+    before = optim.TrainState(jnp.int32(0), {"w": jnp.float32(3.0)}, (), {"w": jnp.float32(3.0)})
+    after, _ = gpu_stages.paced(step, jnp.float32(0.25), 0.9)(before, {}, {}, jax.random.key(0))
+    assert float(after.params["w"]) == 2.75 and int(after.step) == 1
+    # The first decay is (1 + 0) / (10 + 0).
+    assert float(after.ema["w"]) == pytest.approx(3.0 + 0.9 * (2.75 - 3.0))
