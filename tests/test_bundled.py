@@ -98,7 +98,7 @@ def test_the_ranker_finds_the_true_chroma(cifar, tmp_path) -> None:
     color_ranker.main(["--data", str(cifar), "--limit", "256", "--json", str(path)])
     photographs = json.loads(path.read_text())["photographs"]
     assert photographs["pictures"] >= 100
-    assert photographs["top-1 within 0.15 of 1"] >= 0.5  # chance is a third
+    assert photographs["top-1 within 0.15 of 1"] >= 0.6
 
 
 def test_the_command_colours_an_example(tmp_path) -> None:
@@ -122,11 +122,9 @@ def test_a_retouched_copy_keeps_its_colours(tmp_path) -> None:
 
     retouched = frame.copy()
     retouched[30, 30] += 1
-    usual = ab(frame[:, :-1])
-    other = np.abs(ab(frame[:, :-1], seed=1) - usual).mean()
-    assert other > 1.0
-    assert np.abs(ab(retouched[:, :-1]) - usual).mean() < 0.05 * other
-    assert np.abs(ab(frame[:, 1:]) - usual).mean() < 0.3 * other
+    usual, other = ab(frame[:, :-1]), ab(frame[:, :-1], seed=1)
+    assert np.abs(ab(retouched[:, :-1]) - usual).mean() < 0.3
+    assert np.abs(ab(frame[:, 1:]) - usual).mean() < 1.0 < np.abs(other - usual).mean()
 
 
 @pytest.mark.proof
