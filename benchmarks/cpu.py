@@ -32,7 +32,7 @@ def of_jax(size: Size, part: str, steps: int) -> Iterator[tuple[str, Run]]:
     import jax.numpy as jnp
 
     from benchmarks.gpu_jax import model_of, random_weights
-    from colorjax.maths import guidance, samplers
+    from colorjax.maths import guidance, integrators, samplers
     from colorjax.methods import lcad, stable_diffusion
 
     model = model_of(size)
@@ -53,7 +53,7 @@ def of_jax(size: Size, part: str, steps: int) -> Iterator[tuple[str, Run]]:
             return stable_diffusion.predict_eps(model, params, z_t, t, states, None)
 
         guided = guidance.classifier_free(both, GUIDANCE)
-        z_0 = samplers.ddim(guided, z, model.schedule, steps, "even")
+        z_0 = integrators.run(samplers.ddim(guided, model.schedule, steps, "even"), z)
         return stable_diffusion.decode(model, params, z_0, None)
 
     functions: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
