@@ -30,6 +30,12 @@ def first_line(error: BaseException, most: int = 200) -> str:
     return lines[0][:most] if lines else type(error).__name__
 
 
+def reason(error: BaseException) -> str:
+    """Why the system refused, for a sentence that names the file itself; else as `first_line`."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or first_line(error)
+
+
 def printable(text: object) -> str:
     """A text on one line, with escapes for what a terminal would obey or hide.
 

@@ -162,7 +162,7 @@ def test_on_a_terminal_a_bar_shows_what_is_done(monkeypatch, tmp_path) -> None:
     report.start(3)
     report.succeed(tmp_path / "a.png", 0.1, 0.0)
     report.fail(UserError("'b.png' is odd"), "b.png")
-    report.keep(tmp_path / "c.png")
+    report.keep(tmp_path / "c.png", "c.jpg")
     report._bar.refresh()  # which else comes ten times a second
     report.sum_up()
     said = terminal.getvalue()
@@ -174,9 +174,11 @@ def test_for_programs_there_is_a_line_of_json_each(capsys, tmp_path) -> None:
     report = Report(mode=JSON)
     report.succeed(tmp_path / "a.png", 0.125, 0.0, {"file": "a.jpg", "doubt_mean": 3.5})
     report.fail(UserError("'b' is odd"), "b.jpg")
+    report.keep(tmp_path / "c.png", "c.jpg")
     report.film(2, {"flicker": 1.0, "flicker_one_by_one": 3.0})
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["status"] for row in rows] == ["done", "skipped", "film"]
+    assert [row["status"] for row in rows] == ["done", "skipped", "kept", "film"]
+    assert [row.get("file") for row in rows] == ["a.jpg", "b.jpg", "c.jpg", None]
     assert rows[0]["doubt_mean"] == 3.5 and rows[1]["error"] == "'b' is odd"
     report.write_skipped(tmp_path, "skipped.jsonl")
     assert json.loads((tmp_path / "skipped.jsonl").read_text())["file"] == "b.jpg"

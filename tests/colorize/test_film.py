@@ -49,10 +49,16 @@ class Model:
         return jobs.Outcome(job.request, job, (0, [raw]))
 
 
-def run(lights: list[np.ndarray], model: Model, reel: Film) -> list[jobs.Outcome]:
+def run(
+    lights: list[np.ndarray], model: Model, reel: Film, prompts: str = ""
+) -> list[jobs.Outcome]:
     """All outcomes in the order in which they come, each keyframe computed as it is read."""
     rgb = [color.lab_to_srgb(np.stack([light, 0 * light, 0 * light], -1)) for light in lights]
-    requests = [jobs.Request(np.clip(frame, 0, 1).astype(np.float32), "") for frame in rgb]
+    words = prompts or " " * len(rgb)
+    requests = [
+        jobs.Request(np.clip(frame, 0, 1).astype(np.float32), word)
+        for frame, word in zip(rgb, words, strict=True)
+    ]
     numbers = {id(request): i for i, request in enumerate(requests)}
 
     def computed() -> Iterator[jobs.Outcome]:
@@ -130,6 +136,12 @@ def test_a_scene_begins_anew_and_so_does_what_cannot_be_followed() -> None:
     model = Model()
     run(lights, model, reel := Film(0, interval=8))
     assert model.asked == [0, 2] and reel.scenes == 1
+
+
+def test_other_words_begin_a_scene() -> None:
+    lights, model = [view(texture(3), step) for step in range(5)], Model()
+    run(lights, model, reel := Film(0, interval=8), prompts="aabbb")
+    assert model.asked == [0, 2] and reel.scenes == 2
 
 
 def test_frames_that_cannot_be_read_or_coloured_leave_the_others() -> None:

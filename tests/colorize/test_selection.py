@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from colorjax.colorize.command import checks, flags, likeness, run
+from colorjax.colorize.command.report import Report
 from colorjax.colorize.command.selection import Prompts, Shard, beside, listed
+from colorjax.colorize.command.tasks import requests_of
 from colorjax.colorize.files import saving, statement
 from colorjax.devices import processes
 from colorjax.errors import UserError
@@ -70,6 +72,47 @@ def test_a_file_for_all_or_one_for_each(tmp_path) -> None:
         beside(str(tmp_path), Path("b.jpg"), suffixes, must=True)
 
 
+@pytest.mark.parametrize(
+    ("table", "encoding"),
+    [
+        ("file,prompt\ncafe\u0301/a.jpg,red\n", "utf-8"),  # as macOS tells accents
+        ("File;Prompt\r\ncaf\u00e9/a.jpg;red\r\n", "utf-8-sig"),
+        ("prompt\tfile\nred\tcaf\u00e9\\a.jpg\n", "utf-16"),
+        ('"file","prompt"\r"./caf\u00e9/a.jpg","red"\r', "utf-8"),
+    ],
+)
+def test_tables_as_spreadsheets_and_other_systems_write_them(tmp_path, table, encoding) -> None:
+    (tmp_path / "a.csv").write_bytes(table.encode(encoding))
+    texts = Prompts(str(tmp_path / "a.csv"), "usual")
+    for name in ("caf\u00e9/a.jpg", "cafe\u0301/a.jpg"):
+        assert texts.of(tmp_path / name, Path(name)) == "red"
+    assert not texts.unused and texts.of(Path("b.jpg"), Path("b.jpg")) == "usual"
+    (tmp_path / "b.csv").write_bytes("file,prompt\na.jpg,caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(UserError, match="b.csv' are not in UTF-8"):
+        Prompts(str(tmp_path / "b.csv"), "usual")
+
+
+def test_the_words_of_a_frame_hold_until_others_are_said(tmp_path) -> None:
+    (tmp_path / "a.csv").write_text("file,prompt\n1.png,a cat\n3.png,a dog\n")
+    texts = Prompts(str(tmp_path / "a.csv"), "usual", hold=True)
+    said = [texts.of(Path(f"{i}.png"), Path(f"{i}.png")) for i in range(5)]
+    assert said == ["usual", "a cat", "a cat", "a dog", "a dog"]
+
+
+def test_what_a_list_names_and_is_not_there_is_told_and_the_rest_done(tmp_path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "list").write_text(f"{tmp_path}/none.png\n{tmp_path}/a.png\n")
+    report = Report()
+    args = flags.parse(["--list", str(tmp_path / "list"), "--output", str(tmp_path / "out")])
+    (request,) = requests_of(args, "", report)
+    assert request.source == tmp_path / "a.png"
+    ((name, said),) = report.failed
+    assert name == f"{tmp_path}/none.png" and "does not exist" in said
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(UserError, match="nothing exists, such as"):
+        requests_of(args, "", report)
+
+
 PACKET = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="r"><rdf:Description
  rdf:about=""
  Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"/>
@@ -105,6 +148,8 @@ def test_every_format_says_what_made_it(tmp_path, suffix) -> None:
     assert saving.note_of(path) is None
     with pytest.raises(UserError, match="does not say how it was made"):
         likeness.note_in(path)
+    with pytest.raises(UserError, match="is a folder"):
+        likeness.note_in(tmp_path)
 
 
 def test_metadata_without_a_place_is_told(tmp_path) -> None:
@@ -130,6 +175,11 @@ def test_metadata_without_a_place_is_told(tmp_path) -> None:
         ("a.jpg --grid --compare --variations 2", "exclude each other"),
         ("a.jpg --levels --prompt red --tint 3,4", "--levels and --tint"),
         ("a.jpg --masks m --prompt car --prompts p", "--masks and --prompts"),
+        ("a.jpg --hints none.png", "--hints 'none.png' does not exist"),
+        ("a.jpg --only_masked none", "--only_masked 'none' does not exist"),
+        ("a.jpg --output -", "output is '-'"),
+        ("a.jpg --output=", "output is ''"),
+        ("a.jpg --tint -99,0", "tint warm is -99"),
     ],
 )
 def test_what_does_not_go_together_is_told_first(words, said) -> None:
@@ -160,6 +210,18 @@ def test_a_like_picture_has_the_settings_of_the_result(tmp_path) -> None:
     assert any(line.startswith("seed is 7") for line in said)
     assert any("weights are others" in line for line in said)
     assert said[-1] == "the photograph is another one than the result's"
+    (line, *_) = likeness.remarks(note, note | {"hints": "5f2c"}, tmp_path / "b.jpg")
+    assert line == "the result was made without --hints"
+    (line, *_) = likeness.remarks(note | {"hints": "a"}, note | {"hints": "b"}, tmp_path / "b.jpg")
+    assert line == "--hints is another than the result's"
+
+
+def test_a_cold_tint_needs_no_equals_sign() -> None:
+    for words in (["--tint", "-20,0"], ["--tint=-20,0"], ["--tint", "-.5,-3"]):
+        args = flags.parse(["a.jpg", *words, "--seed", "3"])
+        assert args.tint == words[-1].removeprefix("--tint=") and args.seed == 3
+    with pytest.raises(SystemExit):
+        flags.parse(["a.jpg", "--tint", "--grid"])
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,9 @@ def read(source: HintSource, height: int, width: int) -> Hints:
         except FileNotFoundError:
             raise UserError(f"hints '{path}' do not exist; give a PNG or a JSON file") from None
         except Exception as error:  # broken files leave libraries in many ways
-            raise UserError(f"hints '{path}' cannot be read ({first_line(error)})") from error
+            raise UserError(
+                f"hints '{path}' cannot be read ({first_line(error)}); give a PNG or a JSON file"
+            ) from error
         return _of_points(points, f"'{path}'", height, width)
     if isinstance(source, Image.Image):
         return _of_strokes(source, "the hints", height, width)

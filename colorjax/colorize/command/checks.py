@@ -1,6 +1,7 @@
 """What on a command line does not go together, told before anything is loaded."""
 
 import argparse
+import os
 
 from colorjax.colorize import comparisons, enhancing, painters
 from colorjax.colorize.chroma.looks import Look
@@ -25,6 +26,12 @@ def check(args: argparse.Namespace) -> str:
     check_seed(args.seed)
     if bool(args.inputs) == bool(args.list):
         raise UserError("give photographs or folders of them, or a --list of them")
+    if args.output in ("", "-"):
+        raise UserError(f"output is {args.output!r}; give a file, or a folder for the results")
+    for name in ("hints", "only_masked"):
+        place = getattr(args, name)
+        if place is not None and not os.path.exists(place):
+            raise UserError(f"--{name} '{place}' does not exist; give a file, or a folder of them")
     if args.max_pixels < 1:
         raise UserError(f"max_pixels is {args.max_pixels}; it must be 1 or more")
     if not 1 <= args.quality <= 100:

@@ -1,6 +1,9 @@
 """The command line of colouring photographs, and what in it does not go together."""
 
 import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from colorjax.colorize.chroma import doubt
@@ -22,7 +25,21 @@ docs/photographs.md has all of it with pictures.
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's values; None is what it does not say."""
-    return make_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    return make_parser().parse_args(list(_with_tint(words)))
+
+
+def _with_tint(words: Sequence[str]) -> Iterator[str]:
+    """`--tint -20,0` in one word, since argparse takes what begins with "-" for a flag."""
+    rest = iter(words)
+    for word in rest:
+        value = next(rest, None) if word == "--tint" else None
+        if value is None:
+            yield word
+        elif re.match(r"-[\d.]", value):
+            yield f"{word}={value}"
+        else:
+            yield from (word, value)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -48,6 +48,8 @@ def note_in(path: Path) -> Mapping[str, Any]:
     Raises:
         UserError: it is not there, or says nothing.
     """
+    if path.is_dir():
+        raise UserError(f"'{path}' is a folder; give a picture that colorjax made")
     if not path.is_file():
         raise UserError(f"'{path}' does not exist; give a picture that colorjax made")
     note = saving.note_of(path)
@@ -108,8 +110,8 @@ def adopt(args: argparse.Namespace) -> Mapping[str, Any]:
 def remarks(like: Mapping[str, Any], note: Mapping[str, Any], source: Any) -> Iterator[str]:
     """Sentences about what is otherwise than in the result, so that the picture will differ."""
     for name in finished.differences(like, note):
-        if name in _DIGESTS and name not in note:
-            yield f"the result was made with --{name}, which is not given"
+        if name in _DIGESTS:
+            yield _otherwise(name, is_noted=name in like, is_asked=name in note)
         elif name == "model":
             yield f"the model's weights are others than the result's ({like.get('model_name')!r})"
         elif name == "doubt":
@@ -124,3 +126,11 @@ def remarks(like: Mapping[str, Any], note: Mapping[str, Any], source: Any) -> It
     digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()
     if digest != like.get(finished.INPUT):
         yield "the photograph is another one than the result's"
+
+
+def _otherwise(name: str, *, is_noted: bool, is_asked: bool) -> str:
+    if not is_asked:
+        return f"the result was made with --{name}, which is not given"
+    if not is_noted:
+        return f"the result was made without --{name}"
+    return f"--{name} is another than the result's"

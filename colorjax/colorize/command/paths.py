@@ -10,7 +10,7 @@ from pathlib import Path
 from colorjax import files
 from colorjax.colorize.files.kinds import EXTRAS, FORMATS
 from colorjax.colorize.files.saving import OUTPUT_SUFFIXES, SUFFIXES_TOLD, note_of
-from colorjax.errors import UserError, first_line
+from colorjax.errors import UserError, reason
 
 _RESULTS, _LINKS, _NAMELESS = "earlier results", "linked folders", "without a suffix"
 
@@ -79,7 +79,7 @@ def _inside(root: Path, excluded: str | None, photographs: Photographs) -> Itera
     """The pictures of a folder; what else is there is counted."""
 
     def problem(error: OSError) -> None:
-        sentence = f"'{error.filename}' cannot be looked into ({error.strerror or error})"
+        sentence = f"'{error.filename}' cannot be looked into ({reason(error)})"
         photographs.problems.append(UserError(f"{sentence}; check its permissions."))
 
     for folder, subfolders, names in os.walk(root, onerror=problem):
@@ -156,7 +156,7 @@ def check_writable(results: Sequence[Path], output: str | os.PathLike[str]) -> N
                 file.flush()
         except OSError as error:
             raise UserError(
-                f"'{folder}' cannot be written to ({first_line(error)}); give another --output."
+                f"'{folder}' cannot be written to ({reason(error)}); give another --output."
             ) from error
     for result in results:
         if result.is_dir():

@@ -52,11 +52,11 @@ class Report:
         said += f'  as "{about["caption"]}"' if "caption" in about else ""
         self._line(f"{output}  {seconds:.1f} s{once}{said}")
 
-    def keep(self, output: Path) -> None:
-        """A result is there already."""
+    def keep(self, output: Path, file: object) -> None:
+        """A photograph's result is there already."""
         self.kept += 1
         if self.mode == JSON:
-            _json({"output": str(output), "status": "kept"})
+            _json({"output": str(output), "status": "kept", "file": str(file)})
         else:
             self._line(f"{output}  kept")
 

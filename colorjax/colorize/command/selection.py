@@ -1,15 +1,18 @@
 """What of many photographs is to be coloured, and by which words: lists, shards and prompts."""
 
+import codecs
 import csv
 import hashlib
+import io
 import json
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from colorjax.colorize.words import prompts
-from colorjax.errors import UserError, first_line
+from colorjax.errors import UserError, reason
 
 BESIDE = "beside"
 _STDIN = "-"
@@ -26,7 +29,7 @@ def listed(path: str) -> list[Path]:
     try:
         text = sys.stdin.read() if path == _STDIN else Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"list '{path}' cannot be read ({first_line(error)})") from error
+        raise UserError(f"list '{path}' cannot be read ({reason(error)})") from error
     names = [line for line in text.splitlines() if line.strip()]
     if not names:
         raise UserError(f"list '{path}' names no photographs; give one a line")
@@ -94,18 +97,19 @@ def beside(
 class Prompts:
     """The prompt of each photograph: from a table, from a text beside it, or one for all."""
 
-    def __init__(self, source: str | None, usual: str) -> None:
+    def __init__(self, source: str | None, usual: str, *, hold: bool = False) -> None:
         """Reads the table.
 
         Args:
             source: a CSV file with the columns `file` and `prompt`, a JSONL file with objects of
                 both, "beside" for a `.txt` of the photograph's name, or None.
             usual: of photographs that nothing is said about.
+            hold: whether they have the words of the one before instead, as frames of a film do.
 
         Raises:
             UserError: the table cannot be read.
         """
-        self._usual, self._beside = usual, source == BESIDE
+        self._usual, self._beside, self._hold = usual, source == BESIDE, hold
         self._table: dict[str, str] = {}
         self._used: set[str] = set()
         if source is not None and not self._beside:
@@ -117,7 +121,13 @@ class Prompts:
         Raises:
             UserError: the text beside it is no prompt.
         """
-        for name in (relative.as_posix(), str(path), path.name):
+        said = self._said(path, relative)
+        if said is not None and self._hold:
+            self._usual = said
+        return self._usual if said is None else said
+
+    def _said(self, path: Path, relative: Path) -> str | None:
+        for name in map(_key, map(str, (relative, path, path.name))):
             if name in self._table:
                 self._used.add(name)
                 return self._table[name]
@@ -127,9 +137,9 @@ class Prompts:
                 with text.open("rb") as file:
                     said = file.read(_MOST_PROMPT_BYTES).decode("utf-8-sig")
             except (OSError, UnicodeDecodeError) as error:
-                raise UserError(f"'{text}' cannot be read ({first_line(error)})") from error
+                raise UserError(f"'{text}' cannot be read ({reason(error)})") from error
             return prompts.plain(said)
-        return self._usual
+        return None
 
     @property
     def unused(self) -> list[str]:
@@ -139,13 +149,17 @@ class Prompts:
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() == ".csv":
-                rows = list(csv.DictReader(file))
-            else:
-                rows = [json.loads(line) for line in file if line.strip()]
+        data = path.read_bytes()
+        is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if is_wide else "utf-8-sig")
+        if path.suffix.lower() == ".csv":
+            rows = _table(text)
+        else:
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"prompts '{path}' are not in UTF-8: save the table so") from error
     except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise UserError(f"prompts '{path}' cannot be read ({first_line(error)})") from error
+        raise UserError(f"prompts '{path}' cannot be read ({reason(error)})") from error
     for number, row in enumerate(rows, 1):
         values = [row.get(name) for name in _COLUMNS] if isinstance(row, dict) else [None]
         if not all(isinstance(value, str) for value in values):
@@ -153,4 +167,17 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
                 f"prompts '{path}': row {number} lacks {' or '.join(_COLUMNS)}; a CSV has these "
                 'columns, a JSONL lines such as {"file": "a.jpg", "prompt": "a red car"}'
             )
-        yield str(values[0]), prompts.plain(str(values[1]))
+        yield _key(str(values[0])), prompts.plain(str(values[1]))
+
+
+def _table(text: str) -> list[dict[str, str]]:
+    """The rows of a CSV as spreadsheets write it: between semicolons, where a comma is decimal."""
+    heading = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=heading.count))
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    return list(reader)
+
+
+def _key(name: str) -> str:
+    """A photograph's name however a system writes it: slashes and accents are told in two ways."""
+    return unicodedata.normalize("NFC", Path(name.replace("\\", "/")).as_posix())

@@ -1,6 +1,7 @@
 """What a command line asks for: which photographs, where to, and what of it is still to be done."""
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,8 @@ def is_single(args: argparse.Namespace, requests: Sequence[Request]) -> bool:
 def requests_of(args: argparse.Namespace, prompt: str, report: Report) -> list[Request]:
     """The photographs that the command line means, and where their results go."""
     exclude = Path(args.output) if Path(args.output).is_dir() else None
-    photographs = paths.find_photos(listed(args.list) if args.list else args.inputs, exclude)
+    inputs = _listed(args.list, report) if args.list else args.inputs
+    photographs = paths.find_photos(inputs, exclude)
     if args.frames:
         photographs.pictures.sort(key=lambda picture: film.in_order(picture[0]))
     for problem in photographs.problems:
@@ -59,7 +61,7 @@ def requests_of(args: argparse.Namespace, prompt: str, report: Report) -> list[R
         report.remark(f"left out: {photographs.told}")
     suffix = None if args.format is None else f".{args.format}"
     outputs = paths.output_paths(photographs.pictures, args.output, suffix)
-    shard, texts = shard_of(args), Prompts(args.prompts, prompt)
+    shard, texts = shard_of(args), Prompts(args.prompts, prompt, hold=args.frames)
     requests = []
     for (path, folder), output in zip(photographs.pictures, outputs, strict=True):
         relative = folder / path.name
@@ -70,8 +72,26 @@ def requests_of(args: argparse.Namespace, prompt: str, report: Report) -> list[R
                 report.fail(error, path)
     if texts.unused and shard.of == 1:
         some = ", ".join(map(repr, texts.unused[:3]))
-        report.remark(f"prompts for {len(texts.unused)} names that no photograph has: {some}")
+        more = f" and {len(texts.unused) - 3} more" if len(texts.unused) > 3 else ""
+        report.remark(f"prompts for names that no photograph has: {some}{more}")
     return requests
+
+
+def _listed(path: str, report: Report) -> list[Path]:
+    """What a list names and is there; what is not is told, as any photograph that is bad.
+
+    Raises:
+        UserError: nothing is there.
+    """
+    names = listed(path)
+    present = [name for name in names if os.path.lexists(name)]
+    advice = "names in a list start from the folder that the command runs in"
+    if not present:
+        raise UserError(f"of list '{path}' nothing exists, such as '{names[0]}'; {advice}")
+    for name in names:
+        if not os.path.lexists(name):
+            report.fail(UserError(f"'{name}' does not exist; {advice}"), name)
+    return present
 
 
 def shard_of(args: argparse.Namespace) -> Shard:
@@ -122,7 +142,7 @@ def due_of(task: Task, requests: Sequence[Request], report: Report) -> list[Requ
         due, kept = list(requests), []
     for request in kept:
         assert request.output is not None
-        report.keep(request.output)
+        report.keep(request.output, request.source)
     outputs = [output for request in due for output in _outputs(task, request)]
     if len(set(outputs)) < len(outputs):
         twice = next(output for output in outputs if outputs.count(output) > 1)

@@ -106,7 +106,7 @@ class Film:
         frame = Frame(item, recombine.to_model_size(item.lightness, *size))
         last, self._last = self._last, frame
         assert frame.lightness is not None
-        if last is None or motion.is_cut(_light(last), frame.lightness):
+        if last is None or _is_other_scene(frame, last):
             frame.is_key = True
         else:
             frame.before, frame.after = motion.between(frame.lightness, _light(last))
@@ -210,6 +210,13 @@ class Film:
 def _size(job: Job) -> tuple[int, int]:
     height, width = job.lightness.shape
     return motion.working_size(height, width, job.small.size)
+
+
+def _is_other_scene(frame: Frame, last: Frame) -> bool:
+    """Whether the picture is cut there, or the words are others."""
+    assert isinstance(frame.item, Job) and isinstance(last.item, Job)
+    is_said = frame.item.request.prompt != last.item.request.prompt
+    return is_said or motion.is_cut(_light(last), _light(frame))
 
 
 def _light(frame: Frame) -> Float[np.ndarray, "h w"]:
