@@ -18,6 +18,7 @@ from colorjax.colorize.running import PictureColorizer
 from colorjax.data.rows import Rows
 
 Small = Float[np.ndarray, "h w 3"]  # a model's picture in [-1,1]
+Raw = Small | Chroma  # or a frame's colours, which came along the motion
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,14 @@ class Colouring(Usual):
             raws += list(colorizer(pictures(colorizer, batch, np.array(seeds, np.uint32))))
         return [(seed, raws[at : at + count]) for at in range(0, len(raws), count)]
 
-    def chroma(self, job: Job, raw: Small | Chroma) -> Chroma:
+    def chroma(self, job: Job, raw: Raw) -> Chroma:
         """A picture's chroma, with the hints and the look."""
         chroma = raw if isinstance(raw, Chroma) else recombine.chroma_of(raw, job.small)
         if job.hints is not None:
             chroma = hints.blended(chroma, job.hints, job.lightness)
         return chroma._replace(ab=self.look.applied(chroma.ab))
 
-    def render(self, job: Job, computed: tuple[int, Sequence[Small]]) -> Iterator[Part]:
+    def render(self, job: Job, computed: tuple[int, Sequence[Raw]]) -> Iterator[Part]:
         """The pictures, or the sheet that they are on, and the map of doubt."""
         seed, raws = computed
         if self.sheet:
@@ -117,11 +118,11 @@ class Colouring(Usual):
             (name, about) = self.names(seed)[-1]
             yield Part(name, doubt.drawn(self.spread(job, raws), *job.lightness.shape), about)
 
-    def figures(self, job: Job, computed: tuple[int, Sequence[Small]]) -> Mapping[str, float]:
+    def figures(self, job: Job, computed: tuple[int, Sequence[Raw]]) -> Mapping[str, float]:
         """The doubt, if that is asked."""
         return doubt.figures(self.spread(job, computed[1])) if self.doubt else {}
 
-    def spread(self, job: Job, raws: Sequence[Small]) -> Float[np.ndarray, "h w"]:
+    def spread(self, job: Job, raws: Sequence[Raw]) -> Float[np.ndarray, "h w"]:
         """The doubt in each pixel, see `doubt.spread`."""
         return doubt.spread([self.chroma(job, raw) for raw in raws[: self.doubt]])
 
