@@ -48,6 +48,7 @@ def test_hue_drift_is_the_angle_between_hues() -> None:
     assert float(measures.hue_drift(other * [1, 0, 0], one)[0]) == 0.0
 
 
+@pytest.mark.proof
 def test_the_command_writes_figure_and_json(small_release, cifar, tmp_path, capsys) -> None:
     command = ["--model", str(small_release), "--data", str(cifar), "--batch_size", "8"]
     assert analyze.main([*command, "--limit", "16", "--output", str(tmp_path / "a")]) == 0

@@ -43,6 +43,7 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
+@pytest.mark.proof
 def test_the_caption_is_the_prompt_and_is_said(model, photo, tmp_path, capsys) -> None:
     out = tmp_path / "out.png"
     command = [str(photo), "--model", str(model)]

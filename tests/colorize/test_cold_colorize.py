@@ -51,6 +51,7 @@ def read(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
+@pytest.mark.proof
 def test_lightness_is_kept_and_vividness_acts(photo, tmp_path, cold_release) -> None:
     """With random weights colour need not grow; `test_bundled` sees that it does."""
     chroma = []
@@ -93,6 +94,7 @@ def test_automatic_takes_the_rankers_choice_and_the_grid_shows_all(
     assert read(sheet).shape == (3 * (44 + 22) - 6, 3 * tile - 6, 3)
 
 
+@pytest.mark.proof
 def test_prompts_seed_and_neighbours(colorizer) -> None:
     rng = np.random.default_rng(1)
     light = rng.uniform(10, 90, (3, 32, 32)).astype(np.float32)
@@ -107,6 +109,7 @@ def test_prompts_seed_and_neighbours(colorizer) -> None:
         assert np.abs(other[0] - whole[0]).max() > 1e-4
 
 
+@pytest.mark.proof
 def test_a_negative_prompt_and_guidance_matter(cold_release, colorizer) -> None:
     light = np.linspace(10, 90, 1024, dtype=np.float32).reshape(1, 32, 32)
     batch = Pictures(light, colorizer.tokenize(["a red car"]), 0)
@@ -131,6 +134,7 @@ def test_the_guided_decoder_is_another(cold_release, colorizer) -> None:
     assert np.abs(guided - colorizer(batch)).max() > 1e-3
 
 
+@pytest.mark.proof
 def test_enhancing_changes_colours_only(tmp_path, cold_release) -> None:
     """A faded colour photograph: lightness stays, colours change."""
     rng = np.random.default_rng(2)

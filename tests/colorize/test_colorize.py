@@ -68,6 +68,7 @@ def as_gray(image: np.ndarray) -> np.ndarray:
     return 255 * np.where(y > 0.0031308, 1.055 * y ** (1 / 2.4) - 0.055, 12.92 * y)
 
 
+@pytest.mark.proof
 def test_pixels_depend_on_picture_and_seed_only(folder, tmp_path, small_release) -> None:
     """Alone or in a batch: the programs of one picture and of a full batch round differently."""
     run(folder, "--output", tmp_path / "all", model=small_release)
@@ -92,6 +93,7 @@ def test_temperature_zero_leaves_no_choice_to_the_seed(folder, tmp_path, small_r
     np.testing.assert_array_equal(read(tmp_path / "0.png"), read(tmp_path / "1.png"))
 
 
+@pytest.mark.proof
 def test_a_new_size_never_compiles_again(colorizer: Colorizer) -> None:
     ids = colorizer.tokenize(["a car"])
     sizes = colorizer.buckets[1:3]  # each of them compiles for as long as this test may take

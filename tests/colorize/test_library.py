@@ -50,6 +50,7 @@ def pixels(result) -> np.ndarray:
     return np.asarray(result.image)
 
 
+@pytest.mark.proof
 def test_a_path_a_picture_and_arrays_give_what_the_command_writes(
     colorizer, release, tmp_path
 ) -> None:
@@ -88,6 +89,7 @@ def test_metadata_is_carried_and_orientation_applied(colorizer, tmp_path) -> Non
     assert opened.getexif()[0x0112] == 6, "the caller's picture stays as it was"
 
 
+@pytest.mark.proof
 def test_many_keep_their_order_and_bad_ones_are_told(colorizer, tmp_path) -> None:
     """Of two buckets, so that batches are ready in another order."""
     shapes = [(40, 40), (33, 90), (36, 36), (64, 64), (90, 40), (50, 50)]

@@ -39,9 +39,8 @@ def test_a_released_checkpoint_there_and_back(state, config, tmp_path, suffix) -
     same(readers.read(tmp_path / f"out{suffix}"), state)
 
 
-@pytest.mark.parametrize(
-    "dtype", [np.float16, pytest.param(ml_dtypes.bfloat16, marks=pytest.mark.proof)]
-)
+@pytest.mark.proof
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_narrow_weights_come_back_narrow(dtype, folder, tmp_path) -> None:
     root = tmp_path
     parts = {}
@@ -101,6 +100,7 @@ def test_old_names_of_the_vaes_attention_come_back(folder, tmp_path) -> None:
     same(readers.read(tmp_path / "out" / "vae" / "diffusion_pytorch_model.safetensors"), state)
 
 
+@pytest.mark.proof
 def test_the_start_of_a_training(folder, state, tmp_path) -> None:
     """Stable Diffusion's function, ready to learn, and all keys that the official code wants."""
     run("init-lcad", folder, tmp_path / "release")

@@ -36,6 +36,7 @@ def folder(ours):
     return ours.parent / "folder"
 
 
+@pytest.mark.proof
 def test_a_whole_release_comes_back(ours, folder, tmp_path) -> None:
     run("diffusers", folder, tmp_path / "again")
     assert release.parts_in(tmp_path / "again") == release.parts_in(ours)

@@ -44,6 +44,7 @@ def painted(truth: np.ndarray, ab: np.ndarray) -> np.ndarray:
     return np.round(np.clip(skcolor.lab2rgb(lab), 0, 1) * 255) / 255
 
 
+@pytest.mark.proof
 def test_reference_rows(figures, truth) -> None:
     gray = painted(truth, np.zeros(2))
     row = figures["gray"]
@@ -99,6 +100,7 @@ class Painter(Colorizer):
         return image, image
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("level", ["complete", "scarce"])
 def test_the_captions_asked_for_are_what_colours(level, cifar, truth, monkeypatch) -> None:
     """Each picture in the colour that its own caption of that level names, by scikit-image."""

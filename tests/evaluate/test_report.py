@@ -66,6 +66,7 @@ def measured(cifar: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
     return measurement, tally, result, folder
 
 
+@pytest.mark.proof
 def test_the_files_say_what_the_table_says(measured: tuple) -> None:
     _, _, result, folder = measured
     figures = json.loads((folder / "figures.json").read_text())

@@ -60,6 +60,7 @@ def exported(file) -> PhotoColorizer:
     return colorjax.load(file)
 
 
+@pytest.mark.proof
 def test_the_file_gives_what_the_model_gives(loaded, exported) -> None:
     """To the bit, by the same compiler; and at values that share one program."""
     for seed, settings in ((3, {}), (4, {"guidance_scale": 2.0, "negative_prompt": "a dog"})):

@@ -25,6 +25,7 @@ def partial_files(folder: Path) -> list[str]:
     return [p.name for p in folder.rglob("*") if "incomplete" in p.name or "partial" in p.name]
 
 
+@pytest.mark.proof
 def test_a_name_becomes_the_release_that_convert_makes(
     published: loopback.Hub, caches: Path, stable_diffusion: Path, tmp_path: Path, capsys
 ) -> None:

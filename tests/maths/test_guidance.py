@@ -161,7 +161,8 @@ def plain(network) -> lcad.Inputs:
     return network[-1]._replace(masks=None, spans=None)
 
 
-@pytest.mark.parametrize("replay", ["cross", pytest.param("all", marks=pytest.mark.proof)])
+@pytest.mark.proof
+@pytest.mark.parametrize("replay", ["cross", "all"])
 def test_replaying_unchanged_logits_changes_nothing(network, colorize, replay: str) -> None:
     aware = colorize(refine_step_size=0.0, replay=replay)
     np.testing.assert_allclose(aware, colorize(plain(network)), atol=2e-4)
@@ -207,6 +208,7 @@ def test_the_released_step_hardly_moves_the_picture(network, colorize) -> None:
     assert 0.0 < float(jnp.abs(released - without).max()) < 0.01
 
 
+@pytest.mark.proof
 def test_without_masks_attention_makes_them(network, colorize) -> None:
     _, _, inputs = network
     image, given = colorize(inputs._replace(masks=None)), colorize()

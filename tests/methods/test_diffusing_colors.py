@@ -88,6 +88,7 @@ def test_bundled_sizes_put_gray_beside_the_latent_only_where_asked() -> None:
         assert not any(name.startswith("cec") for name in shapes)
 
 
+@pytest.mark.proof
 def test_an_oracle_gives_the_true_latents(loaded, pixels, encode, tint, monkeypatch) -> None:
     """With the true residual in the UNet's place, any scale decodes to z_gray + s d."""
     model, params = loaded
@@ -131,6 +132,7 @@ def test_one_gray_for_the_encoder_and_for_what_is_put_back(pixels) -> None:
     assert float(metrics.colourfulness(gray).max()) < 0.3
 
 
+@pytest.mark.proof
 def test_versions_keep_the_lightness(loaded, pixels) -> None:
     model, params = loaded
     given = inputs(pixels)

@@ -45,6 +45,7 @@ def walked(model, params, num_steps, **more) -> np.ndarray:
     return np.asarray(z_0 - z_gray)
 
 
+@pytest.mark.proof
 def test_with_the_teachers_weights_at_the_gray_end_it_is_the_first_step(loaded) -> None:
     """R(s, 1) is the teacher's own estimate, so equal weights walk equally far."""
     model, params = loaded
@@ -68,6 +69,7 @@ def test_fidelity_is_the_time_that_the_network_hears(loaded, fidelity, monkeypat
     np.testing.assert_allclose(added, expected, atol=1e-5)
 
 
+@pytest.mark.proof
 def test_faded_colours_are_walked_on_with(loaded) -> None:
     faded = dict(faded=np.repeat(LUMINANCE, 3, axis=-1), t_start=0.5)
     by_steps = walked(*loaded, diffusing_colors.FADED_STEPS, **faded)

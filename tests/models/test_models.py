@@ -174,6 +174,7 @@ def test_text_is_read_causally_and_padding_is_attended() -> None:
     assert np.abs(states[:, 7] - other[:, 7]).max() > 1e-4
 
 
+@pytest.mark.proof
 def test_bfloat16_stays_near_float32() -> None:
     inputs = normal(1, 8, 8, 4), np.array([500]), normal(1, 5, 24)
     params = drawn(small_unet("none"), *inputs)

@@ -42,7 +42,7 @@ def photo(seed: int, side: int = 64, batch: int = 2) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, (batch, side, side, 3)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=sorted(BACKBONES))
+@pytest.fixture(scope="module", params=["alexnet", pytest.param("vgg16", marks=pytest.mark.proof)])
 def network(request: pytest.FixtureRequest) -> tuple[Lpips, dict]:
     flat = random_flat(lpips_shapes(request.param))
     return Lpips(request.param), unflatten_dict(flat, sep="/")
@@ -108,6 +108,7 @@ def test_dead_pixels_have_a_gradient() -> None:
     assert np.all(np.isfinite(gradient))
 
 
+@pytest.mark.proof
 def test_inception_features() -> None:
     params = unflatten_dict(random_flat(shapes(Inception(), PHOTO)), sep="/")
     features = jax.jit(lambda image: apply(Inception(), params, image))(photo(1, 32))

@@ -52,6 +52,7 @@ def made(few, small_release, tmp_path_factory):
     return output
 
 
+@pytest.mark.proof
 def test_the_batch_and_the_loss_are_those_of_the_pictures(few, made, small_release) -> None:
     """To 1e-5: the same crops, mirror images and captions, and moments that need no encoder."""
     before, after = batch_of(few), batch_of(made)

@@ -256,6 +256,7 @@ def test_mistakes_name_the_file(prepared, tmp_path):
         run("imagenet", tmp_path, tmp_path / "data")
 
 
+@pytest.mark.proof
 def test_every_source_trains_a_step(prepared, tmp_path):
     """The batch of each source goes into the same compiled step and gives a finite loss."""
     config = small.config()

@@ -42,6 +42,7 @@ def followed(client, place: str) -> list[tuple[str, dict]]:
     return [(n, json.loads(d)) for n, d in re.findall(r"event: (\w+)\ndata: (.*)\n\n", text)]
 
 
+@pytest.mark.proof
 def test_an_edit_is_what_the_library_gives(client, photographs, tmp_path) -> None:
     form = {"prompt": "a red car", "seed": "3", "n": "2", "size": "1024x1024"}
     answer = client.post("/v1/images/edits", data=form, files={"image": png()})

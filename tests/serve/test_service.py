@@ -45,6 +45,7 @@ def counted(service: Service, name: str) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(name + " "))
 
 
+@pytest.mark.proof
 def test_clients_share_batches_and_get_what_the_library_gives(service, photographs, gate) -> None:
     """The first is computed alone, after the window; what comes meanwhile is one batch."""
     open_, entered, batches = gate

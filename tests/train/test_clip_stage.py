@@ -49,6 +49,7 @@ def test_uncoloured_pictures_are_the_gray_ones(batch) -> None:
     assert abs(coloured["loss"] - of_gray["loss"]) > 10 * abs(uncoloured["loss"] - of_gray["loss"])
 
 
+@pytest.mark.proof
 def test_the_image_tower_learns_alone(batch) -> None:
     """A text encoder that denoisers were trained beside may not move."""
     config = small.smallest()
