@@ -39,7 +39,7 @@ class Evaluation:
             UserError: the stage does not measure what `keep_best` names, or the disk is full.
         """
         columns = jax.device_get(self._predict(averaged, frozen, self._pictures.examples))
-        shown = {name: np.asarray(columns[name], np.float32) for name in held_out.SHOWN}
+        shown = {name: np.asarray(columns[name], np.float32) for name in samples.SHOWN}
         outputs = held_out.with_lightness(columns, self._pictures)
         shown |= {name: np.asarray(color.from_unit(one)) for name, one in outputs.items()}
         samples.save_samples(self._sheets / f"{n:07d}.png", shown)

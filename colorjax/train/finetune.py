@@ -21,7 +21,7 @@ from colorjax.errors import UserError, say
 from colorjax.methods import diffusing_colors, registry
 from colorjax.prepare import assembly, planning, zero_shot
 from colorjax.prepare.run import prepare
-from colorjax.train import held_out
+from colorjax.train import held_out, samples
 
 STAGES = {"lcad": "latent", "diffusing_colors": "cold"}
 FACTOR = 1.25  # of the model's size: what random crops are cut of
@@ -147,7 +147,7 @@ def finish(config: ConfigDict, workdir: Path) -> None:
     if all(sheet.is_file() for sheet in sheets):
         path = workdir / "before_after.png"
         levels = {name.partition("/")[0] for name in before}
-        files.write_bytes(path, _beside(sheets[0], sheets[1], len(held_out.SHOWN), len(levels)))
+        files.write_bytes(path, _beside(sheets[0], sheets[1], len(samples.SHOWN), len(levels)))
         say(f"'{path}' shows them: gray, truth, then {', '.join(sorted(levels))}, each twice")
     say(f"the release is '{workdir / 'release'}'")
 

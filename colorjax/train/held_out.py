@@ -25,9 +25,9 @@ from colorjax.maths.distributions import Moments, frechet_distance
 from colorjax.maths.types import Image, Params
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
+from colorjax.train.samples import SHOWN
 
 PREFIX = "held_out/"
-SHOWN = ("gray", "truth")  # columns of the samples that are no output
 SHEETS = "held_out"  # of a run's folder: sheets of the first pictures, at every measured step
 VGG_SIDE = 64  # smaller pictures are enlarged to it, or VGG16's last maps have nothing to see
 # Which end is better; of a difference to the truth, the lower one.

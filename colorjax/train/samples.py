@@ -15,6 +15,7 @@ from colorjax.maths import color
 
 GAP = 2  # pixels of white to the right of a picture and below it
 ROWS = 8
+SHOWN = ("gray", "truth")  # columns of the samples that are no output
 
 
 def save_grid(
@@ -32,9 +33,15 @@ def save_grid(
 
 
 def save_samples(path: Path, columns: Mapping[str, Any]) -> None:
-    """Saves a grid of what a stage shows of its examples, if it shows pictures."""
+    """Saves a grid of what a stage shows of its examples, if it shows pictures.
+
+    Gray and the truth come first, then the others by name: a jitted function returns its
+    dictionary sorted, in whatever order it was written.
+    """
     if not columns or not processes.is_first():
         return
-    rows = {name: np.asarray(column, np.float32)[:ROWS] for name, column in columns.items()}
+    names = [name for name in SHOWN if name in columns]
+    names += sorted(set(columns) - set(SHOWN))
+    rows = {name: np.asarray(columns[name], np.float32)[:ROWS] for name in names}
     width = next(iter(rows.values())).shape[2]
     save_grid(path, rows, scale=max(1, 64 // width))  # pictures of the small model would be stamps
