@@ -6,12 +6,13 @@ here: in the client's cache a file is called by the hub's ETag, which is the SHA
 and Git's SHA-1 of a small one.
 """
 
+import functools
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from colorjax import files
 from colorjax.errors import UserError, first_line
@@ -19,6 +20,7 @@ from colorjax.errors import UserError, first_line
 PREFIX = "hub:"
 _REFERENCE = re.compile(r"hub:(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_CHUNK = 10 * 2**20  # bytes that the client takes before it counts them
 
 
 class Absent(UserError):
@@ -50,22 +52,28 @@ def parse(text: str) -> Repository:
     return Repository(match[1], match[2] or "main")
 
 
-def snapshot(repository: Repository, wanted: Sequence[str], offline: bool = False) -> Path:
+def snapshot(
+    repository: Repository,
+    wanted: Sequence[str],
+    offline: bool = False,
+    most_bytes: int | None = None,
+) -> Path:
     """Downloads files of a model, of which those that are in the cache already are kept.
 
     Args:
         wanted: paths in the repository, which must all be there, and patterns such as
             `*.safetensors`, which need not.
         offline: take what is in the cache, and ask nobody.
+        most_bytes: what is downloaded may not be larger, whatever the hub says of it.
 
     Returns:
         The folder with the files, called by the commit that the revision is.
 
     Raises:
-        UserError: they cannot be had, or are damaged, which deletes what is; no file is ever half
-            there.
+        UserError: they cannot be had, are larger than they may be, or are damaged, which deletes
+            what is; no file is ever half there.
     """
-    folder = cached(repository, wanted) if offline else _download(repository, wanted)
+    folder = cached(repository, wanted) if offline else _download(repository, wanted, most_bytes)
     if folder is None:
         raise _told(FileNotFoundError(), repository)
     for name in _absent(folder, wanted):
@@ -95,16 +103,71 @@ def _cache() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
-def _download(repository: Repository, wanted: Sequence[str]) -> Path:
-    from huggingface_hub import snapshot_download
+def limited(most_bytes: Callable[[], int], refuse: Callable[[], UserError]) -> type[Any]:
+    """A progress bar for the client that ends a download which sends too much.
 
+    The client compares sizes when a file is whole; an answer without an end would fill the disk.
+    It tells the bar of a chunk before it writes it.
+
+    Args:
+        most_bytes: of what the bar counts; asked for when the first bytes have come.
+        refuse: the error that is then raised.
+    """
+    from huggingface_hub.utils import tqdm
+
+    class Limited(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            # One that is not shown, as into a file, keeps neither its unit nor its count.
+            self._is_of_bytes = options.get("unit") == "B"
+            self._taken = options.get("initial") or 0
+            super().__init__(*args, **options)
+
+        def update(self, n: int | float | None = 1) -> bool | None:
+            with self.get_lock():
+                self._taken += n or 0
+            if self._is_of_bytes and self._taken > most_bytes():
+                raise refuse()
+            shown: bool | None = super().update(n)
+            return shown
+
+    return Limited
+
+
+def _download(repository: Repository, wanted: Sequence[str], most_bytes: int | None) -> Path:
+    from huggingface_hub import get_cached_repo_tree, snapshot_download
+
+    @functools.cache
+    def told() -> int:
+        # The client keeps the hub's list before it asks for the first file.
+        tree = get_cached_repo_tree(repository.name, revision=repository.revision)
+        total = sum(f.size for f in tree if any(fnmatch(f.path, pattern) for pattern in wanted))
+        if most_bytes is not None and total > most_bytes:
+            raise UserError(
+                f"'{repository}': {_endpoint()} tells of {total / 1e6:,.0f} MB where "
+                f"{most_bytes / 1e6:,.0f} MB are the most that there can be; nothing of it is "
+                "kept: take another HF_ENDPOINT, or another model"
+            )
+        return total
+
+    def refuse() -> UserError:
+        return UserError(
+            f"'{repository}': {_endpoint()} sends more than the {told() / 1e6:,.1f} MB that it "
+            "tells of; the rest is not taken, and what is whole is kept: try again later, or take "
+            "another HF_ENDPOINT"
+        )
+
+    # Storage by chunks may send somewhat more than the file has.
+    bar = limited(lambda: told() * 5 // 4 + _CHUNK, refuse)
     try:
         folder = snapshot_download(
             repository.name,
             revision=repository.revision,
             allow_patterns=list(wanted),
             library_name="colorjax",
+            tqdm_class=bar,
         )
+    except UserError:
+        raise
     except Exception as error:  # its own, its HTTP library's and the system's, of many kinds
         raise _told(error, repository) from error
     return Path(folder)

@@ -51,7 +51,7 @@ def fetch(
             shutil.rmtree(leftover, ignore_errors=True)
         inputs = [Download(path, str(path)) for path in own]
         for wanted in model.inputs[len(own) :]:
-            inputs.append(sources.download(wanted, workspace, offline))
+            inputs.append(sources.download(wanted, workspace, model.most_bytes, offline))
         target.parent.mkdir(parents=True, exist_ok=True)
         if model.format:
             _build(model, inputs, workspace, offline)
@@ -63,7 +63,9 @@ def fetch(
 
 
 def _build(model: Model, inputs: Sequence[Download], workspace: Path, offline: bool) -> None:
-    tokenizer = model.tokenizer and sources.download(model.tokenizer, workspace, offline).path
+    tokenizer = None
+    if model.tokenizer:
+        tokenizer = sources.download(model.tokenizer, workspace, model.most_bytes, offline).path
     origin = [download.origin for download in inputs]
     about: dict[str, Any] = {"licence": model.licence, "origin": origin}
     paths = [download.path for download in inputs]

