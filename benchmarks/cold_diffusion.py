@@ -23,6 +23,7 @@ from colorjax.data import captions
 from colorjax.devices import compile_cache
 from colorjax.evaluate.pictures import Batch, Selection, batches, coloured, seeds_of, shown
 from colorjax.maths import color, distributions, metrics
+from colorjax.methods.distances import read_lpips
 from colorjax.methods.method import DECODER, Pictures
 from colorjax.methods.vividness import CANDIDATES
 from colorjax.models.layers import apply
@@ -218,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
         tuple(args.model),
         tuple(args.captions),
         tuple(args.steps),
-        Scores(release.read_lpips("vgg16")),
+        Scores(read_lpips("vgg16")),
     )
     figures = measures[args.what](measure)
     keep(figures, args.json)

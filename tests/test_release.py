@@ -21,7 +21,7 @@ from colorjax.errors import UserError
 from colorjax.methods import lcad as lcad_method
 from colorjax.methods import registry
 from colorjax.release import shapes
-from tests import small
+from tests import hollow, small
 from tests.searching import changed, searched
 
 TREE = {"conv": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.ones(3)}}
@@ -464,3 +464,22 @@ def test_a_path_is_a_folder_before_it_is_a_name(small_release, tmp_path, monkeyp
         # By the same path once more, as a colorizer's method reads it.
         read = lcad_method.load(directory)[1]["unet"]["conv_in"]
         assert all(map(np.array_equal, jax.tree.leaves(read), jax.tree.leaves(own)))
+
+
+def test_tensors_of_forty_gigabytes_are_not_read(tmp_path) -> None:
+    """Neither for their checksum, which whoever wrote them may have made of them."""
+    own = write(tmp_path)
+    shapes = {"a": {"kernel": np.zeros((2, 3), np.float32)}}
+    hollow.write(own, "vae", {"a/kernel": hollow.WHOLE})
+    with pytest.raises(UserError, match="part 'vae' is of another model: of another shape: a/k"):
+        release.read_model(own, ["vae"], shapes, "part 'vae'")
+    hollow.write(own, "vae", {"a/kernel": (2, 3), "b": hollow.WHOLE})
+    with pytest.raises(UserError, match="part 'vae' is of another model: unknown: b"):
+        release.read_part(own, "vae", model=release.Model(shapes, "part 'vae'"))
+    with (own / "vae.safetensors").open("ab") as file:
+        file.truncate(2**35)  # more than its header says
+    with pytest.raises(UserError, match="vae.safetensors' is not a part's safetensors file"):
+        release.read_model(own, ["vae"], shapes, "part 'vae'")
+    hollow.write(own, "vae", {"a/kernel": (2, 3)})  # of the model's size, so its digest is told
+    with pytest.raises(UserError, match="does not match SHA256SUMS"):
+        release.read_model(own, ["vae"], shapes, "part 'vae'")

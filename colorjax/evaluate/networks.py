@@ -14,6 +14,7 @@ from colorjax.data.tokenizer import FILES, Tokenizer
 from colorjax.errors import UserError
 from colorjax.maths import color
 from colorjax.maths.types import Array, Image, Params
+from colorjax.methods.distances import read_lpips
 from colorjax.models.clip import CLIP, CLIPTextModel, CLIPVisionModel
 from colorjax.models.inception import Inception
 from colorjax.models.layers import apply
@@ -78,7 +79,7 @@ def load(
     backbones = []
     for backbone, where in (("vgg16", vgg16), ("alexnet", alexnet)):
         if where is not None:
-            params[backbone] = release.read_lpips(backbone, where)
+            params[backbone] = read_lpips(backbone, where)
             part = f"lpips_{backbone}"
             backends[part] = release.digest(release.find_lpips(backbone, where), part)
             backbones.append(backbone)

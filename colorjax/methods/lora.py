@@ -8,7 +8,7 @@ and B as `up` under a part and the path of a kernel; on the disk alpha / rank st
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,10 +78,22 @@ def applied(params: Params, adapters: Params, scale: float) -> Params:
     Raises:
         UserError: an adapter is of another model.
     """
+    flat = _flat(params)
+    for path, down, up in _pairs(params, adapters):
+        change = scale * jnp.tensordot(down, up, 1)
+        flat[path] = (flat[path] + change).astype(flat[path].dtype)
+    tree: Params = unflatten_dict(flat, sep="/")  # type: ignore[no-untyped-call]
+    return tree
+
+
+def _pairs(params: Params, adapters: Params) -> Iterator[tuple[str, Any, Any]]:
+    """The path, A and B of each adapter of a part that is there; raises as `applied` does."""
     flat, changes = _flat(params), _flat(adapters)
     present = {path: leaf for path, leaf in changes.items() if path.split("/")[0] in params}
     for path in sorted({path.rsplit("/", 1)[0] for path in present}):
-        down, up = (present[f"{path}/{leaf}"] for leaf in ("down", "up"))
+        down, up = (present.pop(f"{path}/{leaf}", None) for leaf in ("down", "up"))
+        if down is None or up is None or up.ndim != 2 or down.shape[-1:] != up.shape[:1]:
+            raise UserError(f"'{path}' of a LoRA is no adapter; {release.ADVICE}")
         shape = (*down.shape[:-1], up.shape[-1])
         if path not in flat or flat[path].shape != shape:
             has = flat[path].shape if path in flat else "none"
@@ -89,10 +101,29 @@ def applied(params: Params, adapters: Params, scale: float) -> Params:
                 f"a LoRA adapter is of another model: it changes '{path}' of shape {shape}, and "
                 f"this model has {has}"
             )
-        change = scale * jnp.tensordot(down, up, 1)
-        flat[path] = (flat[path] + change).astype(flat[path].dtype)
-    tree: Params = unflatten_dict(flat, sep="/")  # type: ignore[no-untyped-call]
-    return tree
+        yield path, down, up
+    if present:
+        raise UserError(f"'{min(present)}' of a LoRA is no adapter; {release.ADVICE}")
+
+
+class _Expected(NamedTuple):
+    """What a file of adapters for these parts can hold; see `release.Model`."""
+
+    params: Params
+    what: str
+
+    @property
+    def most_bytes(self) -> int:
+        # A pair whose rank is a matrix's smaller side is at most twice that matrix.
+        return 2 * release.Model(self.params, self.what).most_bytes
+
+    def check(self, *parts: Params) -> Params:
+        (tree,) = parts
+        if math.prod(getattr(tree.get(SCALE), "shape", (0,))) != 1:
+            raise UserError(f"{self.what} holds no LoRA: it lacks the leaf {SCALE!r}")
+        for _ in _pairs(self.params, tree):
+            pass
+        return tree
 
 
 def with_adapters(params: Params, text: str) -> Params:
@@ -102,7 +133,7 @@ def with_adapters(params: Params, text: str) -> Params:
         UserError: they are not there, are damaged or are of another model.
     """
     for adapter in parse(text):
-        tree = read(adapter)
+        tree = read(adapter, params)
         params = applied(params, tree, adapter.weight * float(tree[SCALE]))
     return params
 
@@ -134,11 +165,14 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def read(adapter: Adapter) -> Params:
+def read(adapter: Adapter, params: Params) -> Params:
     """The tree of adapters of a release, or of one of its files, with their `SCALE`.
 
+    Args:
+        params: of the model that they are for. What does not fit is not read.
+
     Raises:
-        UserError: there is none, or a damaged one.
+        UserError: there is none, or a damaged one, or it is of another model.
     """
     path, parts = adapter.path, [adapter.path.stem]
     if path.is_dir():
@@ -146,7 +180,6 @@ def read(adapter: Adapter) -> Params:
         if len(parts) != 1:
             there = f"several, {', '.join(parts)}: give one of their files" if parts else "none"
             raise UserError(f"lora: '{path}' has {there}")
-    tree = release.read_part(path if path.is_dir() else path.parent, parts[0])
-    if SCALE not in tree:
-        raise UserError(f"lora: '{path}' holds no LoRA: it lacks the leaf {SCALE!r}")
-    return tree
+    expected = _Expected(params, f"lora: '{path}'")
+    directory = path if path.is_dir() else path.parent
+    return release.read_part(directory, parts[0], model=expected)

@@ -15,6 +15,7 @@ from colorjax.devices import chips, sharding
 from colorjax.errors import UserError
 from colorjax.maths.types import Params
 from colorjax.methods import diffusing_colors, lcad
+from colorjax.methods.distances import init_lpips
 from colorjax.plan import flops, sampling, unet_levels
 from colorjax.plan.costs import Lowered
 from colorjax.train import loop, optim
@@ -74,7 +75,7 @@ def _fresh(config: ConfigDict) -> Params:
     """Random weights of every part of the configuration's method."""
     sizes, dtype, key = config.model.to_dict(), jnp.dtype(config.dtype), jax.random.key(0)
     fresh = lcad.init(lcad.build(sizes, dtype), key)
-    fresh[luminance.LPIPS_PART] = luminance.init_lpips(key)
+    fresh[luminance.LPIPS_PART] = init_lpips("vgg16", key)
     if config.method == "diffusing_colors":
         model = diffusing_colors.build(sizes, dtype)
         tower = diffusing_colors.init_ranker(model, key)["vision_model"]

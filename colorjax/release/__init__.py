@@ -10,25 +10,34 @@ from typing import Any
 
 from colorjax import files
 from colorjax.errors import UserError
-from colorjax.maths.types import Params
 from colorjax.release import schema, sums
 from colorjax.release.finding import BUNDLED, FILES, MOST_CONFIG_BYTES, cached, locate, on_hub
-from colorjax.release.parts import ADVICE, conform, read_model, read_part
+from colorjax.release.parts import (
+    ADVICE,
+    Model,
+    check_size,
+    conform,
+    read_model,
+    read_part,
+)
 from colorjax.release.sums import parts_in
 from colorjax.release.writing import FORMAT, write
 
 __all__ = [
+    "ADVICE",
     "BUNDLED",
     "FILES",
+    "Model",
     "cached",
+    "check_size",
     "conform",
     "digest",
+    "find_lpips",
     "find_part",
     "locate",
     "on_hub",
     "parts_in",
     "read_config",
-    "read_lpips",
     "read_model",
     "read_part",
     "tokenizer",
@@ -74,17 +83,8 @@ def tokenizer(directory: Path, names: Iterable[str]) -> Path:
     return folder
 
 
-def read_lpips(backbone: str, directory: str = "") -> Params:
-    """LPIPS's weights, from where `convert` put them: by default ~/.cache/colorjax/weights.
-
-    Raises:
-        UserError: they are not there, or damaged.
-    """
-    return read_part(find_lpips(backbone, directory), f"lpips_{backbone}")
-
-
 def find_lpips(backbone: str, directory: str = "") -> Path:
-    """The directory that `read_lpips` reads.
+    """The directory with LPIPS's weights, where `convert` put them: by default the cache.
 
     Raises:
         UserError: the weights are not there.

@@ -5,10 +5,11 @@ rest of it exactly. So what does not belong to a model is refused before a tenso
 """
 
 import functools
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -22,19 +23,68 @@ ADVICE = "get the release again, or convert or train it again"
 # The types that weights have; a file of others could be many times as large in memory.
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _ODD_HEADER = (AttributeError, LookupError, TypeError, ValueError)
+_MOST_OF_A_NUMBER = 8  # bytes, as float64
+_MOST_BESIDE = 64 * 2**20  # bytes of a file's header, and of leaves that a model need not have
 
 
-def read_part(directory: Path, part: str, dtype: Any = np.float32) -> Params:
+@runtime_checkable
+class Expected(Protocol):
+    """What files have to be, so far as their sizes and the shapes in them tell."""
+
+    @property
+    def what(self) -> str:
+        """How a message calls them."""
+
+    @property
+    def most_bytes(self) -> int:
+        """What they can have together."""
+
+    def check(self, *parts: Params) -> Params:
+        """Raises `UserError` for trees, or their shapes, that are another model's."""
+
+
+class Model(NamedTuple):
+    """What files have to be parts of.
+
+    Attributes:
+        expected: the model's own parameters, or their shapes.
+        what: how a message calls the parts.
+        assemble: makes a tree like `expected` of those of the parts, in their order.
+        may_lack: as `conform` has it.
+    """
+
+    expected: Params
+    what: str
+    assemble: Callable[..., Params] = lambda tree: tree
+    may_lack: str = "^$"
+
+    @property
+    def most_bytes(self) -> int:
+        """What its files can have at the most."""
+        numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.expected))
+        return _MOST_OF_A_NUMBER * numbers + _MOST_BESIDE
+
+    def check(self, *parts: Params) -> Params:
+        """The parts' trees as one, or their shapes, as `conform` checks and completes them."""
+        return conform(self.expected, self.assemble(*parts), self.what, self.may_lack)
+
+
+def read_part(
+    directory: Path, part: str, dtype: Any = np.float32, model: Expected | None = None
+) -> Params:
     """One part's tree, checked against the checksums.
 
     Vectors, as norms and biases are, stay float32 in a model that is read as something narrower.
 
     It is read leaf by leaf: a model read as bfloat16 is never in memory as float32.
 
+    Args:
+        model: refuses the file before it is read if it is another model's.
+
     Raises:
-        UserError: a missing or damaged file.
+        UserError: a missing or damaged file, or one of another model.
     """
-    return _read(_checked(directory, part), dtype)
+    return _read(_checked(directory, [part], model)[0], dtype)
 
 
 def read_model(
@@ -50,28 +100,54 @@ def read_model(
     """Parts as one model's parameters, refused before they are read if they are another model's.
 
     Args:
-        expected: the model's own parameters, or their shapes.
-        what: how a message calls the parts.
-        assemble: makes a tree like `expected` of those of the parts, in their order.
-        may_lack: as `conform` has it.
+        expected: and the others as `Model` has them.
 
     Raises:
         UserError: a missing or damaged file, or one of another model.
     """
-    paths = [_checked(directory, part) for part in parts]
-    conform(expected, assemble(*map(_shapes, paths)), what, may_lack)
-    read = functools.partial(_read, dtype=dtype)
-    return conform(expected, assemble(*map(read, paths)), what, may_lack)
+    model = Model(expected, what, assemble, may_lack)
+    paths = _checked(directory, parts, model)
+    return model.check(*map(functools.partial(_read, dtype=dtype), paths))
 
 
-def _checked(directory: Path, part: str) -> Path:
+def check_size(directory: Path, parts: Sequence[str], model: Expected) -> None:
+    """Looks whether a model's files have as much as it can have, whatever is in them.
+
+    What is larger is not even compared with its checksum: whoever made both may have made them of
+    terabytes, which cost nothing where they are a hole in the file.
+
+    Raises:
+        UserError: they have more.
+    """
+    paths = [_file(directory, part) for part in parts]
+    size = sum(path.stat().st_size for path in paths)
+    if size > model.most_bytes:
+        model.check(*map(_shapes, paths))  # which can say what there is too much of
+        raise UserError(
+            f"{model.what} has {size / 1e6:,.0f} MB, and such a model at most "
+            f"{model.most_bytes / 1e6:,.0f} MB; {ADVICE}"
+        )
+
+
+def _checked(directory: Path, parts: Sequence[str], model: Expected | None) -> list[Path]:
+    """The files of parts, which are as the checksums say, and a model's."""
+    if model is not None:
+        check_size(directory, parts, model)
+    paths = [_file(directory, part) for part in parts]
+    for path in paths:
+        sums.check(directory, path.name)
+    if model is not None:
+        model.check(*map(_shapes, paths))
+    return paths
+
+
+def _file(directory: Path, part: str) -> Path:
     path = directory / f"{part}.safetensors"
     if not path.is_file():
         raise UserError(
             f"'{directory}' has no part {part!r}; it has "
             f"{', '.join(sorted(sums.parts_in(directory)))}"
         )
-    sums.check(directory, path.name)
     return path
 
 

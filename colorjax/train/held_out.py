@@ -16,13 +16,14 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from colorjax import files, release
+from colorjax import files
 from colorjax.data import obedience
 from colorjax.devices import processes
 from colorjax.errors import UserError, one_of
 from colorjax.maths import color, metrics, regions
 from colorjax.maths.distributions import Moments, frechet_distance
 from colorjax.maths.types import Image, Params
+from colorjax.methods.distances import read_lpips
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
 from colorjax.train.samples import SHOWN
@@ -123,7 +124,7 @@ def _obedience(name: str, shown: Float[np.ndarray, "b h w 3"], captions: Sequenc
 def vgg16(config: ConfigDict) -> Params | None:
     """The weights of the Frechet distance, if they are where the loss would look for them."""
     try:
-        return release.read_lpips("vgg16", config.lpips)
+        return read_lpips("vgg16", config.lpips)
     except UserError:
         return None
 

@@ -15,6 +15,7 @@ from colorjax import release
 from colorjax.devices import processes
 from colorjax.errors import UserError, say
 from colorjax.models.unet import UNet
+from colorjax.train import expected
 from colorjax.train.stages import STAGES
 from colorjax.train.stages import learned as adapters
 
@@ -151,9 +152,14 @@ def is_extension(path: str, convolutions: Collection[str]) -> bool:
 
 
 def learned(directory: Path, convolutions: Collection[str]) -> bool:
-    """Whether any extension of these convolutions in a release's UNet is not zero."""
+    """Whether any extension of these convolutions in a release's UNet is not zero.
+
+    Raises:
+        UserError: the file has more than such a UNet can have.
+    """
     from safetensors import safe_open
 
+    release.check_size(directory, ["unet"], expected.of_part("unet", directory))
     with safe_open(directory / "unet.safetensors", framework="np") as file:
         every: list[str] = list(file.keys())
         names = [name for name in every if is_extension(name, convolutions)]

@@ -18,7 +18,7 @@ from colorjax.data.tokenizer import FILES
 from colorjax.devices import processes
 from colorjax.errors import UserError
 from colorjax.maths.types import Params
-from colorjax.train import places, vocabulary
+from colorjax.train import expected, places, vocabulary
 from colorjax.train.stages import STAGES
 from colorjax.train.stages.stage import Weights
 
@@ -53,16 +53,19 @@ def find_weights(name: str, config: ConfigDict, workdir: Path) -> Weights:
     recipe, where = STAGES[name], places.find(name, config, workdir)
     inputs: dict[str, str] = {}
 
+    own, initial = places.releases(config, workdir)
+
     def read(part: str, directory: Path) -> Params:
         inputs[part] = release.digest(directory, part)
-        return release.read_part(directory, part)
+        # What this run has written itself need not be compared with itself.
+        model = expected.of_part(part, directory) if directory in initial else None
+        return release.read_part(directory, part, model=model)
 
     parts = {part: read(part, directory) for part, directory in where.parts.items()}
     start = {role: read(*place) for role, place in where.start.items()}
     for role, (part, _) in where.start.items():
         if part == "unet":
             start[role] = _with_extensions(places.wanted(role, config), start[role])
-    own, initial = places.releases(config, workdir)
     anew = {*recipe.starts_from, *recipe.makes, *recipe.outdates}
     sizes = model_sizes(config.model.to_dict(), [*own, *initial], anew)
     return Weights(parts, start, sizes, inputs)

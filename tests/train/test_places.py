@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from colorjax import release
 from colorjax.configs import diffusing_colors, lcad
 from colorjax.devices import sharding
 from colorjax.errors import UserError
-from colorjax.train import places, weights
+from colorjax.train import expected, places, weights
 from colorjax.train.run import check_needs, run_stage
 
 LEAF = {"a": np.zeros(1, np.float32)}
@@ -18,7 +19,7 @@ SHARED = ("text_encoder", "vae")
 
 def made(directory: Path, *parts: str, learned: bool = True, **unet) -> Path:
     """A release of so many parts, whose UNet extends its first convolution."""
-    config = lcad.get_config("cec=conv_in").model.to_dict()
+    config = lcad.get_config("tiny,cec=conv_in").model.to_dict()
     config["unet"].update(unet)
     trees = dict.fromkeys(parts, LEAF)
     if "unet" in trees:
@@ -66,14 +67,17 @@ def test_extensions_that_learned_something_are_not_dropped(tmp_path) -> None:
 def test_extensions_that_are_zero_are_no_loss(tmp_path) -> None:
     """As of `--format=init-lcad`: the UNet is Stable Diffusion's without them."""
     fresh = made(tmp_path / "fresh", *L_CAD, learned=False)
+    whole = {part: expected.of_part(part, fresh).expected for part in L_CAD}
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), whole)
+    release.write(fresh, release.read_config(fresh), zeros)
     for name, config in (
         ("latent", begun("ablation=no_slr,stage=latent", fresh)),
         ("cold", begun("stage=cold", fresh, diffusing_colors)),
     ):
         (tree,) = weights.find_weights(name, config, tmp_path / "run").start.values()
-        assert list(tree) == ["conv_in"]
+        assert tree.keys() == whole["unet"].keys() - {"cec_conv_in"}
     start = weights.find_weights("latent", begun("stage=latent", fresh), tmp_path / "run").start
-    assert set(start["unet"]) == {"conv_in", "cec_conv_in"}
+    assert start["unet"].keys() == whole["unet"].keys()
 
 
 def test_what_is_missing_is_made_by_the_runs_own_configuration(tmp_path) -> None:

@@ -22,6 +22,7 @@ from colorjax import release
 from colorjax.errors import UserError
 from colorjax.maths import losses
 from colorjax.maths.types import Array, Image, Params, PRNGKey
+from colorjax.methods.distances import read_lpips
 from colorjax.models.discriminator import PatchDiscriminator
 from colorjax.models.layers import apply
 from colorjax.train import optim
@@ -103,7 +104,7 @@ def build(
     size, part = config.model.image_size, student.part
     frozen = dict(weights.parts)
     if options.perceptual_weight:
-        frozen[luminance.LPIPS_PART] = release.read_lpips("vgg16", config.lpips)
+        frozen[luminance.LPIPS_PART] = read_lpips("vgg16", config.lpips)
     split = optim.split
     share = jax.jit(lambda key, start: split(student.unet(key, start), options.finish_trainable)[1])
     frozen[part] = share(jax.random.key(config.seed), weights.start)

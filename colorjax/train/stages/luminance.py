@@ -13,6 +13,7 @@ from colorjax.maths import losses
 from colorjax.maths.schedule import sample_posterior
 from colorjax.maths.types import Array, Image, ImageBytes, Latents, Params, PRNGKey
 from colorjax.methods import lcad
+from colorjax.methods.distances import read_lpips
 from colorjax.models.discriminator import PatchDiscriminator
 from colorjax.models.layers import apply
 from colorjax.models.perceptual import Lpips, enlarged
@@ -125,12 +126,6 @@ def lpips(params: Params, image: Image, other: Image, size: int) -> Float[Array,
     return apply(LPIPS, params, enlarged(image, size), enlarged(other, size)).mean()
 
 
-def init_lpips(key: PRNGKey) -> Params:
-    """Random weights of LPIPS."""
-    params: Params = LPIPS.init(key, *[jnp.zeros((1, 64, 64, 3))] * 2)["params"]
-    return params
-
-
 def from_vae_encoder(vae: Params, fresh: Params) -> Params:
     """The VAE encoder's trunk with zero side convolutions: our reading of L-CAD's init file."""
     encoder = {k: v for k, v in vae["encoder"].items() if k not in ("conv_norm_out", "conv_out")}
@@ -169,7 +164,7 @@ def build(config: ConfigDict, options: ConfigDict, weights: Weights, total_steps
     frozen = {"vae": weights.parts["vae"]}
     if options.perceptual_weight:
         given = weights.parts.get(LPIPS_PART)  # of a plan, which needs shapes only
-        frozen[LPIPS_PART] = given or release.read_lpips("vgg16", config.lpips)
+        frozen[LPIPS_PART] = given or read_lpips("vgg16", config.lpips)
     start = weights.start
     if "luminance_encoder" not in start:
         start = {"vae": weights.parts["vae"]}
