@@ -17,6 +17,7 @@ import re
 import shutil
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -249,17 +250,20 @@ def check_pickle(file: Any) -> None:
             one, or it is damaged.
     """
     start, end, before = file.tell(), 0, 0
-    for made, (operation, argument, place) in enumerate(pickletools.genops(file), 1):
-        name, place = operation.name, int(place or 0)
-        if before < end < place or (name == "FRAME" and place < end):
-            raise ValueError("the pickle has frames that overlap")
-        if name == "FRAME":
-            end = place + 9 + int(str(argument))
-        if name.endswith("PUT") and not 0 <= int(str(argument)) <= made:
-            raise ValueError(f"the pickle numbers {made} things up to {argument}")
-        if name == "STOP" and end > place + 1:
-            raise ValueError("the pickle ends within a frame")
-        before = place
+    with warnings.catch_warnings():
+        # A damaged name may have a backslash in it, of which Python would tell the user.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for made, (operation, argument, place) in enumerate(pickletools.genops(file), 1):
+            name, place = operation.name, int(place or 0)
+            if before < end < place or (name == "FRAME" and place < end):
+                raise ValueError("the pickle has frames that overlap")
+            if name == "FRAME":
+                end = place + 9 + int(str(argument))
+            if name.endswith("PUT") and not 0 <= int(str(argument)) <= made:
+                raise ValueError(f"the pickle numbers {made} things up to {argument}")
+            if name == "STOP" and end > place + 1:
+                raise ValueError("the pickle ends within a frame")
+            before = place
     file.seek(start)
 
 

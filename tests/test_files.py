@@ -209,6 +209,13 @@ def test_a_pickle_that_numbers_beyond_what_it_makes_is_told(protocol: int) -> No
         files.check_pickle(hostile)
 
 
+def test_a_name_with_a_backslash_is_no_warning() -> None:
+    """As any warning in a test is an error, and a line of Python's to a user."""
+    file = io.BytesIO(b"\x80\x02c\\ a\nname\n.")
+    files.check_pickle(file)
+    assert file.tell() == 0
+
+
 @pytest.mark.parametrize("frame", [b"]]", b"]" * 11 + b"\x95\x04" + bytes(7) + b"]]."])
 def test_frames_that_hide_something_are_told(frame: bytes) -> None:
     """One that ends within a thing or has another in it: Python's two readers differ there."""

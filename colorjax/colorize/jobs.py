@@ -83,8 +83,13 @@ class Job:
     @property
     def pixels(self) -> int:
         """What it takes of the memory, in numbers of `lightness`."""
-        kept = (self.lightness, self.rgb, self.inside, self.photo.pixels.alpha)
-        return sum(map(_kept, kept))
+        return _kept(self.lightness) + self.pixels_beside
+
+    @property
+    def pixels_beside(self) -> int:
+        """What it takes beside the lightness."""
+        hints = None if self.hints is None else self.hints.ab
+        return sum(map(_kept, (self.rgb, self.inside, self.photo.pixels.alpha, hints)))
 
     def let_go(self) -> None:
         """Forgets its arrays at full size, once its last picture is drawn: writing takes room."""

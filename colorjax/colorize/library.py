@@ -257,6 +257,17 @@ class Batch:
         colorizer = self.colorizer.in_batches()
         return dataclasses.replace(self, colorizer=colorizer, said=(about, many))
 
+    def of_read(self, request: Request) -> tuple["Batch", Request]:
+        """The same of one request that was read: without its masks and hints, as large as they are.
+
+        What notes say of them is kept.
+        """
+        about, note = self.said
+        said = about, note | of_request(request, self.masks)
+        instances = request.instances and request.instances.read()
+        bare = dataclasses.replace(request, hints=None, inside=None, instances=instances)
+        return dataclasses.replace(self, requests=[bare], masks=None, said=said), bare
+
     def _ready(self, requests: Sequence[Request], painter: Colouring) -> Iterator[Ready]:
         return ready(requests, self.colorizer.buckets, painter, self.captioner)
 

@@ -1,9 +1,10 @@
 """TIFF files of depths that Pillow does not keep, by what the file says of its samples."""
 
 import logging
+import struct
 import zlib
 from collections.abc import Sequence
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from typing import Any, NamedTuple
 
 import cv2
@@ -16,6 +17,7 @@ from colorjax.data.profiles import in_strips
 from colorjax.maths import color
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MOST_PAGES = 10_000
 _MOST_SAMPLES = 8
 _CHANNELS = {
     **dict.fromkeys((PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK), 1),
@@ -119,11 +121,47 @@ def stored(data: bytes, number: int = 0) -> np.ndarray | None:
         return _samples(stream.getvalue() if page.compression in _PACKED else data, page)
 
 
-def size_and_pages(data: bytes, number: int = 0) -> tuple[tuple[int, int], int]:
-    """Width and height of a page, and how many pages there are."""
+def size(data: bytes, number: int = 0) -> tuple[int, int]:
+    """Width and height of a page."""
     with TiffFile(BytesIO(data)) as file:
         page: Any = file.pages[number]
-        return (page.imagewidth, page.imagelength), len(file.pages)
+        return page.imagewidth, page.imagelength
+
+
+def count_pages(file: BufferedIOBase) -> int:
+    """How many pages a file has: the directories that point to each other, up to a known one.
+
+    Nothing of a directory but its length is read: libraries, which read each, take seconds for
+    what a megabyte can hold.
+
+    Raises:
+        ValueError: there are more than `MOST_PAGES`.
+    """
+    file.seek(0)
+    head = file.read(16)
+    order = ">" if head.startswith(b"MM") else "<"
+    # Of TIFF and of BigTIFF: how the number of entries and a place are written, an entry's bytes.
+    is_big = head[2:4] in (b"+\0", b"\0+")
+    count, place, entry = (
+        (order + "Q", order + "Q", 20) if is_big else (order + "H", order + "I", 12)
+    )
+    start = 8 if is_big else 4
+    (at,) = struct.unpack_from(place, head.ljust(16, b"\0"), start)
+    known: set[int] = set()
+    while at and at not in known:
+        file.seek(at)
+        entries = file.read(struct.calcsize(count))
+        if len(entries) < struct.calcsize(count):
+            break
+        known.add(at)
+        if len(known) > MOST_PAGES:
+            raise ValueError(f"it has more than {MOST_PAGES:,} pages")
+        file.seek(at + len(entries) + entry * struct.unpack(count, entries)[0])
+        following = file.read(struct.calcsize(place))
+        if len(following) < struct.calcsize(place):
+            break
+        (at,) = struct.unpack(place, following)
+    return max(1, len(known))
 
 
 def is_tiff(data: bytes) -> bool:

@@ -2,16 +2,15 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import Form, Request, UploadFile
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile as Upload  # what a form has
 from starlette.exceptions import HTTPException
 
-from colorjax.colorize.chroma.hints import HintSource
 from colorjax.colorize.words import prompts
-from colorjax.colorize.words.instances import MaskSource
 from colorjax.errors import UserError
 from colorjax.inputs import AUTO, Setting
 from colorjax.serve import uploads
@@ -19,23 +18,34 @@ from colorjax.serve.orders import Order, Ticket
 from colorjax.serve.service import Service
 
 MOST_PROMPT = 4000
+Drawn = Callable[[], Any]  # reads what came beside a photograph
 
 
 async def submitted(
-    service: Service, request: Request, photo: UploadFile, **order: Any
+    service: Service,
+    request: Request,
+    photo: Upload,
+    drawn: Mapping[str, Drawn],
+    **order: Any,
 ) -> tuple[Ticket, list[str]]:
-    """An order's ticket, and what the model will not do with its prompt."""
+    """An order's ticket, and what the model will not do with its prompt.
+
+    Args:
+        drawn: what of the order is read when its turn has come, like the photograph: a mask of
+            some kilobytes takes some hundred megabytes of memory.
+        order: the rest of it.
+    """
     client = request.client.host if request.client else ""
 
     def submit() -> tuple[Ticket, list[str]]:
-        with uploads.photograph(data) as path:
-            ticket = service.submit(client, Order(path, **order))
+        read = {name: read() for name, read in drawn.items()}
+        with uploads.photograph(photo.file.read()) as path:
+            ticket = service.submit(client, Order(path, **order, **read))
         said = order["prompt"] or ""
         tokenize = service.photographs.colorizer.tokenize
         return ticket, list(prompts.remarks(said, prompts.plain(said), tokenize))
 
     service.check_room(client, order["variations"])
-    data = await photo.read()
     # More threads than cores would take turns with the loop of events, which then answers nobody.
     reading = request.app.state.reading
     await _while_there(request, reading.acquire())
@@ -63,44 +73,36 @@ async def _while_there(request: Request, turn: Coroutine[Any, Any, Any]) -> None
         raise HTTPException(499, "the client has left")
 
 
-async def mask(service: Service, upload: UploadFile | None) -> Any:
+def mask(service: Service, upload: Upload | None) -> Drawn:
     """The mask of an upload that may not be there, see `uploads.edit_mask`."""
-    if upload is None:
-        return None
-    data = await upload.read()
-    return await run_in_threadpool(uploads.edit_mask, data, service.limits.pixels)
+    most = service.limits.pixels
+    return lambda: uploads.edit_mask(upload.file.read(), most) if upload else None
 
 
-async def masks(
-    service: Service, named: str | None, layers: Sequence[UploadFile]
-) -> MaskSource | None:
+def masks(service: Service, named: str | None, layers: Sequence[Upload]) -> Drawn:
     """Where phrases are: by a way that has a name, or a layer for each, in their order.
 
     Raises:
-        UserError: both, or a layer that cannot be read.
+        UserError: both.
     """
-    if not layers:
-        return named
-    if named is not None:
+    if layers and named is not None:
         raise UserError(f"masks are {named!r}, and there are layers for phrases; send one of them")
-    files = [await layer.read() for layer in layers]
-    return await run_in_threadpool(uploads.layers, files, service.limits.pixels)
+    most = service.limits.pixels
+    return lambda: uploads.layers([one.file.read() for one in layers], most) if layers else named
 
 
-async def hints(
-    service: Service, points: str | None, strokes: UploadFile | None
-) -> HintSource | None:
+def hints(service: Service, points: str | None, strokes: Upload | None) -> Drawn:
     """Colours that a person has put somewhere: points, or a transparent picture of strokes.
 
     Raises:
-        UserError: both, or one that cannot be read.
+        UserError: both.
     """
+    most = service.limits.pixels
     if strokes is None:
-        return uploads.points(points) if points else None
+        return lambda: uploads.points(points) if points else None
     if points:
         raise UserError("there are hints and strokes; send one of them")
-    data = await strokes.read()
-    return await run_in_threadpool(uploads.strokes, data, service.limits.pixels)
+    return lambda: uploads.strokes(strokes.file.read(), most)
 
 
 def traced(service: Service) -> dict[str, Setting]:

@@ -38,15 +38,14 @@ def add(app: FastAPI, service: Service, seconds: float) -> None:
         sent = [*([image] if image else []), *(images or [])]
         if len(sent) != 1:
             raise UserError(f"there are {len(sent)} images; send one photograph as 'image'")
-        only_masked = await asking.mask(service, mask)
         ticket, notes = await asking.submitted(
             service,
             request,
             sent[0],
+            {"only_masked": asking.mask(service, mask)},
             prompt=prompt,
             seed=seed,
             variations=n,
-            only_masked=only_masked,
         )
         form = await request.form()
         ignored = [name for name in IGNORED if form.get(name) not in (None, "", "auto")]

@@ -27,17 +27,20 @@ def add(app: FastAPI, service: Service) -> None:
         settings = {
             name: values[name] for name in asking.traced(service) if values[name] is not None
         }
+        drawn = {
+            "masks": asking.masks(service, values["masks"], values["layers"]),
+            "hints": asking.hints(service, values["hints"], values["strokes"]),
+            "only_masked": asking.mask(service, values["only_masked"]),
+        }
         ticket, notes = await asking.submitted(
             service,
             request,
             photo,
+            drawn,
             prompt=values["prompt"],
             method=values["method"],
             seed=values["seed"],
             variations=values["variations"],
-            masks=await asking.masks(service, values["masks"], values["layers"]),
-            hints=await asking.hints(service, values["hints"], values["strokes"]),
-            only_masked=await asking.mask(service, values["only_masked"]),
             settings=settings,
         )
         place = f"/api/jobs/{ticket.name}"

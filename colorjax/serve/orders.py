@@ -101,7 +101,8 @@ class Ticket:
     @property
     def pixels(self) -> int:
         """What its results take of the memory."""
-        return self.tasks[0].job.lightness.size * len(self.tasks)
+        job = self.tasks[0].job
+        return job.lightness.size * len(self.tasks) + job.pixels_beside
 
     @property
     def is_done(self) -> bool:

@@ -100,6 +100,8 @@ class Service:
             job = jobs.prepare(request, batch.colorizer.buckets, Colouring())
         except Exception as error:
             raise failures.of_picture(order.photo, error) from None
+        # A mask may have many times the photograph's pixels, and the ticket is kept for minutes.
+        batch, job.request = batch.of_read(request)
         ticket = Ticket(tuple(self._tasks(client, order, batch, job)))
         with self._changed:
             self.check_room(client, count)  # others may have come meanwhile

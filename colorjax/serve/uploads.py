@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from colorjax.errors import UserError, first_line
 
@@ -55,7 +55,7 @@ def edit_mask(data: bytes, most_pixels: int) -> np.ndarray:
             "the mask has no transparency; it is a PNG that is transparent where the photograph "
             "shall be coloured"
         )
-    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    alpha = np.asarray(picture.getchannel("A"))
     return np.float32(1.0) - alpha / np.float32(255.0)
 
 
@@ -72,7 +72,7 @@ def layers(files: Sequence[bytes], most_pixels: int) -> np.ndarray:
     for number, data in enumerate(files, 1):
         picture = _png(data, most_pixels // len(files), f"layer {number}")
         is_drawn = picture.has_transparency_data
-        shown = picture.convert("RGBA").getchannel("A") if is_drawn else picture.convert("L")
+        shown = picture.getchannel("A") if is_drawn else picture.convert("L")
         masks.append(np.asarray(shown) / np.float32(255.0))
     if len({mask.shape for mask in masks}) > 1:
         raise UserError("the layers have different sizes; all must be of the same picture")
@@ -94,9 +94,12 @@ def _png(data: bytes, most_pixels: int, name: str) -> Image.Image:
             if picture.width * picture.height > most_pixels:
                 raise UserError(f"{name} has more than {most_pixels / 1e6:g} megapixels")
             picture.load()
-            return picture
+            # Here, since tables of transparency may be longer than those of colours.
+            return picture.convert("RGBA") if picture.has_transparency_data else picture
     except UserError:
         raise
+    except UnidentifiedImageError:
+        raise UserError(f"{name} is no PNG that can be read") from None
     except Exception as error:  # broken files leave Pillow in many ways
         raise UserError(f"{name} is no PNG that can be read ({first_line(error)})") from None
 

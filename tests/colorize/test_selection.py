@@ -169,6 +169,7 @@ def test_metadata_without_a_place_is_told(tmp_path) -> None:
         ("a.jpg --list b", "give photographs"),
         ("a.jpg --quality 0", "quality is 0"),
         ("a.jpg --pages 0", "pages is '0'"),
+        (f"a.jpg --pages {'9' * 5000}", "give all, or a number from 1 on"),
         ("a.jpg --variations 99", "variations is 99"),
         ("a.jpg --doubt 1", "doubt is 1"),
         ("a.jpg --grid", "give --variations"),

@@ -5,13 +5,19 @@ import base64
 import json
 import re
 import socket
+import struct
 import tempfile
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from colorjax.data.bounds import PNG_SIGNATURE, png_chunk
 from colorjax.errors import UserError
 from colorjax.serve import __main__ as command
 from colorjax.serve.api import Access, application
@@ -257,3 +263,39 @@ def test_a_place_that_is_taken_is_told_before_a_model_is_loaded() -> None:
         assert place.getsockname()[1] == port
     with pytest.raises(UserError, match="give another --port or --host"):
         command.bound("203.0.113.1", 7860)
+
+
+def test_a_mask_that_cannot_be_is_told(client) -> None:
+    """Its table of transparency is longer than that of its colours."""
+    chunks = [(b"PLTE", bytes(6)), (b"tRNS", bytes(300)), (b"IDAT", zlib.compress(bytes(20)))]
+    head = struct.pack(">IIBBBBB", 4, 4, 8, 3, 0, 0, 0)
+    mask = PNG_SIGNATURE + b"".join(
+        png_chunk(*chunk) for chunk in [(b"IHDR", head), *chunks, (b"IEND", b"")]
+    )
+    for name in ("only_masked", "layers", "strokes"):
+        answer = client.post("/api/colorize", files={"photo": png(), name: mask})
+        assert "is no PNG that can be read (palette" in error_of(answer, 400)
+
+
+def test_what_is_drawn_is_read_when_its_turn_has_come(client, monkeypatch) -> None:
+    """As photographs, two at a time: a few kilobytes are some hundred megabytes in memory."""
+    reading, most, lock = [], [], threading.Lock()
+
+    def edit_mask(data: bytes, most_pixels: int) -> np.ndarray:
+        with lock:
+            reading.append(data)
+            most.append(len(reading))
+        time.sleep(0.1)
+        with lock:
+            reading.pop()
+        raise UserError("it was read")
+
+    monkeypatch.setattr("colorjax.serve.uploads.edit_mask", edit_mask)
+
+    def ask(_: int) -> str:
+        answer = client.post("/api/colorize", files={"photo": png(), "only_masked": png()})
+        return error_of(answer, 400)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(8))) == {"it was read"}
+    assert max(most) <= 2

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from colorjax.errors import UserError
 from colorjax.serve.orders import Full, Limits, Order, describe
@@ -174,3 +175,24 @@ def test_closing_finishes_what_waits(photographs, gate) -> None:
     open_.set()
     closing.join(120)
     assert all(ticket.is_done for ticket in tickets) and not closing.is_alive()
+
+
+def test_what_is_drawn_is_not_kept_beyond_its_reading(service: Service, photographs) -> None:
+    """A tiny photograph may come with masks and strokes of megapixels: all are let go at once."""
+    prompt, mask = "a red car, a blue car", np.ones((500, 400), np.float32)
+    layers = np.ones((2, 500, 400), np.float32)
+    layers[0, :250] = layers[1, 250:] = 0
+    strokes = Image.new("RGBA", (400, 500), (200, 30, 30, 255))
+    drawn = {"masks": layers, "hints": strokes, "only_masked": mask}
+    ours = photographs(photo(0, 50, 40), prompt, **drawn)
+    kept = [weakref.ref(one) for one in drawn.values()]
+    ticket = service.submit("a", Order(photo(0, 50, 40), prompt, **drawn))
+    (result,) = results(ticket)
+    del drawn, mask, layers, strokes
+    # The note of what made it is whole all the same.
+    assert result._note == ours._note and {"masks", "hints", "only_masked"} <= ours._note.keys()
+    del ours
+    gc.collect()
+    assert [one() for one in kept] == [None] * 3
+    # Lightness, colours, the mask and hints' two channels: 7 numbers of each pixel.
+    assert service.ticket(ticket.name) is ticket and ticket.pixels == 7 * 50 * 40

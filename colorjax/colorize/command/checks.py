@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 
 from colorjax.colorize import comparisons, enhancing, painters
 from colorjax.colorize.chroma.looks import Look
@@ -36,7 +37,7 @@ def check(args: argparse.Namespace) -> str:
         raise UserError(f"max_pixels is {args.max_pixels}; it must be 1 or more")
     if not 1 <= args.quality <= 100:
         raise UserError(f"quality is {args.quality}; it must be in 1..100")
-    if args.pages != "all" and not (args.pages.isdecimal() and int(args.pages) > 0):
+    if args.pages != "all" and not re.fullmatch("0*[1-9][0-9]{0,8}", args.pages):
         raise UserError(f"pages is {args.pages!r}; give all, or a number from 1 on")
     if args.prompt is None and (args.masks or args.levels):
         raise UserError("--masks and --levels are about what a prompt says: give --prompt TEXT")

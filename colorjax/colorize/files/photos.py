@@ -196,12 +196,12 @@ def check(path: str | os.PathLike[str], most_pixels: int = MOST_PIXELS) -> int:
                 with _pillows(file) as picture:
                     size = picture.size
                     if picture.format == "TIFF":  # an animation's frames are one picture
-                        pages = int(getattr(picture, "n_frames", 1))
+                        pages = tiffs.count_pages(file)
             except UnidentifiedImageError:
                 file.seek(0)
                 if not tiffs.is_tiff(file.read(4)):
                     raise
-                size, pages = tiffs.size_and_pages(path.read_bytes())
+                size, pages = tiffs.size(path.read_bytes()), tiffs.count_pages(file)
         _check_size(f"'{path}'", *size, most_pixels)
         return pages
 
@@ -252,7 +252,7 @@ def _opened(data: bytes, name: str, most_pixels: int, page: int) -> Image.Image 
     except UnidentifiedImageError:
         if not tiffs.is_tiff(data):
             raise
-        _check_size(f"'{name}'", *tiffs.size_and_pages(data, page)[0], most_pixels)
+        _check_size(f"'{name}'", *tiffs.size(data, page), most_pixels)
         return None
     _check_size(f"'{name}'", *picture.size, most_pixels)
     return picture

@@ -1,5 +1,6 @@
 """Which part of a photograph each phrase of a prompt is about, from files, words or attention."""
 
+import copy
 import functools
 import os
 from collections.abc import Callable
@@ -73,6 +74,14 @@ class Instances:
             raise UserError(
                 f"masks {self._source!r} do not exist; give a path, or {' or '.join(NAMED)}"
             )
+
+    def read(self) -> "Instances":
+        """The same without an array, once the masks of its photograph were made of it."""
+        if not isinstance(self._source, np.ndarray):
+            return self
+        bare = copy.copy(self)
+        bare._source = np.empty((0, 0, 0))
+        return bare
 
     def masks(
         self, photograph: Source, lightness: Float[np.ndarray, "H W"], height: int, width: int
