@@ -133,7 +133,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"failed with code {error.returncode}", flush=True)
             continue
         if figures is not None:
-            results[name] = figures
+            # Rows of the other size stay.
+            kept = results.get(name, {}) if name == "cpu" else {}
+            results[name] = kept | figures
             write(results)
     print(tables.summary(results))
     if failed:

@@ -171,7 +171,8 @@ def main(arguments: list[str] | None = None) -> int:
         times = ", ".join(f"{name} {value:.3f} s" for name, value in results[part].items())
         print(f"{part:14}{times}; ratio {ratio(results[part]):.2f}", flush=True)
     if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+        named = {f"{part}, {args.size}": rows for part, rows in results.items()}
+        args.json.write_text(json.dumps(named, indent=1) + "\n")
     return 0
 
 

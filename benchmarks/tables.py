@@ -66,7 +66,7 @@ def cpu(results: Results) -> str:
         rows.append(
             [name.replace("_", " "), f"{row['colorjax']:.3f}", f"{torch:.3f}", f"{ratio:.2f}"]
         )
-    return drawn(("CPU s, small sizes", "colorjax", "torch", "ratio"), rows)
+    return drawn(("CPU s", "colorjax", "torch, the faster layout", "ratio"), rows)
 
 
 def startup(results: Results) -> str:

@@ -11,7 +11,7 @@ from jax.sharding import AxisType
 from jaxtyping import Float
 
 from colorjax.maths.types import Array
-from colorjax.models.layers import Maps, dense, group_norm
+from colorjax.models.layers import Maps, dense, group_norm, narrow_gelu
 
 Tokens = Float[Array, "b q c"]
 
@@ -225,14 +225,45 @@ class PixelAttention(Attention):
         return maps + self.attend(h.reshape(batch, height * width, channels)).reshape(maps.shape)
 
 
+class _Halves(nn.Module):
+    """A linear layer whose channels come as two halves, each from a product of its own.
+
+    It has the parameters of `nn.Dense`. The gradient of one product that is cut in two would write
+    both halves into one array before it goes on; a TPU's step takes 42 % less for the gated
+    layer without that and with `narrow_gelu` (docs/pods.md).
+    """
+
+    channels: int  # of each half
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, tokens: Tokens) -> tuple[Array, Array]:
+        shape = (tokens.shape[-1], 2 * self.channels)
+        kernel = self.param("kernel", nn.linear.default_kernel_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape[1:])
+        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+        rows = tokens.astype(self.dtype).reshape(-1, shape[0])
+
+        def half(which: slice) -> Array:
+            return (rows @ kernel[:, which] + bias[which]).reshape(*tokens.shape[:-1], -1)
+
+        return half(slice(self.channels)), half(slice(self.channels, None))
+
+
 class GatedLinear(nn.Module):
-    """GEGLU: the first half of the projection times the exact (erf) GELU of the second."""
+    """GEGLU: the first half of the projection times the exact (erf) GELU of the second.
+
+    In bfloat16 the GELU is `narrow_gelu`, which is exact to what that type keeps.
+    """
 
     channels: int
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, tokens: Tokens) -> Float[Array, "b q d"]:
+        if self.dtype == jnp.bfloat16:
+            value, gate = _Halves(self.channels, self.dtype, name="proj")(tokens)
+            return value * narrow_gelu(gate)
         projected = dense(2 * self.channels, self.dtype, "proj")(tokens)
         value, gate = jnp.split(projected, 2, axis=-1)
         return value * nn.gelu(gate, approximate=False)

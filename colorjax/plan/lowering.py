@@ -111,10 +111,10 @@ def training(config: ConfigDict, mesh: Mesh, what: str, per_chip: int) -> Lowere
     rules = config.sharding_rules
     where = sharding.tree_shardings({"frozen": frozen}, mesh, rules)["frozen"]
     state, frozen = placed(programs.abstract, programs.shardings), placed(frozen, where)
+    # Before the mesh is set: what its shapes come from would be run on the described devices.
+    batch = _batch(what, config, per_chip * mesh.size, rows)
     with jax.set_mesh(mesh):
-        traced = programs.step.trace(
-            state, frozen, _batch(what, config, per_chip * mesh.size, rows)
-        )
+        traced = programs.step.trace(state, frozen, batch)
         program = traced.lower()
     return Lowered(
         what,

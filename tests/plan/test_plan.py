@@ -313,6 +313,23 @@ def test_a_sampler_that_does_not_exist_is_told() -> None:
         sampling.sampler(changed(small.config(), "colorize", sampler="fast"), mesh, 1)
 
 
+def test_no_mesh_is_set_while_a_batch_is_shaped(monkeypatch) -> None:
+    """Described devices run nothing; with their mesh set, shaping would ask them for a key."""
+    meshes = []
+
+    class Shaped(Exception):
+        pass
+
+    def batch(*_: object) -> None:
+        meshes.append(jax.sharding.get_abstract_mesh().empty)
+        raise Shaped
+
+    monkeypatch.setattr(unet_levels, "batch", batch)
+    with pytest.raises(Shaped):
+        lowering.training(small.smallest(), sharding.make_mesh(), "unet", 1)
+    assert meshes == [True]
+
+
 @pytest.mark.proof
 def test_the_unet_alone_has_the_loss_of_its_stage() -> None:
     """The error of v by its formula, with a network that reads another feature than the last."""
