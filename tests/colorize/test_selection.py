@@ -12,7 +12,7 @@ from PIL import Image
 from colorjax.colorize.command import checks, flags, likeness, run
 from colorjax.colorize.command.report import Report
 from colorjax.colorize.command.selection import Prompts, Shard, beside, listed
-from colorjax.colorize.command.tasks import requests_of
+from colorjax.colorize.command.tasks import Task, due_of, requests_of
 from colorjax.colorize.files import saving, statement
 from colorjax.devices import processes
 from colorjax.errors import UserError
@@ -181,6 +181,8 @@ def test_metadata_without_a_place_is_told(tmp_path) -> None:
         ("a.jpg --output -", "output is '-'"),
         ("a.jpg --output=", "output is ''"),
         ("a.jpg --tint -99,0", "tint warm is -99"),
+        ("a.jpg --format jpg --output b.png", "--format jpg is not that of 'b.png'"),
+        ("a.tif --frames --pages all", "leave --pages all out"),
     ],
 )
 def test_what_does_not_go_together_is_told_first(words, said) -> None:
@@ -215,6 +217,18 @@ def test_a_like_picture_has_the_settings_of_the_result(tmp_path) -> None:
     assert line == "the result was made without --hints"
     (line, *_) = likeness.remarks(note | {"hints": "a"}, note | {"hints": "b"}, tmp_path / "b.jpg")
     assert line == "--hints is another than the result's"
+
+
+def test_a_frame_that_cannot_be_read_is_told_once(tmp_path) -> None:
+    for name in ("1.png", "3.png"):
+        Image.new("L", (9, 9), 99).save(tmp_path / name)
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    report = Report()
+    args = flags.parse([str(tmp_path), "--frames", "--output", str(tmp_path / "out")])
+    task = Task(args, "", checks.make_painter(args, checks.check(args)), {})
+    due = due_of(task, requests_of(args, "", report), report)
+    assert [Path(str(request.source)).name for request in due] == ["1.png", "3.png"]
+    assert [Path(name).name for name, _ in report.failed] == ["2.png"]
 
 
 def test_a_cold_tint_needs_no_equals_sign() -> None:

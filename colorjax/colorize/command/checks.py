@@ -3,9 +3,11 @@
 import argparse
 import os
 import re
+from pathlib import Path
 
 from colorjax.colorize import comparisons, enhancing, painters
 from colorjax.colorize.chroma.looks import Look
+from colorjax.colorize.files.encoding import SUFFIXES
 from colorjax.colorize.jobs import Painter, check_seed
 from colorjax.colorize.words import prompts
 from colorjax.data import captions
@@ -27,18 +29,7 @@ def check(args: argparse.Namespace) -> str:
     check_seed(args.seed)
     if bool(args.inputs) == bool(args.list):
         raise UserError("give photographs or folders of them, or a --list of them")
-    if args.output in ("", "-"):
-        raise UserError(f"output is {args.output!r}; give a file, or a folder for the results")
-    for name in ("hints", "only_masked"):
-        place = getattr(args, name)
-        if place is not None and not os.path.exists(place):
-            raise UserError(f"--{name} '{place}' does not exist; give a file, or a folder of them")
-    if args.max_pixels < 1:
-        raise UserError(f"max_pixels is {args.max_pixels}; it must be 1 or more")
-    if not 1 <= args.quality <= 100:
-        raise UserError(f"quality is {args.quality}; it must be in 1..100")
-    if args.pages != "all" and not re.fullmatch("0*[1-9][0-9]{0,8}", args.pages):
-        raise UserError(f"pages is {args.pages!r}; give all, or a number from 1 on")
+    _check_files(args)
     if args.prompt is None and (args.masks or args.levels):
         raise UserError("--masks and --levels are about what a prompt says: give --prompt TEXT")
     if args.prompt == AUTO and (args.masks or args.levels):
@@ -56,12 +47,33 @@ def check(args: argparse.Namespace) -> str:
     for name in (*KINDS, "variations", "grid", "doubt", "shard", "masks"):
         if args.frames and getattr(args, name) not in (None, False, 0, 1):
             raise UserError(f"--frames and --{name} do not go together; leave one of them out")
+    if args.frames and args.pages == "all":
+        raise UserError("--frames takes a picture for each frame: leave --pages all out")
     for name in ("levels", "prompts"):
         if args.masks and getattr(args, name):
             raise UserError(f"--masks and --{name} do not go together: masks belong to one prompt")
     if args.negative_prompt is not None:
         args.negative_prompt = prompts.plain(args.negative_prompt)
     return captions.SCARCE[0] if args.prompt is None else prompts.plain(args.prompt)
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    if args.output in ("", "-"):
+        raise UserError(f"output is {args.output!r}; give a file, or a folder for the results")
+    for name in ("hints", "only_masked"):
+        place = getattr(args, name)
+        if place is not None and not os.path.exists(place):
+            raise UserError(f"--{name} '{place}' does not exist; give a file, or a folder of them")
+    if args.max_pixels < 1:
+        raise UserError(f"max_pixels is {args.max_pixels}; it must be 1 or more")
+    if not 1 <= args.quality <= 100:
+        raise UserError(f"quality is {args.quality}; it must be in 1..100")
+    if args.pages != "all" and not re.fullmatch("0*[1-9][0-9]{0,8}", args.pages):
+        raise UserError(f"pages is {args.pages!r}; give all, or a number from 1 on")
+    output = Path(args.output)
+    is_file = output.suffix.lower() in SUFFIXES and not output.is_dir()
+    if args.format and is_file and SUFFIXES[f".{args.format}"] != SUFFIXES[output.suffix.lower()]:
+        raise UserError(f"--format {args.format} is not that of '{output}': leave it out")
 
 
 def make_painter(args: argparse.Namespace, prompt: str) -> Painter:

@@ -124,6 +124,7 @@ def due_of(task: Task, requests: Sequence[Request], report: Report) -> list[Requ
     """
     due: list[Request] = []
     kept: list[Request] = []
+    readable: list[Request] = []
     for request in requests:
         assert isinstance(request.source, Path) and request.output is not None
         try:
@@ -133,13 +134,14 @@ def due_of(task: Task, requests: Sequence[Request], report: Report) -> list[Requ
         except UserError as error:
             report.fail(error, request.source)
             continue
+        readable.append(request)
         every = _pages(request, pages) if task.args.pages == "all" else [request]
         todo = [part for part in every if task.args.overwrite or not _is_finished(task, part)]
         if not todo:
             kept.append(request)
         due += todo
     if task.args.frames and due:  # each needs the one before
-        due, kept = list(requests), []
+        due, kept = readable, []
     for request in kept:
         assert request.output is not None
         report.keep(request.output, request.source)

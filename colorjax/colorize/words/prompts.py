@@ -84,20 +84,24 @@ def _known() -> tuple[list[str], np.ndarray]:
 def remarks(given: str, prompt: str, tokenize: Tokenizer) -> Iterator[str]:
     """Sentences about what the model will not do with a prompt that `plain` made of another."""
     if lost := tokenize.lost_words(prompt):
-        yield f"the prompt is too long; these words are lost: {lost}"
+        yield f"the prompt is too long; these words are lost: {_cut(lost)}"
     codes = list(dict.fromkeys(_CODE.findall(given)))
     if codes:
         read = ", ".join(f"{code} as {word_of(code)!r}" for code in codes)
         yield f"models know words and no codes: {read} is what it reads"
     if negated := [match[0] for match in _NEGATION.finditer(prompt)]:
-        said = ", ".join(map(repr, negated))
+        said = _cut(", ".join(map(repr, negated)))
         yield (
             f"{said}: a model does not understand negation, and colours what it is told of; give "
             "what it shall not be as --negative_prompt"
         )
     if unknown := unknown_words(prompt, tokenize):
-        said = ", ".join(map(repr, unknown))
+        said = _cut(", ".join(map(repr, unknown)))
         yield f"{said}: without a meaning for this model; it knows English words, such as 'red'"
+
+
+def _cut(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def unknown_words(prompt: str, tokenize: Tokenizer) -> list[str]:
