@@ -97,6 +97,7 @@ def test_a_run_begun_before_goes_on(
             assert got[name] == pytest.approx(want[name], rel=1e-4), name
 
 
+@pytest.mark.proof
 def test_a_release_made_before_colours_as_before() -> None:
     model, params = lcad.load(BEFORE / "release")
     ramp = np.linspace(-1.0, -0.22, 32 * 32, dtype=np.float32).reshape(1, 32, 32, 1)

@@ -127,6 +127,7 @@ def test_a_negative_prompt_and_guidance_matter(cold_release, colorizer) -> None:
     np.testing.assert_allclose(unguided[0], unguided[1], atol=1e-5)
 
 
+@pytest.mark.proof
 def test_the_guided_decoder_is_another(cold_release, colorizer) -> None:
     light = np.linspace(10, 90, 1024, dtype=np.float32).reshape(1, 32, 32)
     batch = Pictures(light, colorizer.tokenize([""]), 0)

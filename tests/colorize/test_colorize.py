@@ -86,6 +86,7 @@ def test_pixels_depend_on_picture_and_seed_only(folder, tmp_path, small_release)
     assert (read(tmp_path / "p.png") != read(tmp_path / "all/0.png")).any()
 
 
+@pytest.mark.proof
 def test_temperature_zero_leaves_no_choice_to_the_seed(folder, tmp_path, small_release) -> None:
     for seed in (0, 1):
         arguments = [folder / "0.png", "--temperature", 0, "--seed", seed]

@@ -54,6 +54,7 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     assert check(tmp_path / "bomb.png") == 1 and limit == Image.MAX_IMAGE_PIXELS
 
 
+@pytest.mark.proof
 def test_random_damage_never_leaves_another_error(tmp_path, ramp):
     rng = np.random.default_rng(0)
     for suffix in ("png", "jpg", "tif", "gif", "webp"):

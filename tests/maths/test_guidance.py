@@ -168,6 +168,7 @@ def test_replaying_unchanged_logits_changes_nothing(network, colorize, replay: s
     np.testing.assert_allclose(aware, colorize(plain(network)), atol=2e-4)
 
 
+@pytest.mark.proof
 def test_refinement_moves_attention_into_the_masks_and_the_picture(network, colorize) -> None:
     model, params, inputs = network
 

@@ -62,6 +62,7 @@ def test_chroma_error_ignores_brightness() -> None:
     assert float(losses.chroma_mse(image, red)) == pytest.approx(0.06 / 3, rel=1e-4)
 
 
+@pytest.mark.proof
 def test_what_is_shown_has_the_pictures_lightness() -> None:
     """By scikit-image: another lightness costs nothing, another chroma the squared difference."""
     lab = np.full((1, 6, 6, 3), 55.0)

@@ -109,6 +109,7 @@ def test_an_oracle_gives_the_true_latents(loaded, pixels, encode, tint, monkeypa
         np.testing.assert_allclose(colorize(params, given), wanted, atol=1e-3)
 
 
+@pytest.mark.proof
 def test_no_vividness_is_gray(loaded, pixels, tint) -> None:
     """Whatever the weights are, and although the decoder has a tint of its own."""
     model, params = loaded
@@ -216,6 +217,7 @@ def test_the_loss_is_the_distance_to_the_residual(
         assert float(loss(params, output)) == pytest.approx(expected, rel=1e-4, abs=1e-8)
 
 
+@pytest.mark.proof
 def test_widening_a_unet_changes_nothing_yet(loaded) -> None:
     model, params = loaded
     wider = model._replace(cold=model.cold._replace(gray_channels=True))

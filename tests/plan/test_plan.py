@@ -132,6 +132,7 @@ def test_flops_of_loops_by_hand() -> None:
     assert flops.repeated(traced.jaxpr.jaxpr) == 6 * product + 2 * convolution
 
 
+@pytest.mark.proof
 def test_products_of_stable_diffusion() -> None:
     """The figure usually quoted: 401.6 G multiply-adds of the UNet at 512 pixels, one picture."""
     network = lcad.build(common.sd15().to_dict()).unet.clone(cec="none")

@@ -66,6 +66,7 @@ def test_clients_share_batches_and_get_what_the_library_gives(service, photograp
     assert np.abs(pixels(theirs[2]) - pixels(alone)).max() <= 1, "another program rounds otherwise"
 
 
+@pytest.mark.proof
 def test_other_settings_are_another_batch_and_variations_are_one(service, gate) -> None:
     open_, entered, batches = gate
     service.submit("first", Order(photo()))
@@ -177,6 +178,7 @@ def test_closing_finishes_what_waits(photographs, gate) -> None:
     assert all(ticket.is_done for ticket in tickets) and not closing.is_alive()
 
 
+@pytest.mark.proof
 def test_what_is_drawn_is_not_kept_beyond_its_reading(service: Service, photographs) -> None:
     """A tiny photograph may come with masks and strokes of megapixels: all are let go at once."""
     prompt, mask = "a red car, a blue car", np.ones((500, 400), np.float32)
