@@ -51,21 +51,8 @@ def unet(model: StableDiffusion) -> UNet:
 
 def init(model: StableDiffusion, key: PRNGKey) -> Params:
     """Random weights, of which those that read the guidance scale are zero."""
-    side = 2 ** (len(model.unet.block_out_channels) - 1)
-    text = model.text_encoder
-    latents = jnp.zeros((1, side, side, model.vae.latent_channels))
-    context = jnp.zeros((1, text.max_position_embeddings, text.hidden_size))
-    feature = None
-    if model.unet.cec != "none":
-        # Only its channels shape weights; they are those of the encoder's feature.
-        image = jnp.zeros((1, side * model.vae.factor, side * model.vae.factor, 1))
-        taps = jax.eval_shape(
-            lambda: model.luminance_encoder.init_with_output(jax.random.key(0), image)[0]
-        )
-        tap = taps[model.unet.cec_feature]
-        feature = jnp.zeros(tap.shape)
-    time, scale = jnp.zeros(1, jnp.int32), jnp.ones(1)
-    params: Params = unet(model).init(key, latents, time, context, feature, scale)["params"]
+    inputs = stable_diffusion.unet_inputs(model)
+    params: Params = unet(model).init(key, *inputs, jnp.ones(1))["params"]
     return params
 
 

@@ -132,6 +132,26 @@ def init(model: StableDiffusion, key: PRNGKey) -> Params:
     return {part: tree["params"] for part, tree in trees.items()}
 
 
+def unet_inputs(model: StableDiffusion) -> tuple[Array, Array, Array, Array | None]:
+    """Zeros that shape a UNet's weights: latents of the smallest picture, time, context, feature.
+
+    The feature is None for a UNet without extended channels.
+    """
+    side = 2 ** (len(model.unet.block_out_channels) - 1)
+    text, vae = model.text_encoder, model.vae
+    latents = jnp.zeros((1, side, side, vae.latent_channels))
+    context = jnp.zeros((1, text.max_position_embeddings, text.hidden_size))
+    feature = None
+    if model.unet.cec != "none":
+        image = jnp.zeros((1, side * vae.factor, side * vae.factor, 1))
+        # Only its channels shape weights, so that nothing is computed.
+        taps = jax.eval_shape(
+            lambda: model.luminance_encoder.init_with_output(jax.random.key(0), image)[0]
+        )
+        feature = jnp.zeros(taps[model.unet.cec_feature].shape)
+    return latents, jnp.zeros(1, jnp.int32), context, feature
+
+
 def load_parts(path: Path, parts: Iterable[str], expected: Params, dtype: Any) -> Params:
     """Parts of a release directory, each checked against the shapes that the model expects.
 

@@ -11,9 +11,8 @@ from jax.sharding import AxisType
 from jaxtyping import Float
 
 from colorjax.maths.types import Array
-from colorjax.models.layers import Maps, dense, group_norm, narrow_gelu
-
-Tokens = Float[Array, "b q c"]
+from colorjax.models.feed_forward import FeedForward
+from colorjax.models.layers import Maps, Tokens, dense, group_norm
 
 
 def split_heads(tokens: Float[Array, "b n c"], heads: int) -> Float[Array, "b n heads c/heads"]:
@@ -223,62 +222,6 @@ class PixelAttention(Attention):
         batch, height, width, channels = maps.shape
         h = group_norm(self.groups, 1e-6, self.dtype, "group_norm")(maps)
         return maps + self.attend(h.reshape(batch, height * width, channels)).reshape(maps.shape)
-
-
-class _Halves(nn.Module):
-    """A linear layer whose channels come as two halves, each from a product of its own.
-
-    It has the parameters of `nn.Dense`. The gradient of one product that is cut in two would write
-    both halves into one array before it goes on; a TPU's step takes 42 % less for the gated
-    layer without that and with `narrow_gelu` (docs/pods.md).
-    """
-
-    channels: int  # of each half
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, tokens: Tokens) -> tuple[Array, Array]:
-        shape = (tokens.shape[-1], 2 * self.channels)
-        kernel = self.param("kernel", nn.linear.default_kernel_init, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape[1:])
-        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
-        rows = tokens.astype(self.dtype).reshape(-1, shape[0])
-
-        def half(which: slice) -> Array:
-            return (rows @ kernel[:, which] + bias[which]).reshape(*tokens.shape[:-1], -1)
-
-        return half(slice(self.channels)), half(slice(self.channels, None))
-
-
-class GatedLinear(nn.Module):
-    """GEGLU: the first half of the projection times the exact (erf) GELU of the second.
-
-    In bfloat16 the GELU is `narrow_gelu`, which is exact to what that type keeps.
-    """
-
-    channels: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, tokens: Tokens) -> Float[Array, "b q d"]:
-        if self.dtype == jnp.bfloat16:
-            value, gate = _Halves(self.channels, self.dtype, name="proj")(tokens)
-            return value * narrow_gelu(gate)
-        projected = dense(2 * self.channels, self.dtype, "proj")(tokens)
-        value, gate = jnp.split(projected, 2, axis=-1)
-        return value * nn.gelu(gate, approximate=False)
-
-
-class FeedForward(nn.Module):
-    """A gated layer of four times the width, and a projection back."""
-
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, tokens: Tokens) -> Tokens:
-        channels = tokens.shape[-1]
-        hidden = GatedLinear(4 * channels, self.dtype, name="net_0")(tokens)
-        return dense(channels, self.dtype, "net_2")(hidden)
 
 
 class TransformerBlock(nn.Module):

@@ -82,16 +82,7 @@ def _plain_unet(config: Config, key: Any) -> Any:
 
 def _unet_of(model: stable_diffusion.StableDiffusion, key: Any) -> Any:
     # Alone: to trace every other network too takes twice as long.
-    side = 2 ** (len(model.unet.block_out_channels) - 1)
-    text = model.text_encoder
-    latents = jnp.zeros((1, side, side, model.vae.latent_channels))
-    context = jnp.zeros((1, text.max_position_embeddings, text.hidden_size))
-    feature = None
-    if model.unet.cec != "none":
-        gray = jnp.zeros((1, side * model.vae.factor, side * model.vae.factor, 1))
-        features, _ = model.luminance_encoder.init_with_output(key, gray)
-        feature = features[model.unet.cec_feature]
-    return model.unet.init(key, latents, jnp.zeros(1, jnp.int32), context, feature)["params"]
+    return model.unet.init(key, *stable_diffusion.unet_inputs(model))["params"]
 
 
 def _cold_unet(config: Config, key: Any) -> Any:

@@ -1,12 +1,11 @@
-"""Layers in bfloat16 against SciPy's normal distribution and against float32."""
+"""Gated layers in bfloat16 against SciPy's normal distribution and against float32."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from colorjax.models.attention import GatedLinear
-from colorjax.models.layers import narrow_gelu
+from colorjax.models.feed_forward import GatedLinear, narrow_gelu
 
 
 def test_narrow_gelu_is_exact_to_its_type() -> None:
