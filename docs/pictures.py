@@ -38,8 +38,8 @@ PHOTOGRAPHS: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
     (
         "boats.jpg",
         (
-            dict(prompt="a brown ship on a blue background", seed=1),
-            dict(prompt="a red ship on a blue background", seed=1),
+            dict(prompt="a brown ship on a blue background", seed=4),
+            dict(prompt="a red ship on a blue background", seed=4),
         ),
     ),
     ("alps.jpg", (dict(), dict(vividness=1.3))),
@@ -50,7 +50,7 @@ WIDTH = 480
 
 def main() -> None:
     compile_cache.setup()
-    photographer = colorjax.load("bundled", method="diffusing_colors")
+    photographer = colorjax.load("bundled")
     for name, rows in (("photographs.jpg", PHOTOGRAPHS), ("failure.jpg", (FAILURE,))):
         save(name, [coloured(photographer, *row) for row in rows])
     colorizer = Colorizer(release.BUNDLED)

@@ -43,6 +43,7 @@ class PhotoColorizer:
         model: str,
         digest: str,
         captioner: Callable[[], Caption] | None = None,
+        unprompted: Callable[[], PictureColorizer] | None = None,
     ) -> None:
         """A model in memory, under a name.
 
@@ -51,13 +52,16 @@ class PhotoColorizer:
             digest: stands for its weights in the notes of saved results, see
                 `finished.digest_of_model`.
             captioner: loads what says what photographs show, for the prompt "auto".
+            unprompted: loads what colours photographs of which nobody says what they show; None
+                is `colorizer`, too.
         """
         self.colorizer, self.digest = colorizer, digest
+        self.unprompted = unprompted
         self._model, self._captioner = model, captioner
 
     @property
     def settings(self) -> dict[str, Value]:
-        """The value of every setting of the method, where a call gives no other."""
+        """The value of every setting of the method, where a call gives a prompt and no other."""
         return dict(self.colorizer.settings)
 
     def __call__(
@@ -76,8 +80,9 @@ class PhotoColorizer:
         Args:
             photo: a path, a picture of Pillow's, or an array: uint8, or fractions in [0,1], of
                 shape [h,w], [h,w,1] or [h,w,3]. Of a colour photograph the lightness counts.
-            prompt: what it shows, in which colours; None says nothing, "auto" what the model
-                takes it for, which is then the result's `settings["prompt"]`.
+            prompt: what it shows, in which colours; "auto" what the model takes it for, which is
+                then the result's `settings["prompt"]`. None says nothing. For both a release may
+                have another method and settings, the result's `settings["method"]`.
             seed: in 0..2**32-1; another seed, other colours.
             masks: ties the prompt's phrases ("the red car, the blue truck") to their parts of the
                 picture: an array [k,h,w] with a mask for each, a path to masks, "clipseg" or
@@ -197,7 +202,8 @@ class PhotoColorizer:
                 warnings.warn(remark, stacklevel=4)
         if "negative_prompt" in settings:
             settings["negative_prompt"] = language.plain(str(settings["negative_prompt"]))
-        colorizer = self.colorizer.changed(**settings)
+        is_prompted = prompts not in (None, AUTO) or masks is not None
+        colorizer = self._colorizer(is_prompted, settings).changed(**settings)
         instances = {
             text: self._instances(text, masks, len(sources) > 1) for text in dict.fromkeys(texts)
         }
@@ -208,6 +214,13 @@ class PhotoColorizer:
         note = made_by(self.digest, name, seed, colorizer.settings, self._model)
         captioner = self._caption if AUTO in texts else None
         return Batch(colorizer, requests, masks, seed, (about, note), captioner)
+
+    def _colorizer(self, is_prompted: bool, settings: Iterable[str]) -> PictureColorizer:
+        """What colours by these settings: the unprompted one where it has all of them."""
+        if is_prompted or self.unprompted is None:
+            return self.colorizer
+        unprompted = self.unprompted()
+        return unprompted if all(map(unprompted.method.setting, settings)) else self.colorizer
 
     @functools.cached_property
     def _caption(self) -> Caption:

@@ -15,6 +15,7 @@ from colorjax.devices import precision, replicas
 from colorjax.errors import UserError
 from colorjax.inputs import Value
 from colorjax.methods import registry
+from colorjax.methods.registry import Choice
 
 
 def load(
@@ -30,10 +31,28 @@ def load(
     if isinstance(mesh, str):
         mesh = replicas.mesh_of(mesh)
     computed = precision.compute_type(dtype)
-    colorizer = Colorizer(directory, method, dtype=computed, mesh=mesh, **settings)
-    captioner = functools.partial(Captioner, directory, colorizer.tokenize)
-    digest = digest_of_model(directory)
-    return PhotoColorizer(colorizer, os.fspath(model), digest, captioner)
+    config = release.read_config(directory)
+
+    def colorizer(choice: Choice) -> Colorizer:
+        return Colorizer(directory, choice.method, dtype=computed, mesh=mesh, **choice.settings)
+
+    choice = registry.choose(config, method, settings, is_prompted=True)
+    other = registry.choose(config, method, settings, is_prompted=False)
+    own = colorizer(choice)
+
+    @functools.cache
+    def unprompted() -> Colorizer:
+        loaded = colorizer(other)
+        _share(own, loaded)
+        return loaded
+
+    return PhotoColorizer(
+        own,
+        os.fspath(model),
+        digest_of_model(directory),
+        functools.partial(Captioner, directory, own.tokenize),
+        None if other == choice else unprompted,
+    )
 
 
 def load_methods(
@@ -70,6 +89,8 @@ def load_methods(
             refused[method.title] = error
             continue
         _share(first.colorizer, other.colorizer)
+        if first.unprompted is not None:
+            _share(other.colorizer, first.unprompted())
         loaded.append(other)
     return loaded, refused
 

@@ -1,9 +1,10 @@
 """The flags of commands that colour: a method, and its settings as its table has them."""
 
 import argparse
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from colorjax import release
 from colorjax.colorize import finished
@@ -11,7 +12,8 @@ from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.running import PictureColorizer
 from colorjax.devices import precision, replicas
 from colorjax.methods import registry
-from colorjax.methods.method import Value
+from colorjax.methods.method import AUTO, Value
+from colorjax.methods.registry import Choice
 
 EXPORTED = ".cjx"  # how files of `colorjax.export` end
 
@@ -25,7 +27,10 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     names = tuple(registry.METHODS)
     group = parser.add_argument_group("the model; in brackets: where its release says nothing else")
     group.add_argument(
-        "--method", choices=names, metavar="NAME", help=f"{' or '.join(names)} (the release's)"
+        "--method",
+        choices=names,
+        metavar="NAME",
+        help=f"{' or '.join(names)} (as the release has it)",
     )
     group.add_argument("--mesh", metavar="N", help="devices that share the work, or 'all' (one)")
     group.add_argument(
@@ -43,26 +48,26 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{row.name}", metavar=metavar, help=usual)
 
 
-def method_of(args: argparse.Namespace, directory: Path) -> str:
-    """The method of a command line, or else the one that the release was trained for.
+def settings_of(args: argparse.Namespace) -> dict[str, object]:
+    """The settings that a command line names; it may name none."""
+    values = {name: getattr(args, name) for name in registry.settings()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def choice_of(args: argparse.Namespace, directory: Path) -> Choice:
+    """The method and the settings of a command line that colours photographs.
 
     Raises:
-        UserError: the release is damaged, or of a method that this version has not.
+        UserError: the release is damaged or of a method that this version has not, or a setting is
+            another method's.
     """
-    return args.method or registry.of_release(release.read_config(directory))
-
-
-def resolved(args: argparse.Namespace, directory: Path) -> dict[str, Value]:
-    """The value of every setting of the chosen method, without loading it.
-
-    Raises:
-        UserError: a setting is another method's, or cannot have its value.
-    """
-    method = registry.find(method_of(args, directory))
-    chosen = {name: getattr(args, name) for name in registry.settings()}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
-    registry.refuse_foreign(method, chosen)
-    return method.resolve(release.read_config(directory), chosen)
+    others = (args.prompts, args.masks, args.enhance)
+    return registry.choose(
+        release.read_config(directory),
+        args.method,
+        settings_of(args),
+        is_prompted=args.prompt not in (None, AUTO) or any(others),
+    )
 
 
 class Chosen(NamedTuple):
@@ -89,17 +94,19 @@ def chosen(args: argparse.Namespace) -> Chosen:
     if str(args.model).endswith(EXPORTED):
         return _exported(args)
     directory = release.locate(args.model)
-    settings, method = resolved(args, directory), method_of(args, directory)
+    choice = choice_of(args, directory)
+    config, method = release.read_config(directory), registry.find(choice.method)
+    settings = method.resolve(config, choice.settings)
     digest = finished.digest_of_model(directory)
-    return Chosen(digest, method, settings, directory, lambda: make_colorizer(args, directory))
+    load = functools.partial(make_colorizer, args, directory, choice)
+    return Chosen(digest, method.name, settings, directory, load)
 
 
 def _exported(args: argparse.Namespace) -> Chosen:
     # By the face of the package, since rooms that stand on this one know such files.
     import colorjax
 
-    settings = {name: getattr(args, name) for name in registry.settings()}
-    settings = {name: value for name, value in settings.items() if value is not None}
+    settings: dict[str, Any] = settings_of(args)
     mesh = replicas.local_mesh(args.mesh)
     loaded = colorjax.load(args.model, args.method, mesh=mesh, dtype=args.dtype, **settings)
     colorizer = loaded.colorizer
@@ -107,13 +114,12 @@ def _exported(args: argparse.Namespace) -> Chosen:
     return Chosen(loaded.digest, name, colorizer.settings, None, lambda: colorizer)
 
 
-def make_colorizer(args: argparse.Namespace, directory: Path) -> Colorizer:
-    """The chosen method's colorizer with the settings of a command line, on this process's devices.
+def make_colorizer(args: argparse.Namespace, directory: Path, choice: Choice) -> Colorizer:
+    """A release's colorizer by a method and settings, on this process's devices.
 
     Raises:
-        UserError: a setting is another method's, or cannot have its value.
+        UserError: a part is missing, or a setting cannot have its value.
     """
-    chosen = {name: getattr(args, name) for name in registry.settings()}
     mesh = replicas.local_mesh(args.mesh)
     dtype = precision.compute_type(args.dtype)
-    return Colorizer(directory, args.method, dtype=dtype, mesh=mesh, **chosen)
+    return Colorizer(directory, choice.method, dtype=dtype, mesh=mesh, **choice.settings)

@@ -66,6 +66,8 @@ def _settings(num_steps: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _STEPS = _whole(1, 10_000)
+# Of a walk that was distilled it may be a word.
+_STEPS_OR_WORD = _STEPS | {"type": ["integer", "string"], "maxLength": 100}
 _CLIPSEG = _section(
     ("model", "picture"),
     model=_section(
@@ -146,8 +148,8 @@ CONFIG = {
         clipseg=_CLIPSEG,
         subjects=_list(_WORD, 10_000) | {"minItems": 2},
         colorize=_settings(_STEPS),
-        # Of a walk that was distilled it may be a word.
-        cold_colorize=_settings(_STEPS | {"type": ["integer", "string"], "maxLength": 100}),
+        cold_colorize=_settings(_STEPS_OR_WORD),
+        without_prompt=_settings(_STEPS_OR_WORD) | {"required": ["method"]},
     ),
 }
 

@@ -139,8 +139,9 @@ def run(app: Any, place: socket.socket, head_seconds: float = 20.0) -> None:
 def _loaded(args: argparse.Namespace) -> "list[PhotoColorizer]":
     """The model by the chosen method, or by all that it has."""
     import colorjax
+    from colorjax.colorize.options import settings_of
 
-    how = {"mesh": args.mesh, "dtype": args.dtype, **_settings(args)}
+    how: dict[str, Any] = {"mesh": args.mesh, "dtype": args.dtype, **settings_of(args)}
     if args.method is not None or args.model.endswith(".cjx"):
         return [colorjax.load(args.model, args.method, **how)]
     from colorjax.colorize import loading
@@ -149,13 +150,6 @@ def _loaded(args: argparse.Namespace) -> "list[PhotoColorizer]":
     for title, error in refused.items():
         errors.say(f"colorjax: without {title}: {error}", error=True)
     return loaded
-
-
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    from colorjax.methods import registry
-
-    values = {name: getattr(args, name) for name in registry.settings()}
-    return {name: value for name, value in values.items() if value is not None}
 
 
 if __name__ == "__main__":

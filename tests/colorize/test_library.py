@@ -1,6 +1,8 @@
 """The library's face on a small random model: what goes in, what comes out, what is refused."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -13,8 +15,11 @@ from colorjax.colorize import __main__ as command
 from colorjax.colorize import jobs, processing
 from colorjax.colorize.files import saving
 from colorjax.colorize.library import PhotoColorizer
+from colorjax.colorize.loading import load_methods
 from colorjax.errors import UserError
 from colorjax.maths import color
+from colorjax.methods.registry import WITHOUT_PROMPT
+from colorjax.release import writing
 from tests import small
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +53,51 @@ def smooth(seed: int, height: int, width: int) -> np.ndarray:
 
 def pixels(result) -> np.ndarray:
     return np.asarray(result.image)
+
+
+@pytest.fixture(scope="module")
+def two_ways(release, tmp_path_factory) -> Path:
+    """A release that colours by Diffusing Colors what nobody says anything of."""
+    directory = tmp_path_factory.mktemp("two ways") / "release"
+    shutil.copytree(release, directory)
+    said = {"method": "diffusing_colors", "num_steps": 3, "vividness": 0.5}
+    config = json.loads((directory / "config.json").read_text())
+    writing.write(directory, config | {WITHOUT_PROMPT: said}, {})
+    return directory
+
+
+def test_without_a_prompt_the_releases_method_for_that_is_loaded(two_ways) -> None:
+    asked, *others = load_methods(two_ways)[0]
+    assert asked.colorizer.method.name == "lcad" and asked.unprompted is not None
+    unprompted = asked.unprompted()
+    assert unprompted.method.name == "diffusing_colors" and unprompted is asked.unprompted()
+    assert (unprompted.settings["num_steps"], unprompted.settings["vividness"]) == (3, 0.5)
+    # Parts are in memory once, those of the method that is asked for by name among them.
+    for photographs in (asked, *others):
+        params = photographs.colorizer.params
+        for part in params.keys() & unprompted.params.keys():
+            assert unprompted.params[part] is params[part]
+    assert [one.unprompted for one in others] == [None]
+
+
+def test_only_what_has_neither_prompt_nor_masks_is_coloured_without_one(colorizer, cold) -> None:
+    photographs = PhotoColorizer(
+        colorizer.colorizer, "both", "digest", unprompted=lambda: cold.colorizer
+    )
+    gray = smooth(0, 32, 32)
+
+    def method(*prompt, masks=None, **settings) -> str:
+        prompts = prompt[0] if prompt else None
+        batch = photographs.batch([gray], prompts, 0, masks, settings)
+        assert batch.said[0]["method"] == batch.said[1]["method"] == batch.colorizer.method.name
+        return batch.colorizer.method.name
+
+    assert method() == method(temperature=0.5, fidelity=0.5) == "diffusing_colors"
+    assert method("a car") == method("") == method(["auto"]) == "lcad"
+    masks = np.ones((1, 32, 32), np.float32)
+    assert method(masks=masks) == method("a red car", masks=masks) == "lcad"
+    with pytest.raises(UserError, match="fidelity is a setting of --method=diffusing_colors"):
+        method("a car", fidelity=0.5)
 
 
 @pytest.mark.proof

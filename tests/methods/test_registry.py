@@ -1,6 +1,5 @@
 """Which method a release is for, and what guidance costs."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from colorjax.colorize import options
 from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.command import flags
 from colorjax.errors import UserError
 from colorjax.methods import lcad, registry
 from colorjax.methods.method import Pictures
@@ -23,14 +23,63 @@ def test_the_release_says_the_method() -> None:
         registry.of_release({"method": "palette"})
 
 
-def test_a_command_takes_the_releases_method_unless_told(
-    small_release: Path, monkeypatch: pytest.MonkeyPatch
+RELEASE = {"without_prompt": {"method": "diffusing_colors", "num_steps": 4, "temperature": 0.5}}
+OWN, OTHER = ("lcad", {}), ("diffusing_colors", {"num_steps": 4, "temperature": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("method", "chosen", "is_prompted", "choice"),
+    [
+        (None, {}, True, OWN),
+        (None, {}, False, OTHER),
+        ("lcad", {}, False, OWN),
+        ("diffusing_colors", {}, False, ("diffusing_colors", {})),
+        (None, {"temperature": "0.9"}, False, (OTHER[0], {"num_steps": 4, "temperature": "0.9"})),
+        (None, {"sampler": "dpm"}, False, ("lcad", {"sampler": "dpm"})),
+        (None, {"lora": "mine"}, False, ("lcad", {"lora": "mine"})),
+    ],
+)
+def test_a_release_may_have_a_method_for_photographs_without_a_prompt(
+    method: str | None, chosen: dict[str, Any], is_prompted: bool, choice: Any
 ) -> None:
-    said = {"method": "diffusing_colors"}
-    monkeypatch.setattr(options.release, "read_config", lambda directory: said)
-    untold = argparse.Namespace(method=None)
-    assert options.method_of(untold, small_release) == "diffusing_colors"
-    assert options.method_of(argparse.Namespace(method="lcad"), small_release) == "lcad"
+    got = registry.choose(RELEASE, method, chosen, is_prompted=is_prompted)
+    assert (got.method, dict(got.settings)) == choice
+    untold = registry.choose({}, method, {}, is_prompted=is_prompted)
+    assert (untold.method, dict(untold.settings)) == (method or "lcad", {})
+
+
+def test_what_a_release_has_for_no_prompt_is_checked_like_a_persons_wish() -> None:
+    def of(**section: Any) -> registry.Choice:
+        return registry.choose({"without_prompt": section}, None, {}, is_prompted=False)
+
+    with pytest.raises(UserError, match="method is 'palette'"):
+        of(method="palette")
+    with pytest.raises(UserError, match="sampler is a setting of --method=lcad"):
+        of(method="diffusing_colors", sampler="ddim")
+    assert "lora" not in of(method="diffusing_colors", lora="/etc/passwd").settings
+
+
+@pytest.mark.parametrize(
+    ("words", "method"),
+    [
+        ("", "diffusing_colors"),
+        ("--prompt auto", "diffusing_colors"),
+        ("--prompt=", "lcad"),
+        ("--prompt car", "lcad"),
+        ("--masks attention", "lcad"),
+        ("--prompts beside", "lcad"),
+        ("--enhance", "lcad"),
+        ("--guidance_scale 2", "diffusing_colors"),
+        ("--sampler dpm", "lcad"),
+        ("--method lcad", "lcad"),
+    ],
+)
+def test_a_command_that_says_nothing_of_the_photographs_leaves_the_method_to_the_release(
+    small_release: Path, monkeypatch: pytest.MonkeyPatch, words: str, method: str
+) -> None:
+    monkeypatch.setattr(options.release, "read_config", lambda directory: RELEASE)
+    args = flags.parse(["photo.jpg", *words.split()])
+    assert options.choice_of(args, small_release).method == method
 
 
 def pictures(colorizer: Colorizer) -> Pictures:

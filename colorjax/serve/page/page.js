@@ -139,14 +139,16 @@ async function readPhrases() {
 
 async function readMethods() {
   state.methods = await service.json("api/models");
-  at("method").replaceChildren(...state.methods.map(({ title, method }) => new Option(title, method)));
+  const titles = state.methods.map(({ title, method }) => new Option(title, method));
+  at("method").replaceChildren(new Option("As the release has it", ""), ...titles);
   at("methods").hidden = state.methods.length < 2;
   describe();
 }
 
-// The usual values of the chosen method, where nothing is entered.
+// The usual values of the chosen method, where nothing is entered; of none, those for a prompt.
 function describe() {
-  const chosen = state.methods.find(({ method }) => method === at("method").value);
+  const isChosen = ({ method }) => method === at("method").value;
+  const chosen = state.methods.find(isChosen) ?? state.methods[0];
   const value = (name) => chosen.settings.find((row) => row.name === name)?.value ?? "";
   at("negative").placeholder = value("negative_prompt");
   at("guidance").placeholder = value("guidance_scale");
