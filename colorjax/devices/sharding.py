@@ -76,12 +76,16 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def _shard_largest(shape: tuple[int, ...], size: int) -> P:
     """Splits the largest dimension that `size` divides; where there is none, nothing is split.
 
-    Nor are vectors, as of norms and biases: a collective for each would cost more than they weigh.
+    Of a matrix it splits the inputs if it can: where a layer takes its outputs in parts, as a
+    gated one, those parts' gradients would else move between devices before they are summed.
+    Vectors, as of norms and biases, stay whole: a collective for each would cost more than they
+    weigh.
     """
     fitting = [i for i, length in enumerate(shape) if length % size == 0]
     if size == 1 or len(shape) < 2 or not fitting:
         return P()
-    chosen = max(fitting, key=lambda i: shape[i])
+    is_matrix = len(shape) == 2
+    chosen = fitting[0] if is_matrix else max(fitting, key=lambda i: shape[i])
     return P(*("fsdp" if i == chosen else None for i in range(len(shape))))
 
 

@@ -8,8 +8,6 @@ from colorjax.data import captions
 from colorjax.evaluate import protocols
 from colorjax.methods.method import AUTO
 
-BATCH_SIZE = 100
-
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's values; what a protocol decides is None unless it is given."""
@@ -34,7 +32,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     _add_pictures(parser)
     add_sampling(parser)
-    parser.set_defaults(batch_size=BATCH_SIZE)
     parser.add_argument(
         "--masks", choices=("attention",), help="instance-aware, by the model's own masks"
     )

@@ -50,6 +50,12 @@ class Selection:
         records.open_split(directory, split)
         return cls(directory, split, limit, crop)
 
+    @property
+    def count(self) -> int:
+        """How many pictures there are."""
+        there = len(records.open_split(self.directory, self.split))
+        return there if self.limit is None else min(self.limit, there)
+
 
 class Batch(NamedTuple):
     """Pictures with what is known of them; the last batch of a split may be short."""

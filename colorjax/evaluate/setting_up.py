@@ -5,6 +5,7 @@ from pathlib import Path
 
 from colorjax import release
 from colorjax.colorize.colorizer import Colorizer
+from colorjax.colorize.options import settings_of
 from colorjax.colorize.words.automatic import Captioner
 from colorjax.devices import precision, processes, replicas
 from colorjax.errors import UserError
@@ -14,6 +15,8 @@ from colorjax.evaluate.painters import ModelPainter, Painter
 from colorjax.evaluate.pictures import Frame, Selection
 from colorjax.evaluate.protocols import Protocol
 from colorjax.methods import registry
+
+BATCH_SIZE = 100  # of pictures on each device, where there are so many and nobody says another
 
 
 def join(args: argparse.Namespace) -> None:
@@ -48,7 +51,9 @@ def measurement(args: argparse.Namespace) -> Measurement:
     if (args.statistics or args.save_statistics) and args.fid is None:
         raise UserError("statistics are of the FID's features; give --fid too")
     measured_with = networks.load(args.lpips, args.alex, args.fid, args.clip)
-    models = [_model(args, name) for name in _models(args)]
+    # A batch is filled up: of fewer pictures it would measure and colour some of them many times.
+    usual = min(BATCH_SIZE, chosen.count)
+    models = [_model(args, name, usual) for name in _models(args)]
     everyone: list[Painter] = [*models, *map(painters.outputs, args.outputs)]
     names = [painter.name for painter in everyone]
     if len(set(names)) < len(names):
@@ -63,7 +68,7 @@ def measurement(args: argparse.Namespace) -> Measurement:
     if not size:
         raise UserError("--outputs alone do not say a size; choose a protocol that has one")
     mesh = replicas.local_mesh(args.mesh)
-    batch_size = models[0].colorizer.batch_size if models else int(args.batch_size)
+    batch_size = models[0].colorizer.batch_size if models else int(args.batch_size or usual)
     level = protocol.captions if args.captions is None else args.captions
     frame = Frame(size, batch_size, level, painters.no_tokens)
     return Measurement(
@@ -80,20 +85,20 @@ def only_model(args: argparse.Namespace) -> Colorizer:
     names = _models(args)
     if len(names) != 1 or args.outputs:
         raise UserError("--swap and --obey are of one model; give one --model and no --outputs")
-    return _model(args, names[0]).colorizer
+    return _model(args, names[0], BATCH_SIZE).colorizer
 
 
 def _models(args: argparse.Namespace) -> list[str]:
     return args.model or ([] if args.outputs else ["bundled"])
 
 
-def _model(args: argparse.Namespace, name: str) -> ModelPainter:
+def _model(args: argparse.Namespace, name: str, batch_size: int) -> ModelPainter:
     """One `--model`, whose part after the last colon may be a method."""
     model, colon, method = name.rpartition(":")
     if not colon or method not in registry.METHODS:
         model, method = name, args.method
     directory = release.locate(model)
-    settings = {setting: getattr(args, setting) for setting in registry.settings()}
+    settings = {"batch_size": batch_size} | settings_of(args)
     dtype = precision.compute_type(args.dtype)
     colorizer = Colorizer(
         directory, method, dtype=dtype, mesh=replicas.local_mesh(args.mesh), **settings

@@ -82,7 +82,7 @@ def test_without_a_prompt_the_releases_method_for_that_is_loaded(two_ways) -> No
 
 def test_only_what_has_neither_prompt_nor_masks_is_coloured_without_one(colorizer, cold) -> None:
     photographs = PhotoColorizer(
-        colorizer.colorizer, "both", "digest", unprompted=lambda: cold.colorizer
+        colorizer.colorizer, "both", "digest", lambda: str, unprompted=lambda: cold.colorizer
     )
     gray = smooth(0, 32, 32)
 
@@ -92,7 +92,7 @@ def test_only_what_has_neither_prompt_nor_masks_is_coloured_without_one(colorize
         assert batch.said[0]["method"] == batch.said[1]["method"] == batch.colorizer.method.name
         return batch.colorizer.method.name
 
-    assert method() == method(temperature=0.5, fidelity=0.5) == "diffusing_colors"
+    assert method() == method("auto") == method(fidelity=0.5) == "diffusing_colors"
     assert method("a car") == method("") == method(["auto"]) == "lcad"
     masks = np.ones((1, 32, 32), np.float32)
     assert method(masks=masks) == method("a red car", masks=masks) == "lcad"

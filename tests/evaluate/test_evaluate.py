@@ -1,6 +1,9 @@
 """The evaluation's reference rows against scikit-image, and its command."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -234,5 +237,20 @@ def test_the_type_that_is_asked_for_is_computed_in(monkeypatch, dtype) -> None:
         return object.__new__(Colorizer)
 
     monkeypatch.setattr(setting_up, "Colorizer", load)
-    setting_up._model(flags.parse(["--dtype", dtype]), "bundled")
+    setting_up._model(flags.parse(["--dtype", dtype]), "bundled", 1)
     assert loaded == [dtype]
+
+
+def test_a_batch_is_no_larger_than_what_is_measured(small_release, cifar, monkeypatch) -> None:
+    sizes: list[Any] = []
+
+    def loaded(directory: Path, method: Any, **settings: Any) -> Any:
+        sizes.append(settings["batch_size"])
+        return SimpleNamespace(image_size=32, batch_size=int(settings["batch_size"]))
+
+    monkeypatch.setattr(setting_up, "Colorizer", loaded)
+    command = ["--model", str(small_release), "--data", str(cifar)]
+    for more, size in (("--limit=3", 3), ("--limit=3 --batch_size=8", 8), ("--limit=1000", 100)):
+        args = flags.parse([*command, *more.split()])
+        assert setting_up.measurement(args).frame.batch_size == size
+    assert sizes == [3, "8", 100]
