@@ -34,7 +34,8 @@ def load(
         model: "bundled", a release directory, a name that `python -m colorjax.fetch` has got,
             `hub:owner/name[@revision]`, which is downloaded, or a `.cjx` file that
             `python -m colorjax.export` has written.
-        method: "lcad" or "diffusing_colors"; None is the one that the release was trained for.
+        method: "lcad" or "diffusing_colors"; None is the one that the release was trained for, or,
+            where nothing is said of a photograph, the one that its `config.json` has for that.
         mesh: devices that share the work: a number of them as a string, "all", or a mesh of
             jax's. The pictures are those of one device.
         dtype: what the networks compute in, and their matrices are kept in: "float32" or

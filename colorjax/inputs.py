@@ -12,6 +12,8 @@ from colorjax.maths.types import Array, Image, TokenIds
 
 Value = float | int | str
 AUTO = "auto"
+# Settings that are of the release's own networks, or say something of the photograph.
+OF_OWN_METHOD = ("lora", "negative_prompt")
 # What `vividness="auto"` chooses from: the range that Diffusing Colors' page shows.
 CANDIDATES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
 
@@ -96,6 +98,10 @@ class Table:
     def defaults(self) -> dict[str, Value]:
         """Every setting's value where nobody says anything."""
         return {row.name: row.default for row in self.settings}
+
+    def is_taking(self, chosen: Iterable[str]) -> bool:
+        """Whether settings can be chosen where it takes the place of a release's own method."""
+        return all(self.setting(name) and name not in OF_OWN_METHOD for name in chosen)
 
     def traced(self, name: str, values: Mapping[str, Value]) -> float | None:
         """A traced number; None where its value means that nothing is computed for it."""

@@ -90,7 +90,7 @@ class Colorizer(PictureColorizer):
         self._mesh = mesh
         self._devices = mesh.size if mesh else 1
         # The same for all copies, and read when one of them first asks for it.
-        self._ranker_params = functools.cache(lambda: self._load_ranker(directory, dtype))
+        self.load_ranker = functools.cache(lambda: self._read_ranker(directory, dtype))
         self._check(self.settings)
         text = config["text_encoder"]
         self.tokenize = Tokenizer(
@@ -183,9 +183,9 @@ class Colorizer(PictureColorizer):
     def _check(self, values: Mapping[str, Value]) -> None:
         self.method.validate(self.model, values)
         if values["vividness"] == AUTO:
-            self._ranker_params()
+            self.load_ranker()
 
-    def _load_ranker(self, directory: Path, dtype: Any) -> Params:
+    def _read_ranker(self, directory: Path, dtype: Any) -> Params:
         if not self.has_ranker:
             raise UserError(f"'{directory}' has no ranker to choose a vividness; give a number")
         return self._resident(vividness.load_ranker(directory, dtype)[1])
@@ -216,7 +216,7 @@ class Colorizer(PictureColorizer):
     def _params_of(self, name: str) -> Params:
         heard = self._networks.ranker_knows_gains
         if name == "candidates" or (name == "starting_times" and heard):
-            return self.params | {"ranker": self._ranker_params()}
+            return self.params | {"ranker": self.load_ranker()}
         return self.params
 
     def _placed(self, pictures: Pictures) -> Pictures:

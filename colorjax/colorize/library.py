@@ -202,8 +202,10 @@ class PhotoColorizer:
                 warnings.warn(remark, stacklevel=4)
         if "negative_prompt" in settings:
             settings["negative_prompt"] = language.plain(str(settings["negative_prompt"]))
-        is_prompted = prompts not in (None, AUTO) or masks is not None
-        colorizer = self._colorizer(is_prompted, settings).changed(**settings)
+        is_described = masks is not None or not (
+            prompts is None or (isinstance(prompts, str) and language.plain(prompts) == AUTO)
+        )
+        colorizer = self._colorizer_for(is_described, settings).changed(**settings)
         instances = {
             text: self._instances(text, masks, len(sources) > 1) for text in dict.fromkeys(texts)
         }
@@ -215,12 +217,12 @@ class PhotoColorizer:
         captioner = self._caption if AUTO in texts else None
         return Batch(colorizer, requests, masks, seed, (about, note), captioner)
 
-    def _colorizer(self, is_prompted: bool, settings: Iterable[str]) -> PictureColorizer:
-        """What colours by these settings: the unprompted one where it has all of them."""
-        if is_prompted or self.unprompted is None:
+    def _colorizer_for(self, is_described: bool, settings: Iterable[str]) -> PictureColorizer:
+        """What colours by these settings: the unprompted one where it takes all of them."""
+        if is_described or self.unprompted is None:
             return self.colorizer
         unprompted = self.unprompted()
-        return unprompted if all(map(unprompted.method.setting, settings)) else self.colorizer
+        return unprompted if unprompted.method.is_taking(settings) else self.colorizer
 
     @functools.cached_property
     def _caption(self) -> Caption:

@@ -15,7 +15,6 @@ from colorjax.devices import precision, replicas
 from colorjax.errors import UserError
 from colorjax.inputs import Value
 from colorjax.methods import registry
-from colorjax.methods.registry import Choice
 
 
 def load(
@@ -30,28 +29,26 @@ def load(
     directory = release.locate(model)
     if isinstance(mesh, str):
         mesh = replicas.mesh_of(mesh)
-    computed = precision.compute_type(dtype)
+    load_by = functools.partial(
+        Colorizer, directory, dtype=precision.compute_type(dtype), mesh=mesh
+    )
     config = release.read_config(directory)
-
-    def colorizer(choice: Choice) -> Colorizer:
-        return Colorizer(directory, choice.method, dtype=computed, mesh=mesh, **choice.settings)
-
-    choice = registry.choose(config, method, settings, is_prompted=True)
-    other = registry.choose(config, method, settings, is_prompted=False)
-    own = colorizer(choice)
+    described = registry.choose(config, method, settings, is_prompted=True)
+    colorizer = described.load(load_by)
+    undescribed = registry.choose(config, method, settings, is_prompted=False)
 
     @functools.cache
     def unprompted() -> Colorizer:
-        loaded = colorizer(other)
-        _share(own, loaded)
+        loaded = undescribed.load(load_by)
+        _share(colorizer, loaded)
         return loaded
 
     return PhotoColorizer(
-        own,
+        colorizer,
         os.fspath(model),
         digest_of_model(directory),
-        functools.partial(Captioner, directory, own.tokenize),
-        None if other == choice else unprompted,
+        functools.partial(Captioner, directory, colorizer.tokenize),
+        unprompted if undescribed.is_unprompted else None,
     )
 
 
@@ -70,8 +67,8 @@ def load_methods(
         settings: as `load`; the other methods get those that they have, too.
 
     Returns:
-        The colorizers, that of the release's own method first, and by the titles of the methods
-        that it cannot be used by, why.
+        The colorizers, that of the release's own method first, and by the titles of what it cannot
+        be used by, why.
 
     Raises:
         UserError: it cannot be used by its own method.
@@ -89,14 +86,20 @@ def load_methods(
             refused[method.title] = error
             continue
         _share(first.colorizer, other.colorizer)
-        if first.unprompted is not None:
-            _share(other.colorizer, first.unprompted())
         loaded.append(other)
+    if first.unprompted is not None:
+        try:
+            for one in loaded[1:]:
+                _share(one.colorizer, first.unprompted())
+        except UserError as error:
+            refused["a method of its own for photographs without a prompt"] = error
+            first.unprompted = None
     return loaded, refused
 
 
 def _share(one: PictureColorizer, other: PictureColorizer) -> None:
     """Parts of the same name are of the same files, and need not be in memory twice."""
     assert isinstance(one, Colorizer) and isinstance(other, Colorizer)
+    other.load_ranker = one.load_ranker
     if one.settings["lora"] == other.settings["lora"]:
         other.params |= {part: one.params[part] for part in other.params if part in one.params}

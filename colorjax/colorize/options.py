@@ -10,6 +10,7 @@ from colorjax import release
 from colorjax.colorize import finished
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.running import PictureColorizer
+from colorjax.colorize.words import prompts
 from colorjax.devices import precision, replicas
 from colorjax.methods import registry
 from colorjax.methods.method import AUTO, Value
@@ -48,7 +49,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{row.name}", metavar=metavar, help=usual)
 
 
-def settings_of(args: argparse.Namespace) -> dict[str, object]:
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that a command line names; it may name none."""
     values = {name: getattr(args, name) for name in registry.settings()}
     return {name: value for name, value in values.items() if value is not None}
@@ -61,12 +62,12 @@ def choice_of(args: argparse.Namespace, directory: Path) -> Choice:
         UserError: the release is damaged or of a method that this version has not, or a setting is
             another method's.
     """
-    others = (args.prompts, args.masks, args.enhance)
+    is_described = args.prompt is not None and prompts.plain(args.prompt) != AUTO
     return registry.choose(
         release.read_config(directory),
         args.method,
         settings_of(args),
-        is_prompted=args.prompt not in (None, AUTO) or any(others),
+        is_prompted=is_described or any((args.prompts, args.masks, args.enhance)),
     )
 
 
@@ -106,7 +107,7 @@ def _exported(args: argparse.Namespace) -> Chosen:
     # By the face of the package, since rooms that stand on this one know such files.
     import colorjax
 
-    settings: dict[str, Any] = settings_of(args)
+    settings = settings_of(args)
     mesh = replicas.local_mesh(args.mesh)
     loaded = colorjax.load(args.model, args.method, mesh=mesh, dtype=args.dtype, **settings)
     colorizer = loaded.colorizer
@@ -122,4 +123,4 @@ def make_colorizer(args: argparse.Namespace, directory: Path, choice: Choice) ->
     """
     mesh = replicas.local_mesh(args.mesh)
     dtype = precision.compute_type(args.dtype)
-    return Colorizer(directory, choice.method, dtype=dtype, mesh=mesh, **choice.settings)
+    return choice.load(functools.partial(Colorizer, directory, dtype=dtype, mesh=mesh))

@@ -73,7 +73,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
-def _shard_largest(shape: tuple[int, ...], size: int) -> P:
+def _split_one_axis(shape: tuple[int, ...], size: int) -> P:
     """Splits the largest dimension that `size` divides; where there is none, nothing is split.
 
     Of a matrix it splits the inputs if it can: where a layer takes its outputs in parts, as a
@@ -89,7 +89,7 @@ def _shard_largest(shape: tuple[int, ...], size: int) -> P:
     return P(*("fsdp" if i == chosen else None for i in range(len(shape))))
 
 
-RULES = {"replicate": lambda shape, size: P(), "fsdp": _shard_largest}
+RULES = {"replicate": lambda shape, size: P(), "fsdp": _split_one_axis}
 
 
 def check_rules(rules: Rules) -> None:

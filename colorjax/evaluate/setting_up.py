@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import jax
+
 from colorjax import release
 from colorjax.colorize.colorizer import Colorizer
 from colorjax.colorize.options import settings_of
@@ -51,8 +53,10 @@ def measurement(args: argparse.Namespace) -> Measurement:
     if (args.statistics or args.save_statistics) and args.fid is None:
         raise UserError("statistics are of the FID's features; give --fid too")
     measured_with = networks.load(args.lpips, args.alex, args.fid, args.clip)
+    mesh = replicas.local_mesh(args.mesh)
+    devices = (1 if mesh is None else mesh.size) * jax.process_count()
     # A batch is filled up: of fewer pictures it would measure and colour some of them many times.
-    usual = min(BATCH_SIZE, chosen.count)
+    usual = min(BATCH_SIZE, -(-chosen.count // devices))
     models = [_model(args, name, usual) for name in _models(args)]
     everyone: list[Painter] = [*models, *map(painters.outputs, args.outputs)]
     names = [painter.name for painter in everyone]
@@ -67,7 +71,6 @@ def measurement(args: argparse.Namespace) -> Measurement:
     size = next(iter(sizes), protocol.size)
     if not size:
         raise UserError("--outputs alone do not say a size; choose a protocol that has one")
-    mesh = replicas.local_mesh(args.mesh)
     batch_size = models[0].colorizer.batch_size if models else int(args.batch_size or usual)
     level = protocol.captions if args.captions is None else args.captions
     frame = Frame(size, batch_size, level, painters.no_tokens)

@@ -42,15 +42,15 @@ def main(arguments: list[str] | None = None) -> None:
     if args.mesh is not None:
         raise UserError(f"mesh is {args.mesh}; an exported file runs on one device: leave it out")
     from colorjax.colorize.colorizer import Colorizer
+    from colorjax.colorize.options import settings_of
     from colorjax.devices import precision
     from colorjax.export import exporting
-    from colorjax.methods import registry
 
     start = time.monotonic()
     platforms, include = (_names(text) for text in (args.platforms, args.include))
     exporting.check(args.output, platforms, include)
     directory = release.locate(args.model)
-    chosen = {name: getattr(args, name) for name in registry.settings()}
+    chosen = settings_of(args)
     colorizer = Colorizer(
         directory, args.method, dtype=precision.compute_type(args.dtype), **chosen
     )

@@ -51,11 +51,12 @@ _TRUNK = dict(
 )
 
 
-def _settings(num_steps: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(num_steps: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     # They are checked one by one by the method that has them; here only that they are sane.
     return {
         "type": "object",
-        "properties": {"batch_size": _whole(1, 4096), "num_steps": num_steps},
+        "required": list(more),
+        "properties": {"batch_size": _whole(1, 4096), "num_steps": num_steps, **more},
         "additionalProperties": {
             "type": ["number", "string", "boolean"],
             "minimum": -1e6,
@@ -149,7 +150,7 @@ CONFIG = {
         subjects=_list(_WORD, 10_000) | {"minItems": 2},
         colorize=_settings(_STEPS),
         cold_colorize=_settings(_STEPS_OR_WORD),
-        without_prompt=_settings(_STEPS_OR_WORD) | {"required": ["method"]},
+        without_prompt=_settings(_STEPS_OR_WORD, method=_WORD),
     ),
 }
 

@@ -44,7 +44,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--max_waiting", type=int, default=64, metavar="N", help="pictures in the queue (64)")
     add_sampling(parser)
-    parser.epilog = "Without --method, orders choose among those that the model has the parts of."
+    parser.epilog = (
+        "Without --method, orders choose among those that the model has the parts of; where an "
+        "order chooses none, the release does, by whether there is a prompt."
+    )
     return parser.parse_args(arguments)
 
 

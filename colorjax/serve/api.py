@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from colorjax import __version__
 from colorjax.colorize.library import PhotoColorizer
+from colorjax.colorize.running import PictureColorizer
 from colorjax.errors import UserError
 from colorjax.serve import edits, jobs_api, uploads
 from colorjax.serve.guards import PAGE, Guard, refusal
@@ -96,26 +97,36 @@ def _tell_errors(app: FastAPI) -> None:
 def _add_watching(app: FastAPI, service: Service, name: str) -> None:
     """What tells of the service itself."""
 
-    def about(one: PhotoColorizer) -> dict[str, Any]:
-        colorizer = one.colorizer
+    def how(colorizer: PictureColorizer) -> dict[str, Any]:
         rows = [
             {"name": row.name, "help": row.help, "value": colorizer.settings[row.name]}
             for row in colorizer.method.settings
             if row.traced
         ]
         return {
-            "name": name,
             "method": colorizer.method.name,
             "title": colorizer.method.title,
             "settings": rows,
             "steps": colorizer.num_steps,
+        }
+
+    def about(one: PhotoColorizer) -> dict[str, Any]:
+        colorizer = one.colorizer
+        unprompted = {} if one.unprompted is None else {"unprompted": how(one.unprompted())}
+        return {
+            "name": name,
             "image_size": colorizer.image_size,
             "batch_size": colorizer.batch_size,
+            **how(colorizer),
+            **unprompted,
         }
 
     @app.get("/api/models")
     async def models() -> list[dict[str, Any]]:
-        """The one model by each of its methods, the usual first, with their orders' settings."""
+        """The one model by each of its methods, the usual first, with their orders' settings.
+
+        `unprompted` is what colours photographs without a prompt, where an order says no method.
+        """
         return [about(one) for one in service.methods.values()]
 
     @app.get("/healthz")

@@ -51,7 +51,7 @@ class Order:
     hints: HintSource | None = None
     only_masked: MaskFile | None = None
     settings: Mapping[str, Value] = field(default_factory=dict)
-    method: str | None = None  # None is the service's own
+    method: str | None = None  # None: the release decides, by whether there is a prompt
 
 
 @dataclass(eq=False)

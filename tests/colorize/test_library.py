@@ -77,6 +77,7 @@ def test_without_a_prompt_the_releases_method_for_that_is_loaded(two_ways) -> No
         params = photographs.colorizer.params
         for part in params.keys() & unprompted.params.keys():
             assert unprompted.params[part] is params[part]
+        assert photographs.colorizer.load_ranker is unprompted.load_ranker
     assert [one.unprompted for one in others] == [None]
 
 
@@ -92,7 +93,8 @@ def test_only_what_has_neither_prompt_nor_masks_is_coloured_without_one(colorize
         assert batch.said[0]["method"] == batch.said[1]["method"] == batch.colorizer.method.name
         return batch.colorizer.method.name
 
-    assert method() == method("auto") == method(fidelity=0.5) == "diffusing_colors"
+    assert method() == method(" auto ") == method(fidelity=0.5) == "diffusing_colors"
+    assert method(negative_prompt="a frog") == "lcad"
     assert method("a car") == method("") == method(["auto"]) == "lcad"
     masks = np.ones((1, 32, 32), np.float32)
     assert method(masks=masks) == method("a red car", masks=masks) == "lcad"

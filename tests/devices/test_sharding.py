@@ -34,11 +34,16 @@ def test_a_mesh_that_does_not_fit_is_told(sizes) -> None:
 
 def test_rules_decide_by_path() -> None:
     mesh = sharding.make_mesh(2, 4)
-    tree = {"big": {"kernel": jnp.zeros((3, 3, 4, 16))}, "odd": jnp.zeros(3), "step": jnp.zeros(())}
+    big = {"kernel": jnp.zeros((3, 3, 4, 16)), "matrix": jnp.zeros((8, 64))}
+    big |= {"odd inputs": jnp.zeros((9, 64)), "neither": jnp.zeros((9, 9))}
+    tree = {"big": big, "odd": jnp.zeros(3), "step": jnp.zeros(())}
     got = sharding.tree_shardings(
         tree, mesh, [("big/.*", "fsdp"), ("odd", "fsdp"), (".*", "replicate")]
     )
     assert got["big"]["kernel"].spec == P(None, None, None, "fsdp")
+    assert got["big"]["matrix"].spec == P("fsdp", None)
+    assert got["big"]["odd inputs"].spec == P(None, "fsdp")
+    assert got["big"]["neither"].spec == P()
     assert got["odd"].spec == P() and got["step"].spec == P()
     with pytest.raises(UserError, match="no sharding rule"):
         sharding.tree_shardings(tree, mesh, [("big/.*", "fsdp")])

@@ -37,6 +37,8 @@ OWN, OTHER = ("lcad", {}), ("diffusing_colors", {"num_steps": 4, "temperature": 
         (None, {"temperature": "0.9"}, False, (OTHER[0], {"num_steps": 4, "temperature": "0.9"})),
         (None, {"sampler": "dpm"}, False, ("lcad", {"sampler": "dpm"})),
         (None, {"lora": "mine"}, False, ("lcad", {"lora": "mine"})),
+        (None, {"negative_prompt": "a frog"}, False, ("lcad", {"negative_prompt": "a frog"})),
+        (None, {"temperature": None, "sampler": None}, False, OTHER),
     ],
 )
 def test_a_release_may_have_a_method_for_photographs_without_a_prompt(
@@ -44,6 +46,7 @@ def test_a_release_may_have_a_method_for_photographs_without_a_prompt(
 ) -> None:
     got = registry.choose(RELEASE, method, chosen, is_prompted=is_prompted)
     assert (got.method, dict(got.settings)) == choice
+    assert got.is_unprompted == (got.settings.get("num_steps") == 4)
     untold = registry.choose({}, method, {}, is_prompted=is_prompted)
     assert (untold.method, dict(untold.settings)) == (method or "lcad", {})
 
@@ -52,10 +55,19 @@ def test_what_a_release_has_for_no_prompt_is_checked_like_a_persons_wish() -> No
     def of(**section: Any) -> registry.Choice:
         return registry.choose({"without_prompt": section}, None, {}, is_prompted=False)
 
-    with pytest.raises(UserError, match="method is 'palette'"):
-        of(method="palette")
-    with pytest.raises(UserError, match="sampler is a setting of --method=lcad"):
-        of(method="diffusing_colors", sampler="ddim")
+    for section, message in (
+        ({"method": "palette"}, "method is 'palette'"),
+        (
+            {"method": "diffusing_colors", "sampler": "ddim"},
+            "sampler is a setting of --method=lcad",
+        ),
+        ({"method": "diffusing_colors", "num_steps": 0}, "num_steps is 0"),
+        ({"method": "diffusing_colors", "mask_steps": 2}, "mask_steps is about masks"),
+    ):
+        with pytest.raises(UserError, match=f"{message}.*name a method, or say what"):
+            of(**section)
+        chosen = registry.choose({"without_prompt": section}, None, {}, is_prompted=True)
+        assert chosen == (*OWN, False)
     assert "lora" not in of(method="diffusing_colors", lora="/etc/passwd").settings
 
 
@@ -66,6 +78,7 @@ def test_what_a_release_has_for_no_prompt_is_checked_like_a_persons_wish() -> No
         ("--prompt auto", "diffusing_colors"),
         ("--prompt=", "lcad"),
         ("--prompt car", "lcad"),
+        ("--negative_prompt frogs", "lcad"),
         ("--masks attention", "lcad"),
         ("--prompts beside", "lcad"),
         ("--enhance", "lcad"),

@@ -127,11 +127,13 @@ async function cancel() {
 
 function recall({ before, after, prompt, name }) {
   at("prompt").value = prompt;
+  describe();
   at("download").download = `${name.replace(/\.[^.]*$/, "")}.coloured.png`;
   result.recall(before, after);
 }
 
 async function readPhrases() {
+  describe();
   const query = new URLSearchParams({ prompt: at("prompt").value });
   state.phrases = at("prompt").value.trim() ? await service.json(`api/phrases?${query}`) : [];
   painting.setPhrases(state.phrases);
@@ -145,10 +147,13 @@ async function readMethods() {
   describe();
 }
 
-// The usual values of the chosen method, where nothing is entered; of none, those for a prompt.
+// The usual values of the chosen method, or of what the release takes with a prompt or without one.
 function describe() {
+  if (!state.methods.length) return;
   const isChosen = ({ method }) => method === at("method").value;
-  const chosen = state.methods.find(isChosen) ?? state.methods[0];
+  const [own] = state.methods;
+  const usual = at("prompt").value.trim() ? own : own.unprompted ?? own;
+  const chosen = state.methods.find(isChosen) ?? usual;
   const value = (name) => chosen.settings.find((row) => row.name === name)?.value ?? "";
   at("negative").placeholder = value("negative_prompt");
   at("guidance").placeholder = value("guidance_scale");
