@@ -1,5 +1,6 @@
 """The library's face: photographs in, pictures out. `colorjax.load` makes one of these."""
 
+import copy
 import dataclasses
 import functools
 import os
@@ -63,6 +64,12 @@ class PhotoColorizer:
     def settings(self) -> dict[str, Value]:
         """The value of every setting of the method, where a call gives a prompt and no other."""
         return dict(self.colorizer.settings)
+
+    def of_one_method(self) -> "PhotoColorizer":
+        """The same for whoever names its method: it colours photographs without a prompt, too."""
+        other = copy.copy(self)
+        other.unprompted = None
+        return other
 
     def __call__(
         self,

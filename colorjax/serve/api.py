@@ -112,22 +112,20 @@ def _add_watching(app: FastAPI, service: Service, name: str) -> None:
 
     def about(one: PhotoColorizer) -> dict[str, Any]:
         colorizer = one.colorizer
-        unprompted = {} if one.unprompted is None else {"unprompted": how(one.unprompted())}
-        return {
-            "name": name,
-            "image_size": colorizer.image_size,
-            "batch_size": colorizer.batch_size,
-            **how(colorizer),
-            **unprompted,
-        }
+        sizes = {"image_size": colorizer.image_size, "batch_size": colorizer.batch_size}
+        return {"name": name, **sizes, **how(colorizer)}
 
     @app.get("/api/models")
     async def models() -> list[dict[str, Any]]:
         """The one model by each of its methods, the usual first, with their orders' settings.
 
-        `unprompted` is what colours photographs without a prompt, where an order says no method.
+        `unprompted` of the first is what colours photographs without a prompt, where an order names
+        no method.
         """
-        return [about(one) for one in service.methods.values()]
+        rows = [about(one) for one in service.methods.values()]
+        if (unprompted := service.photographs.unprompted) is not None:
+            rows[0]["unprompted"] = how(unprompted())
+        return rows
 
     @app.get("/healthz")
     async def healthy() -> dict[str, str]:

@@ -41,7 +41,9 @@ class Service:
             others: the same release by other methods, which orders can ask for.
         """
         self.photographs, self.limits = photographs, limits
-        self.methods = {one.colorizer.method.name: one for one in (photographs, *others)}
+        self.methods = {
+            one.colorizer.method.name: one.of_one_method() for one in (photographs, *others)
+        }
         self.metrics = metrics or Metrics()
         self._turns: Turns[Task] = Turns()
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()

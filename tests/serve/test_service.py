@@ -9,8 +9,12 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
+import colorjax
+from colorjax.colorize.library import PhotoColorizer
 from colorjax.errors import UserError
+from colorjax.serve.api import application
 from colorjax.serve.orders import Full, Limits, Order, describe
 from colorjax.serve.service import Service
 from tests.serve.conftest import photo
@@ -198,3 +202,27 @@ def test_what_is_drawn_is_not_kept_beyond_its_reading(service: Service, photogra
     assert [one() for one in kept] == [None] * 3
     # Lightness, colours, the mask and hints' two channels: 7 numbers of each pixel.
     assert service.ticket(ticket.name) is ticket and ticket.pixels == 7 * 50 * 40
+
+
+def test_the_release_chooses_the_method_where_an_order_does_not(
+    photographs, cold_release, monkeypatch
+) -> None:
+    monkeypatch.setattr(Service, "_work", lambda self: None)  # nothing is computed
+    cold = colorjax.load(cold_release, "diffusing_colors")
+    both = PhotoColorizer(
+        photographs.colorizer, "both", "digest", unprompted=lambda: cold.colorizer
+    )
+    service = Service(both, others=[cold])
+
+    def method(*order, **more) -> str:
+        (task,) = service.submit("client", Order(photo(), *order, **more)).tasks
+        return task.batch.colorizer.method.name
+
+    assert method() == "diffusing_colors"
+    assert method("a red car") == method(method="lcad") == "lcad"
+    assert method(settings={"negative_prompt": "frogs"}) == "lcad"
+    with TestClient(application(service), base_url="http://127.0.0.1") as client:
+        own, other = client.get("/api/models").json()
+    assert (own["method"], own["unprompted"]["method"]) == ("lcad", "diffusing_colors")
+    assert "unprompted" not in other
+    service.close()
