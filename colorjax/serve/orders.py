@@ -1,8 +1,9 @@
 """What clients want of a service, and how far it has come."""
 
+import contextlib
 import secrets
 from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -86,8 +87,8 @@ class Task:
     progress: Progress = field(default_factory=Progress)
 
     def fail(self, error: Exception) -> None:
-        """Ends with an error, unless it has ended already."""
-        if not self.future.done():
+        """Ends with an error, unless it has ended already, maybe in this moment by its client."""
+        with contextlib.suppress(InvalidStateError):
             self.future.set_exception(error)
 
 

@@ -178,15 +178,20 @@ class Service:
     def _work(self) -> None:
         while True:
             tasks = self._next()
-            if not tasks and not self._computing.is_busy:
-                return
             if tasks:
                 self._computing.begin(tasks)
+            elif self._is_over:  # and not whenever nobody is left: those who waited may have gone
+                return
             del tasks  # or their photographs would be kept until others come
             self._computing.advance()
 
+    @property
+    def _is_over(self) -> bool:
+        with self._changed:
+            return self._is_closing and not self._turns and not self._computing.is_busy
+
     def _next(self) -> list[Task]:
-        """Whose turn it is; nobody when it is time to close, or, while there are runs, at once."""
+        """Whose turn it is; nobody if all have left, at the end, or while there are runs."""
         computing = self._computing
         with self._changed:
             if not computing.is_busy:

@@ -71,6 +71,7 @@ def test_reference_rows(figures, truth) -> None:
     assert figures["mean chroma of test"]["psnr_pooled"] > row["psnr_pooled"]
 
 
+@pytest.mark.proof
 def test_lightness_is_kept(figures) -> None:
     output = figures["output"]
     assert output["ssim"] > 0.5, "with the lightness kept, structure is the picture's"

@@ -226,3 +226,16 @@ def test_the_release_chooses_the_method_where_an_order_does_not(
     assert (own["method"], own["unprompted"]["method"]) == ("lcad", "diffusing_colors")
     assert "unprompted" not in other
     service.close()
+
+
+def test_an_order_that_leaves_before_its_batch_ends_nothing_else(photographs) -> None:
+    """It leaves in the window in which others might have joined it, and others come later."""
+    service = Service(photographs, Limits(window=0.2))
+    gone = service.submit("gone", Order(photo(0), "a car"))
+    service.cancel(gone)
+    time.sleep(0.4)
+    assert service._thread.is_alive()
+    (result,) = results(service.submit("other", Order(photo(1), "a car")))
+    assert result.error is None
+    service.close(60.0)
+    assert not service._thread.is_alive()
