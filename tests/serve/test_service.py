@@ -230,10 +230,11 @@ def test_the_release_chooses_the_method_where_an_order_does_not(
 
 def test_an_order_that_leaves_before_its_batch_ends_nothing_else(photographs) -> None:
     """It leaves in the window in which others might have joined it, and others come later."""
-    service = Service(photographs, Limits(window=0.2))
+    service = Service(photographs, Limits(window=1.0))
     gone = service.submit("gone", Order(photo(0), "a car"))
+    time.sleep(0.3)  # until it is waited for others
     service.cancel(gone)
-    time.sleep(0.4)
+    time.sleep(0.3)
     assert service._thread.is_alive()
     (result,) = results(service.submit("other", Order(photo(1), "a car")))
     assert result.error is None
