@@ -60,13 +60,13 @@ def hints(colorizer: PhotoColorizer) -> None:
 
 def frames() -> None:
     """A view that moves over a photograph, coloured frame by frame and along the motion."""
-    whole = Image.open(ROOT / "examples" / "chelsea.jpg").convert("L")
+    whole = Image.open(BOATS).convert("L")
     with tempfile.TemporaryDirectory() as folder:
         views = Path(folder, "frames")
         views.mkdir()
         for i in range(STEPS):
-            left, top = 10 * i, 3 * i
-            whole.crop((left, top, left + 300, top + 210)).save(views / f"{i}.png")
+            left, top = 20 * i, 10 * i
+            whole.crop((left, top, left + 800, top + 560)).save(views / f"{i}.png")
         rows = []
         for more in ([], ["--frames"]):
             output = Path(folder, "out" + "".join(more))
