@@ -11,6 +11,7 @@ from PIL import Image
 
 import colorjax
 from colorjax import release
+from colorjax.colorize import __main__ as colorize
 from colorjax.evaluate import __main__ as evaluate
 from colorjax.maths import color
 from colorjax.methods import diffusing_colors, lcad
@@ -108,6 +109,23 @@ def test_the_command_colours_an_example(tmp_path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "car.png").is_file() and str(tmp_path / "car.png") in done.stdout
+
+
+@pytest.mark.proof
+def test_without_a_prompt_command_library_and_like_agree(tmp_path) -> None:
+    """And they are by the method and the settings that the model card names."""
+    photo = Path(__file__).parent.parent / "examples" / "car.png"
+    by_default, named, like = (tmp_path / f"{name}.png" for name in ("default", "named", "like"))
+
+    def coloured(output: Path, *more: str) -> bytes:
+        assert colorize.main([str(photo), "--output", str(output), *more]) == 0
+        return output.read_bytes()
+
+    settings = ["--method=diffusing_colors", "--num_steps=4", "--guidance_scale=1"]
+    assert coloured(by_default) == coloured(named, *settings)
+    assert coloured(like, "--like", str(by_default)) == by_default.read_bytes()
+    colorjax.load("bundled")(photo).save(tmp_path / "library.png")
+    assert (tmp_path / "library.png").read_bytes() == by_default.read_bytes()
 
 
 def test_a_retouched_copy_keeps_its_colours(tmp_path) -> None:

@@ -89,8 +89,9 @@ def load_methods(
         loaded.append(other)
     if first.unprompted is not None:
         try:
+            unprompted = first.unprompted()
             for one in loaded[1:]:
-                _share(one.colorizer, first.unprompted())
+                _share(one.colorizer, unprompted)
         except UserError as error:
             refused["a method of its own for photographs without a prompt"] = error
             first.unprompted = None

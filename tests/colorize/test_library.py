@@ -81,6 +81,19 @@ def test_without_a_prompt_the_releases_method_for_that_is_loaded(two_ways) -> No
     assert [one.unprompted for one in others] == [None]
 
 
+def test_a_method_for_no_prompt_without_its_parts_is_told(small_release, tmp_path) -> None:
+    directory = tmp_path / "release"
+    shutil.copytree(small_release, directory)
+    config = json.loads((directory / "config.json").read_text())
+    writing.write(directory, config | {WITHOUT_PROMPT: {"method": "diffusing_colors"}}, {})
+    (own,), refused = load_methods(directory)
+    assert own.unprompted is None and own.colorizer.method.name == "lcad"
+    assert "for photographs without a prompt" in " ".join(refused)
+    photographs = colorjax.load(directory)
+    with pytest.raises(UserError, match="no part 'cold_unet'.*name a method, or say what"):
+        photographs(smooth(0, 32, 32))
+
+
 def test_only_what_has_neither_prompt_nor_masks_is_coloured_without_one(colorizer, cold) -> None:
     photographs = PhotoColorizer(
         colorizer.colorizer, "both", "digest", lambda: str, unprompted=lambda: cold.colorizer
