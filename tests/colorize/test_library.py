@@ -149,7 +149,8 @@ def test_metadata_is_carried_and_orientation_applied(colorizer, tmp_path) -> Non
         result = colorizer(source)
         assert result.image.size == (40, 39)
         result.save(tmp_path / "b.jpg")
-        kept = Image.open(tmp_path / "b.jpg").getexif()
+        with Image.open(tmp_path / "b.jpg") as saved:
+            kept = saved.getexif()
         assert kept[0x010E] == "grandmother" and kept[0x0112] == 1
     assert opened.getexif()[0x0112] == 6, "the caller's picture stays as it was"
 

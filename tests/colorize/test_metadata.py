@@ -163,7 +163,8 @@ def test_damaged_chunks_of_text_are_carried_and_harm_nothing(tmp_path) -> None:
     assert metadata.text_of((b"zTXt", b"Key\0\0" + zlib.compress(b"text"))) == (b"Key", b"text")
     photo = load_photo(tmp_path / "a.png")
     save_photo(tmp_path / "b.jpg", photo.rgb, photo.metadata)
-    assert Image.open(tmp_path / "b.jpg").size == (24, 16)
+    with Image.open(tmp_path / "b.jpg") as saved:
+        assert saved.size == (24, 16)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif", ".tif"])

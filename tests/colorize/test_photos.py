@@ -99,7 +99,8 @@ def test_exif_too_long_for_jpeg_is_left_out(tmp_path, ramp):
     Image.fromarray(ramp).save(tmp_path / "a.tif", exif=exif)
     photo = load_photo(tmp_path / "a.tif")
     save_photo(tmp_path / "a.jpg", photo.rgb, photo.metadata)
-    assert Image.open(tmp_path / "a.jpg").size == (16, 16)
+    with Image.open(tmp_path / "a.jpg") as saved:
+        assert saved.size == (16, 16)
 
 
 def _touch(*paths: Path) -> None:

@@ -73,7 +73,7 @@ def small_unet(cec: str, attention: bool = True) -> unet.UNet:
     return unet.UNet((16, 32), 1, levels, (2, 4), norm_num_groups=4, cec=cec)
 
 
-@pytest.mark.parametrize("cec", ["conv_in", "down_blocks"])
+@pytest.mark.parametrize("cec", ["down_blocks", pytest.param("conv_in", marks=pytest.mark.proof)])
 def test_cec_is_without_effect_at_first_and_then_not(cec: str) -> None:
     """Operation by operation: compiled as wholes, the two networks differ in rounding."""
     inputs = normal(2, 8, 4, 4), np.array([3, 900]), normal(2, 5, 24)

@@ -28,7 +28,8 @@ def case():
     return model, small.random_params(model), (pixels, ids, timesteps, eps, posterior)
 
 
-@pytest.mark.parametrize("prediction_type", ["v", pytest.param("eps", marks=pytest.mark.proof)])
+@pytest.mark.proof
+@pytest.mark.parametrize("prediction_type", ["v", "eps"])
 def test_loss_is_the_error_of_what_the_unet_estimates(case, prediction_type) -> None:
     model, params, inputs = case
     model = model._replace(prediction_type=prediction_type)

@@ -6,10 +6,13 @@ The state is weights, moments, average and guard; the step in it is the position
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.trust.conftest import Row
 from tests.trust.forked import STEPS, Trainings
 
 
+@pytest.mark.proof
 def test_kills(trainings: Trainings, tmp_path: Path, row: Row) -> None:
     """At a random step, and a random moment after it: before, within and after a save."""
     kills, tries, count, saves = 0, 0, row.count(1, 50), 0

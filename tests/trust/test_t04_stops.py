@@ -13,7 +13,10 @@ from tests.trust.forked import STEPS, Trainings
 
 @pytest.mark.parametrize(
     "count",
-    [pytest.param(0, id="alone"), *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))],
+    [
+        pytest.param(0, id="alone", marks=pytest.mark.proof),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2)),
+    ],
 )
 def test_stops(trainings: Trainings, tmp_path: Path, row: Row, count: int) -> None:
     """Without `jax.distributed` (0), and with it as one and as two processes."""

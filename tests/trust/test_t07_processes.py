@@ -44,7 +44,11 @@ def lost(running: list[Training], kind: str, at: int) -> float:
 
 
 @pytest.mark.parametrize(
-    "kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])]
+    "kind",
+    [
+        pytest.param(KINDS[0], marks=pytest.mark.proof),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:]),
+    ],
 )
 def test_a_small_training(trainings: Trainings, tmp_path: Path, row: Row, kind: str) -> None:
     """Gone on with by two processes, to the same bytes, and by one, to rounding the same."""
