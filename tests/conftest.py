@@ -1,5 +1,6 @@
 """Eight CPU devices, programs compiled quickly and kept between runs, before jax is first used."""
 
+import gc
 import os
 import subprocess
 from collections.abc import Iterator
@@ -26,6 +27,23 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 DATA = Path(__file__).parent / "assets"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: there is always one that waits for a process or a timeout."""
+    return 1 + (os.cpu_count() or 1)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """A million objects come with the tests and the libraries, and none of them leaves again: the
+    garbage collector would walk them while they come, and with every module that ends."""
+    gc.disable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -59,9 +59,12 @@ OTHER_TESTS = {"assets", "golden", "manifests", "parity", "trust"}
 WITHOUT_JAX = {"errors", "files", "hub", "data", "prepare"}
 
 
+PATHS = sorted(PACKAGE.rglob("*.py"))
+
+
 @functools.cache
 def sources() -> dict[Path, ast.Module]:
-    return {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+    return {path: ast.parse(path.read_text()) for path in PATHS}
 
 
 def room(path: Path) -> str:
@@ -87,7 +90,7 @@ def inside(tree: ast.Module) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", PATHS, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_downwards(path: Path) -> None:
     tree, name = sources()[path], room(path)
     assert name in ROOMS, f"{path} is in no room: give it a rule, or put it into one"
