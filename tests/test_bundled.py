@@ -99,7 +99,7 @@ def test_the_ranker_finds_the_true_chroma(cifar, tmp_path) -> None:
     color_ranker.main(["--data", str(cifar), "--limit", "256", "--json", str(path)])
     photographs = json.loads(path.read_text())["photographs"]
     assert photographs["pictures"] >= 100
-    assert photographs["top-1 within 0.15 of 1"] >= 0.6
+    assert photographs["top-1 within 0.15 of 1"] >= 0.7
 
 
 def test_the_command_colours_an_example(tmp_path) -> None:
