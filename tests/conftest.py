@@ -30,9 +30,13 @@ DATA = Path(__file__).parent / "assets"
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """One more than there are cores: there is always one that waits for a process or a timeout."""
-    return 1 + (os.cpu_count() or 1)
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # xdist's own answer
+    from colorjax.data import cores
+
+    return 1 + cores.available()
 
 
 def pytest_collection(session: pytest.Session) -> None:

@@ -119,7 +119,9 @@ def attend_by_head(
         highest = jax.lax.stop_gradient(logits.max(-1, keepdims=True))
         weights = jnp.exp(logits - highest)
         total = weights.sum(-1, keepdims=True)
-        return ((weights.astype(v.dtype) @ v) / total).astype(v.dtype)
+        # Undivided, float16 would overflow, and bfloat16 be rounded twice.
+        mixed = jnp.matmul(weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+        return (mixed / total).astype(v.dtype)
 
     mixed = jax.lax.map(one, tuple(jnp.moveaxis(part, 2, 0) for part in (query, key, value)))
     return jnp.moveaxis(mixed, 0, 2)

@@ -232,24 +232,36 @@ def test_attention_in_pieces_is_attention(
     assert rounds() == 0
 
 
-@pytest.mark.parametrize("rows", [16, 7])
-def test_attention_by_head_is_attention(rows: int) -> None:
+@pytest.mark.parametrize(("rows", "sharpness"), [(16, 1.0), (7, 1.0), (16, 100.0)])
+def test_attention_by_head_is_attention(rows: int, sharpness: float) -> None:
     """Values by the definition in float64, and gradients against jax's own."""
     rng = np.random.default_rng(0)
     shapes = ((2, 16, 3, 5), (2, rows, 3, 5), (2, rows, 3, 5))
     q, k, v = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    q *= sharpness  # the exponential of a logit of 100 is more than a float32 holds
     cotangent = rng.normal(size=shapes[0]).astype(np.float32)
     weights = np.exp(np.einsum("bqhd,bnhd->bhqn", q, k, dtype=np.float64) / np.sqrt(5.0))
     weights /= weights.sum(-1, keepdims=True)
     by_hand = np.einsum("bhqn,bnhd->bqhd", weights, v)
     got = jax.jit(attention.attend_by_head)(q, k, v)
-    np.testing.assert_allclose(got, by_hand, rtol=0, atol=2e-6)
+    close = functools.partial(
+        np.testing.assert_allclose, rtol=1e-6 * (sharpness - 1), atol=2e-6 * sharpness
+    )
+    close(got, by_hand)
 
     def gradients(attend):
         return jax.jit(lambda *inputs: jax.vjp(attend, *inputs)[1](cotangent))(q, k, v)
 
     ours, jaxs = gradients(attention.attend_by_head), gradients(jax.nn.dot_product_attention)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6), ours, jaxs)
+    jax.tree.map(close, ours, jaxs)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_attention_by_head_sums_in_float32(dtype) -> None:
+    """The sum of 4,096 values of 20 is more than a float16 holds."""
+    query, key = jnp.zeros((1, 2, 1, 8), dtype), jnp.zeros((1, 4096, 1, 8), dtype)
+    mixed = attention.attend_by_head(query, key, jnp.full_like(key, 20.0))
+    assert mixed.dtype == dtype and (mixed == 20.0).all()
 
 
 def test_long_attention_goes_by_head_on_a_cpu_only() -> None:

@@ -1,5 +1,6 @@
 """The loop with a stage that has three parameters: when it stops, what it has saved then."""
 
+import contextlib
 import functools
 import json
 import os
@@ -178,8 +179,9 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(
     assert "could not be written" not in said.out, "it is told once"
     assert saved_steps(small_disk / "run")
     more = small_disk.parent / "more"
-    # Threads may still clear away what was not finished.
-    shutil.copytree(small_disk / "run", more, ignore=shutil.ignore_patterns("*-checkpoint-tmp"))
+    # Threads may still clear away what was not finished; everything else is copied all the same.
+    with contextlib.suppress(shutil.Error):
+        shutil.copytree(small_disk / "run", more)
     resumed = train(more, made, 14, size=130_000)
     whole = train(small_disk.parent / "whole", made, 14, size=130_000)
     np.testing.assert_array_equal(resumed.params["w"], whole.params["w"])

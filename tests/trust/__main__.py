@@ -47,7 +47,7 @@ def digest(path: Path) -> str:
 
 
 def run(name: str, path: Path, is_short: bool = False) -> dict[str, Any]:
-    """Runs a row at its full count, or at that of `make test`; what it measured."""
+    """Runs a row at its full count, or at the short one; what it measured."""
     with tempfile.NamedTemporaryFile(mode="r", suffix=".jsonl") as told:
         environment = os.environ | {"COLORJAX_TRUST": told.name}
         environment |= {"COLORJAX_TRUST_SHORT": "1"} if is_short else {}

@@ -11,7 +11,7 @@ import pytest
 from tests.trust.forked import Trainings
 
 TOLD = "COLORJAX_TRUST"  # a file, where figures are appended
-SHORT = "COLORJAX_TRUST_SHORT"  # the counts of `make test` all the same
+SHORT = "COLORJAX_TRUST_SHORT"  # the short counts all the same
 _outcomes = {"passed": 0, "failed": 0}
 _skipped: list[str] = []
 
@@ -24,7 +24,7 @@ class Row:
         self.seed = seed
 
     def count(self, quick: int, full: int) -> int:
-        """How often it is tried: a few times in `make test`, as asked by `make trust`."""
+        """How often it is tried: a few times among the other tests, as asked by `make trust`."""
         return full if self.is_full else quick
 
     def rng(self, *numbers: int) -> np.random.Generator:
